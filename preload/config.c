@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* The environment variables of the library.  Called once, from lifecycle.c, before anything is recorded. */
+#include "config.h"
+
+#include <string.h>
+
+#include "banned.h"
+
+struct config config = {
+	.out = "sctmem.%e.%p.bin",
+	.native = CONFIG_NATIVE_LEAF,
+	.follow_fork = true,
+	.program_glob = "*",
+	.follow_glob = "*",
+	.depth = 1024,
+	.sample_ms = 10,
+};
+bool config_python_allocators = true;
+
+bool config_glob_matches(const char *pattern, const char *name)
+{
+	const char *star = NULL, *retry = NULL;
+
+	while (*name) {
+		if (*pattern == '*') {
+			star = pattern++;
+			retry = name;
+		} else if (*pattern == '?' || *pattern == *name) {
+			pattern++;
+			name++;
+		} else if (star) {
+			pattern = star + 1;
+			name = ++retry;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == 0;
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+	size_t length = strlen(from);
+
+	if (length == 0 || length >= size)
+		return;
+	memcpy(to, from, length + 1);
+}
+
+static bool is_one_of(const char *value, const char *a, const char *b, const char *c)
+{
+	return strcmp(value, a) == 0 || strcmp(value, b) == 0 || strcmp(value, c) == 0;
+}
+
+static void read_bool(bool *out, const char *value)
+{
+	if (is_one_of(value, "yes", "1", "true") || strcmp(value, "on") == 0)
+		*out = true;
+	else if (is_one_of(value, "no", "0", "false") || strcmp(value, "off") == 0)
+		*out = false;
+}
+
+static void read_number(uint32_t *out, const char *value, uint32_t min, uint32_t max)
+{
+	uint64_t number = 0;
+
+	if (*value == 0)
+		return;
+	for (; *value; value++) {
+		if (*value < '0' || *value > '9' || number > max)
+			return;
+		number = number * 10 + (uint64_t)(*value - '0');
+	}
+	if (number >= min && number <= max)
+		*out = (uint32_t)number;
+}
+
+static void read_out(const char *value)
+{
+	copy_text(config.out, sizeof(config.out), value);
+}
+
+static void read_native(const char *value)
+{
+	if (strcmp(value, "full") == 0)
+		config.native = CONFIG_NATIVE_FULL;
+	else if (is_one_of(value, "no", "0", "none"))
+		config.native = CONFIG_NATIVE_NO;
+	else if (strcmp(value, "leaf") == 0)
+		config.native = CONFIG_NATIVE_LEAF;
+}
+
+static void read_python_allocators(const char *value)
+{
+	read_bool(&config_python_allocators, value);
+}
+
+static void read_follow(const char *value)
+{
+	if (is_one_of(value, "none", "no", "0")) {
+		config.follow_fork = config.follow_exec = false;
+	} else if (strcmp(value, "fork") == 0) {
+		config.follow_fork = true;
+		config.follow_exec = false;
+	} else if (strncmp(value, "exec", 4) == 0 && (value[4] == 0 || value[4] == ':')) {
+		config.follow_fork = config.follow_exec = true;
+		if (value[4] == ':')
+			copy_text(config.follow_glob, sizeof(config.follow_glob), value + 5);
+	}
+}
+
+static void read_program(const char *value)
+{
+	copy_text(config.program_glob, sizeof(config.program_glob), value);
+}
+
+static void read_depth(const char *value)
+{
+	read_number(&config.depth, value, 16, 16384);
+}
+
+static void read_sample_ms(const char *value)
+{
+	read_number(&config.sample_ms, value, 0, 60000);
+}
+
+static void read_force(const char *value)
+{
+	read_bool(&config.force, value);
+}
+
+void config_read(char *const *environment)
+{
+	static const struct {
+		const char *name;
+		void (*read)(const char *value);
+	} variables[] = {
+#define X(text, id, fallback, explanation) { text, read_##id },
+		CONFIG_VARIABLES(X)
+#undef X
+	};
+
+	for (; environment && *environment; environment++) {
+		if (strncmp(*environment, "SCTMEM_", 7) != 0)
+			continue;
+		for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+			size_t length = strlen(variables[i].name);
+
+			if (strncmp(*environment, variables[i].name, length) == 0 && (*environment)[length] == '=')
+				variables[i].read(*environment + length + 1);
+		}
+	}
+}

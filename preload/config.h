@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the environment asked for.  Read once, before the first event; the program may change its environment as it
+ * likes afterwards.  CONFIG_VARIABLES is the one list: the manual page is checked against it.
+ */
+#ifndef SCTMEM_PRELOAD_CONFIG_H
+#define SCTMEM_PRELOAD_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* name, what it sets, default, explanation */
+#define CONFIG_VARIABLES(X) \
+	X("SCTMEM_OUT", out, "sctmem.%e.%p.bin", "capture file; %p pid, %h host, %e program, %n sequence") \
+	X("SCTMEM_NATIVE", native, "leaf", "native frames: leaf (under Python above the interpreter loop only), full, no") \
+	X("SCTMEM_PYTHON_ALLOCATORS", python_allocators, "yes", "record every Python object's block: yes, no") \
+	X("SCTMEM_FOLLOW", follow, "fork", "children that record: none, fork, exec or exec:GLOB (and fork)") \
+	X("SCTMEM_PROGRAM", program, "*", "record only in programs whose name matches this pattern") \
+	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
+	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
+	X("SCTMEM_FORCE", force, "no", "replace an existing capture of the same name: yes, no")
+
+enum config_native { CONFIG_NATIVE_NO, CONFIG_NATIVE_LEAF, CONFIG_NATIVE_FULL };
+
+struct config {
+	char out[4096];               /* pattern */
+	enum config_native native;
+	bool follow_fork, follow_exec, force;
+	char follow_glob[256];
+	char program_glob[256];
+	uint32_t depth;
+	uint32_t sample_ms;
+};
+
+extern struct config config;
+extern bool config_python_allocators;
+
+/* Reads the environment.  Values that make no sense leave the default in place. */
+void config_read(char *const *environment);
+
+/* Shell-like pattern: * and ? only.  Bounded by the product of the lengths. */
+bool config_glob_matches(const char *pattern, const char *name);
+
+#endif

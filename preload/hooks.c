@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The functions that the library stands in for; functions.def lists them.  A hook is the real call and a record
+ * call, nothing else, in the order that record.h explains.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lifecycle.h"
+#include "modules.h"
+#include "python.h"
+#include "real.h"
+#include "record.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT void *malloc(size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_malloc(size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_MALLOC, block, size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_calloc(count, size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_CALLOC, block, count * size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+/* Inside a PyMem hook only blocks that the hook itself does not speak of are recorded. */
+static void free_inside_python(void *block)
+{
+	struct thread *thread = record_inside_python();
+
+	if (thread && thread->python_block != block)
+		record_free(thread, CAPTURE_FREE, block);
+}
+
+static void free_block(void *block)
+{
+	struct thread *thread;
+
+	if (!block || real_is_early(block))
+		return;
+	thread = record_enter();
+	if (thread) {
+		record_free(thread, CAPTURE_FREE, block);
+		real_free(block);
+		record_leave(thread);
+	} else {
+		free_inside_python(block);
+		real_free(block);
+	}
+}
+
+EXPORT void free(void *block)
+{
+	free_block(block);
+}
+
+EXPORT void cfree(void *block);
+EXPORT void cfree(void *block)
+{
+	free_block(block);
+}
+
+EXPORT void free_sized(void *block, size_t size);
+EXPORT void free_sized(void *block, size_t size)
+{
+	(void)size;
+	free_block(block);
+}
+
+EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size);
+EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size)
+{
+	(void)alignment;
+	(void)size;
+	free_block(block);
+}
+
+/* A block from before the real functions were known moves to the real allocator; its old place is never reused. */
+static void *realloc_early(void *block, size_t size)
+{
+	size_t old = malloc_usable_size(block);
+	void *moved = malloc(size);
+
+	if (moved)
+		__builtin_memcpy(moved, block, old < size ? old : size);
+	return moved;
+}
+
+static void *realloc_block(struct thread *thread, void *block, size_t size, const struct native_start *start)
+{
+	if (block)
+		record_free(thread, CAPTURE_MOVE, block);     /* from here the old address may have a new owner */
+	void *moved = real_realloc(block, size);
+
+	if (moved)
+		record_allocation(thread, CAPTURE_REALLOC, moved, size, start);
+	else if (block && size != 0)
+		record_free(thread, CAPTURE_STAY, block);     /* the old block never left */
+	record_leave(thread);
+	return moved;
+}
+
+EXPORT void *realloc(void *block, size_t size)
+{
+	struct thread *thread;
+
+	if (block && real_is_early(block))
+		return realloc_early(block, size);
+	thread = record_enter();
+	if (!thread) {
+		free_inside_python(block);
+		return real_realloc(block, size);
+	}
+	struct native_start start = RECORD_START();
+
+	return realloc_block(thread, block, size, &start);
+}
+
+EXPORT void *reallocarray(void *block, size_t count, size_t size)
+{
+	struct thread *thread;
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size, &bytes) || (block && real_is_early(block)))
+		return real_reallocarray(block, count, size);
+	thread = record_enter();
+	if (!thread) {
+		free_inside_python(block);
+		return real_reallocarray(block, count, size);
+	}
+	struct native_start start = RECORD_START();
+
+	return realloc_block(thread, block, bytes, &start);
+}
+
+EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
+{
+	struct thread *thread = record_enter();
+	int result = real_posix_memalign(out, alignment, size);
+
+	if (!thread)
+		return result;
+	if (result == 0 && *out) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_POSIX_MEMALIGN, *out, size, &start);
+	}
+	record_leave(thread);
+	return result;
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_aligned_alloc(alignment, size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_ALIGNED_ALLOC, block, size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+EXPORT void *memalign(size_t alignment, size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_memalign(alignment, size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_MEMALIGN, block, size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+EXPORT void *valloc(size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_valloc(size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_VALLOC, block, size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+EXPORT void *pvalloc(size_t size)
+{
+	struct thread *thread = record_enter();
+	void *block = real_pvalloc(size);
+
+	if (!thread)
+		return block;
+	if (block) {
+		struct native_start start = RECORD_START();
+
+		record_allocation(thread, CAPTURE_PVALLOC, block, size, &start);
+	}
+	record_leave(thread);
+	return block;
+}
+
+EXPORT size_t malloc_usable_size(void *block)
+{
+	size_t size = 0;
+
+	if (!real_is_early(block))
+		return real_malloc_usable_size(block);
+	__builtin_memcpy(&size, (char *)block - sizeof(size), sizeof(size));
+	return size;
+}
+
+static uint32_t map_flags(int protection, int flags, bool inside_python)
+{
+	uint32_t result = 0;
+
+	if (protection == PROT_NONE)
+		result |= CAPTURE_MAP_RESERVE;
+	if (flags & MAP_NORESERVE)
+		result |= CAPTURE_MAP_NORESERVE;
+	if (!(flags & MAP_ANONYMOUS))
+		result |= CAPTURE_MAP_FILE;
+	if (flags & MAP_SHARED)
+		result |= CAPTURE_MAP_SHARED;
+	if (flags & (MAP_STACK | MAP_GROWSDOWN))
+		result |= CAPTURE_MAP_STACK;
+	if (inside_python)
+		result |= CAPTURE_MAP_ARENA;
+	return result;
+}
+
+EXPORT void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	struct thread *python = record_inside_python();
+	struct thread *thread = python ? python : record_enter();
+	void *result = real_mmap(address, length, protection, flags, fd, offset);
+
+	if (!thread)
+		return result;
+	if (result != MAP_FAILED) {
+		struct native_start start = RECORD_START();
+
+		record_map(thread, result, length, map_flags(protection, flags, python != NULL), &start);
+	}
+	if (!python)
+		record_leave(thread);
+	return result;
+}
+
+EXPORT void *mmap64(void *address, size_t length, int protection, int flags, int fd, off64_t offset)
+{
+	struct thread *python = record_inside_python();
+	struct thread *thread = python ? python : record_enter();
+	void *result = real_mmap64(address, length, protection, flags, fd, offset);
+
+	if (!thread)
+		return result;
+	if (result != MAP_FAILED) {
+		struct native_start start = RECORD_START();
+
+		record_map(thread, result, length, map_flags(protection, flags, python != NULL), &start);
+	}
+	if (!python)
+		record_leave(thread);
+	return result;
+}
+
+EXPORT int munmap(void *address, size_t length)
+{
+	struct thread *python = record_inside_python();
+	struct thread *thread = python ? python : record_enter();
+
+	if (!thread)
+		return real_munmap(address, length);
+	record_unmap(thread, CAPTURE_UNMAP, address, length);
+	int result = real_munmap(address, length);
+
+	if (result != 0)
+		record_unmap(thread, CAPTURE_UNMAP_FAILED, address, length);
+	if (!python)
+		record_leave(thread);
+	return result;
+}
+
+EXPORT void *mremap(void *address, size_t old_length, size_t new_length, int flags, ...)
+{
+	va_list arguments;
+	void *wanted;
+
+	va_start(arguments, flags);
+	wanted = flags & MREMAP_FIXED ? va_arg(arguments, void *) : NULL;
+	va_end(arguments);
+	struct thread *python = record_inside_python();
+	struct thread *thread = python ? python : record_enter();
+
+	if (!thread)
+		return real_mremap(address, old_length, new_length, flags, wanted);
+	/* MREMAP_DONTUNMAP (4) leaves the old range mapped: then it is a new mapping beside it. */
+	bool leaves = !(flags & 4) && old_length != 0;
+
+	if (leaves)
+		record_unmap(thread, CAPTURE_UNMAP, address, old_length);
+	void *result = real_mremap(address, old_length, new_length, flags, wanted);
+
+	if (result == MAP_FAILED) {
+		if (leaves)
+			record_unmap(thread, CAPTURE_UNMAP_FAILED, address, old_length);
+	} else {
+		struct native_start start = RECORD_START();
+
+		record_map(thread, result, new_length, leaves ? CAPTURE_MAP_MOVED : 0, &start);
+	}
+	if (!python)
+		record_leave(thread);
+	return result;
+}
+
+/* The program itself moves the break: the range that it gains or gives back. */
+static void record_break(struct thread *thread, char *from, char *to, const struct native_start *start)
+{
+	if (to > from)
+		record_map(thread, from, (size_t)(to - from), CAPTURE_MAP_BREAK, start);
+}
+
+EXPORT int brk(void *end)
+{
+	struct thread *thread = record_enter();
+	char *from;
+
+	if (!thread)
+		return real_brk(end);
+	from = real_sbrk(0);
+	if ((char *)end < from)
+		record_unmap(thread, CAPTURE_UNMAP, end, (size_t)(from - (char *)end));
+	int result = real_brk(end);
+
+	if (result == 0) {
+		struct native_start start = RECORD_START();
+
+		record_break(thread, from, end, &start);
+	} else if ((char *)end < from) {
+		record_unmap(thread, CAPTURE_UNMAP_FAILED, end, (size_t)(from - (char *)end));
+	}
+	record_leave(thread);
+	return result;
+}
+
+EXPORT void *sbrk(intptr_t increment)
+{
+	struct thread *thread = increment != 0 ? record_enter() : NULL;
+	char *from;
+
+	if (!thread)
+		return real_sbrk(increment);
+	from = real_sbrk(0);
+	if (increment < 0)
+		record_unmap(thread, CAPTURE_UNMAP, from + increment, (size_t)-increment);
+	void *result = real_sbrk(increment);
+
+	if (result != (void *)-1) {
+		struct native_start start = RECORD_START();
+
+		record_break(thread, result, (char *)result + increment, &start);
+	} else if (increment < 0) {
+		record_unmap(thread, CAPTURE_UNMAP_FAILED, from + increment, (size_t)-increment);
+	}
+	record_leave(thread);
+	return result;
+}
+
+/*
+ * dlopen looks at its return address: the caller's RUNPATH and name space decide what it finds.  So these must end in
+ * a jump, not a call; tests/trace checks that they do.
+ */
+EXPORT void *dlopen(const char *file, int mode)
+{
+	modules_changed();
+	return real_dlopen(file, mode);
+}
+
+EXPORT void *dlmopen(Lmid_t name_space, const char *file, int mode)
+{
+	modules_changed();
+	return real_dlmopen(name_space, file, mode);
+}
+
+EXPORT int dlclose(void *handle)
+{
+	int result = real_dlclose(handle);
+
+	modules_changed();
+	return result;
+}
+
+/* CPython calls it while it starts, before anything else that could be seen from outside. */
+EXPORT char *setlocale(int category, const char *locale)
+{
+	if (lifecycle_is_recording())
+		python_setlocale_called(__builtin_return_address(0));
+	return real_setlocale(category, locale);
+}

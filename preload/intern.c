@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A hash-consed trie in two parts.  Nodes lie densely in chunks, in order of their numbers.  An open-addressed table
+ * of numbers finds them by (parent, frame); it is doubled when half full.
+ *
+ * No locks.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE record into the
+ * thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the winner's node,
+ * and the lost number stays unused.  While the table is being doubled an insertion may go to the old one and be
+ * overlooked later: the stack then gets a second number, which costs a record and nothing else.
+ */
+#include "intern.h"
+
+#include "arena.h"
+#include "output.h"
+#include "stream.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum {
+	CHUNK_NODES = 1 << 14,
+	CHUNKS_MAX = 1 << 12,         /* 64 Mi nodes */
+	TABLE_SLOTS_MIN = 1 << 14,
+};
+
+struct intern_slot_node {
+	uint64_t frame;
+	uint32_t parent;
+	uint32_t reserved;
+};
+
+struct table {
+	uint32_t mask;
+	_Atomic uint32_t slots[];     /* node numbers; 0: empty */
+};
+
+static struct intern_slot_node *_Atomic chunks[CHUNKS_MAX];
+static struct table *_Atomic current;
+static _Atomic uint32_t next_node = 1;
+static _Atomic int doubling;          /* tid of the thread that doubles the table; 0: nobody */
+
+static inline uint32_t hash(uint32_t parent, uint64_t frame)
+{
+	uint64_t mixed = (frame ^ (uint64_t)parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+
+	return (uint32_t)(mixed >> 32);
+}
+
+static inline struct intern_slot_node *node_at(uint32_t id)
+{
+	struct intern_slot_node *chunk = atomic_load_explicit(&chunks[id / CHUNK_NODES], memory_order_acquire);
+
+	return chunk + id % CHUNK_NODES;
+}
+
+static struct table *table_new(uint32_t slots)
+{
+	struct table *table = arena_pages(sizeof(*table) + (size_t)slots * 4);
+
+	if (table)
+		table->mask = slots - 1;
+	return table;
+}
+
+/* The chunk that holds `id`, made if need be; false: no memory. */
+static bool chunk_ready(uint32_t id)
+{
+	struct intern_slot_node *_Atomic *slot = &chunks[id / CHUNK_NODES];
+	struct intern_slot_node *none = NULL;
+
+	if (atomic_load_explicit(slot, memory_order_acquire))
+		return true;
+	struct intern_slot_node *chunk = arena_pages(CHUNK_NODES * sizeof(*chunk));
+
+	if (!chunk)
+		return false;
+	if (!atomic_compare_exchange_strong_explicit(slot, &none, chunk, memory_order_acq_rel, memory_order_relaxed))
+		sys_unmap(chunk, CHUNK_NODES * sizeof(*chunk));
+	return true;
+}
+
+/* Puts a number that is in no table yet into `table`; used only while doubling. */
+static void table_add(struct table *table, uint32_t id)
+{
+	struct intern_slot_node *node = node_at(id);
+
+	for (uint32_t at = hash(node->parent, node->frame);; at++) {
+		_Atomic uint32_t *slot = &table->slots[at & table->mask];
+		uint32_t empty = 0;
+
+		if (atomic_compare_exchange_strong_explicit(slot, &empty, id, memory_order_release, memory_order_relaxed))
+			return;
+	}
+}
+
+static void table_double(struct table *old)
+{
+	int nobody = 0;
+
+	if (!atomic_compare_exchange_strong(&doubling, &nobody, sys_tid()))
+		return;                       /* somebody else does it; the old one has room for a while */
+	if (atomic_load_explicit(&current, memory_order_acquire) == old) {
+		struct table *table = table_new((old->mask + 1) * 2);
+
+		if (table) {
+			for (uint32_t i = 0; i <= old->mask; i++) {
+				uint32_t id = atomic_load_explicit(&old->slots[i], memory_order_acquire);
+
+				if (id)
+					table_add(table, id);
+			}
+			atomic_store_explicit(&current, table, memory_order_release);
+			/* Its pages go back; who still looks there finds it empty. */
+			uintptr_t from = ((uintptr_t)old->slots + 4095) & ~(uintptr_t)4095;
+			uintptr_t to = ((uintptr_t)old + sizeof(*old) + ((size_t)old->mask + 1) * 4) & ~(uintptr_t)4095;
+			enum { DONT_NEED = 4 };
+
+			if (to > from)
+				sys_call(SYS_madvise, (long)from, (long)(to - from), DONT_NEED, 0, 0, 0);
+		}
+	}
+	atomic_store_explicit(&doubling, 0, memory_order_release);
+}
+
+static uint32_t degraded(void)
+{
+	atomic_fetch_add_explicit((_Atomic uint64_t *)&output_status()->stacks_degraded, 1, memory_order_relaxed);
+	return CAPTURE_NODE_ROOT;
+}
+
+/* Takes a number for (parent, frame) and writes its record; 0: there is no room. */
+static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame)
+{
+	if (!stream_room(thread, 3))
+		return 0;
+	uint32_t id = atomic_fetch_add_explicit(&next_node, 1, memory_order_relaxed);
+
+	if (id >= (uint32_t)CHUNK_NODES * CHUNKS_MAX) {
+		atomic_fetch_sub_explicit(&next_node, 1, memory_order_relaxed);
+		return 0;
+	}
+	if (!chunk_ready(id))
+		return 0;
+	*node_at(id) = (struct intern_slot_node){ .frame = frame, .parent = parent };
+	stream_put(thread, stream_head(CAPTURE_NODE, id));
+	stream_put(thread, frame);
+	stream_put(thread, parent);
+	stream_commit(thread);
+	return id;
+}
+
+static struct table *first_table(void)
+{
+	struct table *table = table_new(TABLE_SLOTS_MIN), *none = NULL;
+
+	if (!table)
+		return NULL;
+	if (!atomic_compare_exchange_strong(&current, &none, table))
+		table = none;                 /* another thread was first; ours is lost, once */
+	return table;
+}
+
+static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
+{
+	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
+	uint32_t fresh = 0, probes = 0;
+
+	if (!table && !(table = first_table()))
+		return degraded();
+	for (uint32_t at = hash(parent, frame); probes <= table->mask; at++, probes++) {
+		_Atomic uint32_t *slot = &table->slots[at & table->mask];
+		uint32_t id = atomic_load_explicit(slot, memory_order_acquire);
+
+		if (id == 0) {
+			if (!fresh && !(fresh = new_node(thread, parent, frame)))
+				return degraded();
+			if (atomic_compare_exchange_strong_explicit(slot, &id, fresh,
+					memory_order_acq_rel, memory_order_acquire)) {
+				if ((uint64_t)fresh * 2 > table->mask)
+					table_double(table);
+				return fresh;
+			}
+		}
+		struct intern_slot_node *node = node_at(id);
+
+		if (node->frame == frame && node->parent == parent)
+			return id;
+	}
+	return degraded();                    /* no memory to double it, and full */
+}
+
+uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame)
+{
+	struct intern_entry *entry = &thread->cache[hash(parent, frame) % INTERN_CACHE_SIZE];
+
+	if (entry->node && entry->frame == frame && entry->parent == parent)
+		return entry->node;
+	uint32_t node = look_up(thread, parent, frame);
+
+	*entry = (struct intern_entry){ .frame = frame, .parent = parent, .node = node };
+	return node;
+}
+
+void intern_reset(void)
+{
+	for (int i = 0; i < CHUNKS_MAX; i++)
+		atomic_store_explicit(&chunks[i], NULL, memory_order_relaxed);
+	atomic_store_explicit(&current, NULL, memory_order_relaxed);
+	atomic_store_explicit(&next_node, 1, memory_order_relaxed);
+	atomic_store_explicit(&doubling, 0, memory_order_relaxed);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stacks as numbers: a stack is a node (parent, frame) of a trie, the same node whenever the same frames come again.
+ * A new node is written to the capture before anybody can see its number.
+ */
+#ifndef SCTMEM_PRELOAD_INTERN_H
+#define SCTMEM_PRELOAD_INTERN_H
+
+#include "thread.h"
+
+/* The node of `frame` under `parent`; the node that stands for "table full" when no memory is left for a new one. */
+uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame);
+
+/* In a fork child: forget all nodes; they are the parent capture's. */
+void intern_reset(void);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which files lie where: MODULE records, and the generation of an address, which tells a library from another that
+ * was loaded at the same place after it had gone.
+ */
+#ifndef SCTMEM_PRELOAD_MODULES_H
+#define SCTMEM_PRELOAD_MODULES_H
+
+#include "thread.h"
+
+/* Not 0: something may have changed since the last modules_refresh. */
+extern _Atomic int modules_stale;
+
+/* Reads the process's mappings and records the modules that are new. */
+void modules_refresh(struct thread *thread);
+
+/* The program opens or has closed a library. */
+void modules_changed(void);
+
+/* For a native frame that is new in the capture: makes sure that its module will be recorded. */
+void modules_meet(uintptr_t address);
+
+/* How often a module was unloaded from around this address: 0 nearly always. */
+uint32_t modules_generation_slow(uintptr_t address);
+extern _Atomic int modules_recycled;
+
+static inline uint32_t modules_generation(uintptr_t address)
+{
+	if (__builtin_expect(atomic_load_explicit(&modules_recycled, memory_order_acquire) == 0, 1))
+		return 0;
+	return modules_generation_slow(address);
+}
+
+/* In a fork child: all modules are to be recorded again. */
+void modules_reset(void);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* What the capture file is called, and who this process is: program name, parent that records, predecessor. */
+#ifndef SCTMEM_PRELOAD_NAMING_H
+#define SCTMEM_PRELOAD_NAMING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "output.h"
+
+struct naming {
+	struct output_origin origin;  /* in; parent_* are filled in for an exec in place */
+	uint32_t sequence;            /* out */
+};
+
+/*
+ * Makes a new file, mode 0600, that did not exist (unless replacing was asked for), and returns its descriptor or
+ * -1.  `path` gets its absolute name.  When the name is taken by an earlier capture of this very process (it then
+ * executed us in place), that one is renamed to NAME.0, NAME.1 ...; when it is taken by anything else, ours is
+ * called NAME.1, NAME.2 ...
+ */
+int naming_create(struct naming *naming, char *path, size_t size);
+
+/* The last part of the executable's path. */
+const char *naming_program(void);
+const char *naming_libc_version(void);
+
+/* Whether the parent process is being recorded now; its capture's path and start then. */
+bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns);
+
+#endif

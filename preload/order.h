@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order of events among threads.
+ *
+ * A free must replay before the allocation that reuses the address, whoever makes it.  One word of the process, the
+ * baton, holds the number of the stream that recorded last, and a stamp:
+ *
+ *     baton = stamp << 24 | stream
+ *
+ * A thread that finds itself in the baton records without a stamp: the event belongs to its last one.  Else it takes
+ * the baton by compare-and-swap under the next stamp, and writes that into its stream.  Why that is exact: if event b
+ * of thread B comes after event a of thread A because memory passed from A to B (A freed what B then got), then A had
+ * looked at the baton before, and what A did there is visible to B.  So B finds a baton at least as new as A's, with
+ * A or a later thread in it, and B's stamp is larger than A's.  Under Python's global lock, and in programs with one
+ * busy thread, the baton is nearly always one's own, and the cost is one load.
+ *
+ * When threads take it from each other at nearly every event, the line would bounce between processors.  Then the
+ * baton is retired for good (stream number ORDER_RETIRED, larger than all stamps before) and each event is stamped
+ * with the processor's counter: before the real call for a free, after it, and not before the call's loads have
+ * completed, for an allocation.  Counters of one machine are synchronous to within less than it takes memory to pass
+ * between processors; CPUs without that (no invariant TSC) keep the baton.
+ */
+#ifndef SCTMEM_PRELOAD_ORDER_H
+#define SCTMEM_PRELOAD_ORDER_H
+
+#include "thread.h"
+
+enum { ORDER_STREAM_BITS = 24 };
+#define ORDER_RETIRED ((1u << ORDER_STREAM_BITS) - 1)
+
+extern _Atomic uint64_t order_baton;
+
+/* Writes the stamp; room for two words has been made. */
+void order_take(struct thread *thread, bool after_call);
+
+/* Sees to it that events from here on are ordered after all that was recorded before. */
+static inline void order_event(struct thread *thread, bool after_call)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+
+	if (__builtin_expect((baton & ORDER_RETIRED) != thread->stream, 0))
+		order_take(thread, after_call);
+}
+
+uint64_t order_stamp_now(void);       /* for a fork child's header */
+void order_reset(void);
+
+#endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Called by stream.c (blocks, windows) and lifecycle.c (open, forget, trim).
+ *
+ *     file:  | header page | window | window | extent: block block block .. zeros | window | extent ..
+ *
+ * The file grows by whole windows and extents.  Space is really taken before it is mapped (sys_allocate), so that a
+ * full disk is an answer here and never a SIGBUS in the program.  An extent is filled by atomic reservations; when it
+ * is full and every writer is done, it is unmapped.  The descriptor is needed only to grow; it is kept high, and its
+ * identity is checked before each use, since the program may close it and open a file of its own under the number.
+ */
+#include "output.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#define XXH_NO_STREAM
+#include <xxhash.h>
+
+#include "arena.h"
+#include "config.h"
+#include "naming.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum {
+	EXTENT_SIZE_MIN = 256 << 10,
+	EXTENT_SIZE_MAX = 8 << 20,
+	HEADER_SIZE_MAX = 64 << 10,
+	FD_HIGH = 900,                /* our descriptor stays out of the range that programs count on */
+};
+
+struct extent {
+	uint8_t *base;
+	uint64_t offset;              /* in the file */
+	uint64_t size;
+	_Atomic uint64_t used;        /* bytes reserved; may run past size, which means full */
+	_Atomic uint64_t done;        /* bytes whose writer has finished, the unused tail included */
+};
+
+static struct {
+	int fd;
+	dev_t device;
+	ino_t inode;
+	uint8_t *header;              /* mapped */
+	uint64_t header_size;
+	struct extent *_Atomic extent;
+	_Atomic uint64_t end;         /* of the file; changed under growing only */
+	_Atomic int growing;          /* tid of the thread that makes the file grow; 0: nobody */
+	uint64_t extent_size;         /* of the next extent */
+	uint64_t start_realtime_ns;
+	char path[4096];
+} output = { .fd = -1 };
+
+static struct capture_status no_status;
+
+struct capture_status *output_status(void)
+{
+	return output.header ? (struct capture_status *)(output.header + CAPTURE_STATUS_OFFSET) : &no_status;
+}
+
+const char *output_path(void)
+{
+	return output.path;
+}
+
+uint64_t output_start_realtime_ns(void)
+{
+	return output.start_realtime_ns;
+}
+
+/* The descriptor, if it still is our file; the program may have closed it: then by name, if that still is our file. */
+static int our_fd(void)
+{
+	struct stat stat;
+
+	if (output.fd >= 0 && sys_stat(output.fd, &stat) && stat.st_dev == output.device && stat.st_ino == output.inode)
+		return output.fd;
+	int fd = sys_open(output.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+
+	if (fd < 0)
+		return -1;
+	if (!sys_stat(fd, &stat) || stat.st_dev != output.device || stat.st_ino != output.inode) {
+		sys_close(fd);
+		return -1;
+	}
+	output.fd = fd;
+	return fd;
+}
+
+static int move_high(int fd)
+{
+	long high = sys_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0, 0, 0);
+
+	if (sys_failed(high))
+		return fd;
+	sys_close(fd);
+	return (int)high;
+}
+
+static bool enter_growing(void)
+{
+	int tid = sys_tid(), holder = 0;
+
+	while (!atomic_compare_exchange_weak_explicit(&output.growing, &holder, tid,
+			memory_order_acquire, memory_order_relaxed)) {
+		if (holder == tid)    /* a signal handler on top of our own growing: waiting would be for ever */
+			return false;
+		if (holder != 0)
+			sys_yield();
+		holder = 0;
+	}
+	return true;
+}
+
+static void leave_growing(void)
+{
+	atomic_store_explicit(&output.growing, 0, memory_order_release);
+}
+
+/* Maps `size` fresh bytes at the end of the file.  Called while growing. */
+static uint8_t *grow(uint64_t size, uint64_t *offset)
+{
+	int fd = our_fd();
+
+	*offset = atomic_load_explicit(&output.end, memory_order_relaxed);
+	if (fd < 0 || !sys_allocate(fd, *offset, size))
+		return NULL;
+	uint8_t *base = sys_map_file(fd, *offset, size);
+
+	if (base)
+		atomic_store_explicit(&output.end, *offset + size, memory_order_relaxed);
+	return base;
+}
+
+static void note_used(uint64_t end)
+{
+	_Atomic uint64_t *file_bytes = (_Atomic uint64_t *)&output_status()->file_bytes;
+	uint64_t seen = atomic_load_explicit(file_bytes, memory_order_relaxed);
+
+	while (seen < end && !atomic_compare_exchange_weak_explicit(file_bytes, &seen, end,
+			memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+static void finish_bytes(struct extent *extent, uint64_t size)
+{
+	if (atomic_fetch_add_explicit(&extent->done, size, memory_order_acq_rel) + size == extent->size)
+		sys_unmap(extent->base, extent->size);
+}
+
+/* Makes an extent with room for `size` bytes the current one, unless somebody else has just done so. */
+static bool next_extent(struct extent *full, uint64_t size)
+{
+	if (!enter_growing())
+		return false;
+	bool ok = atomic_load_explicit(&output.extent, memory_order_acquire) != full;
+
+	if (!ok) {
+		struct extent *extent = arena_alloc(sizeof(*extent));
+
+		if (extent) {
+			extent->size = (output.extent_size > size ? output.extent_size : size) + 4095;
+			extent->size &= ~(uint64_t)4095;
+			extent->base = grow(extent->size, &extent->offset);
+			ok = extent->base != NULL;
+		}
+		if (ok) {
+			if (output.extent_size < EXTENT_SIZE_MAX)
+				output.extent_size *= 2;
+			atomic_store_explicit(&output.extent, extent, memory_order_release);
+		}
+	}
+	leave_growing();
+	return ok;
+}
+
+/* Room for `size` bytes in some extent; *at is their place in it. */
+static struct extent *reserve(uint64_t size, uint64_t *at)
+{
+	for (;;) {
+		struct extent *extent = atomic_load_explicit(&output.extent, memory_order_acquire);
+
+		if (extent) {
+			*at = atomic_fetch_add_explicit(&extent->used, size, memory_order_relaxed);
+			if (*at + size <= extent->size)
+				return extent;
+			/* Exactly one reservation crosses the end; its owner closes the tail. */
+			if (*at < extent->size)
+				finish_bytes(extent, extent->size - *at);
+		}
+		if (!next_extent(extent, size))
+			return NULL;
+	}
+}
+
+bool output_append(struct capture_block *header, const void *payload, size_t size)
+{
+	uint64_t total = (sizeof(*header) + size + 7) & ~(uint64_t)7, at;
+	struct extent *extent = reserve(total, &at);
+
+	if (!extent)
+		return false;
+	header->magic = CAPTURE_BLOCK_MAGIC;
+	header->stored_size = (uint32_t)size;
+	header->payload_checksum = XXH3_64bits(payload, size);
+	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
+	memcpy(extent->base + at + sizeof(*header), payload, size);
+	/* The header makes the block: it comes last, so that a kill in between leaves a hole, not a lie. */
+	atomic_thread_fence(memory_order_release);
+	memcpy(extent->base + at, header, sizeof(*header));
+	note_used(extent->offset + at + total);
+	finish_bytes(extent, total);
+	return true;
+}
+
+struct capture_stream *output_stream(uint32_t stream, size_t words)
+{
+	size_t size = (sizeof(struct capture_block) + sizeof(struct capture_stream) + words * 8 + 4095) & ~(size_t)4095;
+	uint64_t offset = 0;
+	uint8_t *base = NULL;
+
+	if (enter_growing()) {
+		base = grow(size, &offset);
+		leave_growing();
+	}
+	if (!base)
+		return NULL;
+	struct capture_stream *window = (struct capture_stream *)(base + sizeof(struct capture_block));
+	struct capture_block header = {
+		.magic = CAPTURE_BLOCK_MAGIC,
+		.kind = CAPTURE_BLOCK_STREAM,
+		.stored_size = (uint32_t)(size - sizeof(struct capture_block)),
+		.raw_size = (uint32_t)(size - sizeof(struct capture_block)),
+		.stream = stream,
+	};
+
+	header.header_checksum = XXH3_64bits(&header, offsetof(struct capture_block, header_checksum));
+	window->capacity = (size - sizeof(struct capture_block) - sizeof(struct capture_stream)) / 8;
+	memcpy(base, &header, sizeof(header));
+	note_used(offset + size);
+	return window;
+}
+
+static size_t put_text(uint8_t *at, size_t room, uint16_t id, const char *bytes, size_t size)
+{
+	uint32_t length = (uint32_t)size;
+	size_t total = 8 + ((size + 7) & ~(size_t)7);
+
+	if (total > room)
+		return 0;
+	memcpy(at, &id, 2);
+	memcpy(at + 4, &length, 4);
+	memcpy(at + 8, bytes, size);
+	return total;
+}
+
+/* The header's text fields; returns their length. */
+static size_t describe(uint8_t *at, size_t room, const char *parent_path)
+{
+	static char buffer[32768];    /* start and fork child only: one thread */
+	struct utsname system;
+	size_t size = 0;
+	long length;
+
+	if (sys_call(SYS_uname, (long)&system, 0, 0, 0, 0, 0) == 0) {
+		size_t name = strlen(system.sysname);
+
+		size += put_text(at + size, room - size, CAPTURE_TEXT_HOST, system.nodename, strlen(system.nodename));
+		memcpy(buffer, system.sysname, name);
+		buffer[name] = ' ';
+		memcpy(buffer + name + 1, system.release, strlen(system.release));
+		size += put_text(at + size, room - size, CAPTURE_TEXT_KERNEL, buffer, name + 1 + strlen(system.release));
+	}
+	length = sys_read_file("/proc/self/cmdline", buffer, sizeof(buffer));
+	if (length > 0)
+		size += put_text(at + size, room - size, CAPTURE_TEXT_COMMAND, buffer, (size_t)length);
+	length = sys_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)buffer, sizeof(buffer), 0, 0);
+	if (length > 0)
+		size += put_text(at + size, room - size, CAPTURE_TEXT_EXECUTABLE, buffer, (size_t)length);
+	length = sys_call(SYS_getcwd, (long)buffer, sizeof(buffer), 0, 0, 0, 0);
+	if (length > 1)
+		size += put_text(at + size, room - size, CAPTURE_TEXT_DIRECTORY, buffer, (size_t)length - 1);
+	if (parent_path)
+		size += put_text(at + size, room - size, CAPTURE_TEXT_PARENT, parent_path, strlen(parent_path));
+	memcpy(buffer, "glibc ", 6);
+	memcpy(buffer + 6, naming_libc_version(), strlen(naming_libc_version()));
+	size += put_text(at + size, room - size, CAPTURE_TEXT_LIBC, buffer, 6 + strlen(naming_libc_version()));
+	size += put_text(at + size, room - size, CAPTURE_TEXT_WRITER, "sctmem " SCTMEM_VERSION,
+		strlen("sctmem " SCTMEM_VERSION));
+	return size;
+}
+
+static uint64_t wanted_features(void)
+{
+	uint64_t features = CAPTURE_PYTHON_STACKS;
+
+	if (config_python_allocators)
+		features |= CAPTURE_PYTHON_ALLOCATORS;
+	if (config.native == CONFIG_NATIVE_FULL)
+		features |= CAPTURE_NATIVE_FULL;
+	if (config.native == CONFIG_NATIVE_LEAF)
+		features |= CAPTURE_NATIVE_LEAF;
+	return features;
+}
+
+/* Fills the mapped header; the magic comes last. */
+static void write_header(const struct output_origin *origin, size_t text_size, uint32_t sequence)
+{
+	struct timespec resolution = { 0 };
+	struct capture_header header = {
+		.version = CAPTURE_VERSION,
+		.header_size = (uint32_t)output.header_size,
+		.features = wanted_features(),
+		.start_monotonic_ns = origin->start_monotonic_ns,
+		.parent_stamp = origin->parent_stamp,
+		.parent_time_ns = origin->parent_time_ns,
+		.parent_start_realtime_ns = origin->parent_start_realtime_ns,
+		.pid = (uint32_t)sys_pid(),
+		.parent_pid = (uint32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0),
+		.page_size = 4096,
+		.sequence = sequence,
+#if defined(__x86_64__)
+		.machine = 62,
+#else
+		.machine = 183,
+#endif
+		.text_size = (uint32_t)text_size,
+		.origin = origin->origin,
+	};
+
+	clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
+	header.clock_resolution_ns = (uint32_t)resolution.tv_nsec;
+	/* Time 0 on the wall clock; it may lie in the past, when recording began before the file was made. */
+	output.start_realtime_ns = header.start_realtime_ns =
+		sys_clock_ns(CLOCK_REALTIME) - (sys_clock_ns(CLOCK_MONOTONIC) - origin->start_monotonic_ns);
+	memcpy(header.magic, CAPTURE_MAGIC, 8);
+	header.checksum = XXH3_64bits(&header, offsetof(struct capture_header, checksum));
+	header.checksum = XXH3_64bits_withSeed(output.header + CAPTURE_TEXT_OFFSET, text_size, header.checksum);
+	memcpy(output.header + 8, (char *)&header + 8, sizeof(header) - 8);
+	atomic_thread_fence(memory_order_release);
+	memcpy(output.header, header.magic, 8);
+}
+
+bool output_open(const struct output_origin *origin)
+{
+	static uint8_t text[HEADER_SIZE_MAX - CAPTURE_TEXT_OFFSET];   /* start and fork child only: one thread */
+	struct stat stat;
+	struct naming naming = { .origin = *origin };
+	int fd;
+
+	memset(text, 0, sizeof(text));
+	fd = naming_create(&naming, output.path, sizeof(output.path));
+	if (fd < 0)
+		return false;
+	if (!sys_stat(fd, &stat)) {
+		sys_close(fd);
+		return false;
+	}
+	output.fd = move_high(fd);
+	output.device = stat.st_dev;
+	output.inode = stat.st_ino;
+	size_t text_size = describe(text, sizeof(text), naming.origin.parent_path);
+
+	output.header_size = (CAPTURE_TEXT_OFFSET + text_size + 4095) & ~(uint64_t)4095;
+	output.extent_size = EXTENT_SIZE_MIN;
+	uint64_t offset;
+	uint8_t *header = grow(output.header_size, &offset);
+
+	if (!header) {
+		sys_call(SYS_unlinkat, AT_FDCWD, (long)output.path, 0, 0, 0, 0);
+		sys_close(output.fd);
+		output.fd = -1;
+		return false;
+	}
+	memcpy(header + CAPTURE_TEXT_OFFSET, text, text_size);
+	output.header = header;
+	write_header(&naming.origin, text_size, naming.sequence);
+	note_used(output.header_size);
+	return true;
+}
+
+void output_forget(void)
+{
+	if (output.fd >= 0)
+		sys_close(output.fd);
+	output.fd = -1;
+	output.header = NULL;
+	atomic_store_explicit(&output.extent, NULL, memory_order_relaxed);
+	atomic_store_explicit(&output.end, 0, memory_order_relaxed);
+	atomic_store_explicit(&output.growing, 0, memory_order_relaxed);
+}
+
+void output_trim(void)
+{
+	struct extent *extent = atomic_load_explicit(&output.extent, memory_order_acquire);
+	int fd;
+
+	if (!extent || !enter_growing())
+		return;
+	uint64_t at = atomic_load_explicit(&extent->used, memory_order_relaxed);
+
+	fd = our_fd();
+	if (fd >= 0 && at < extent->size && extent->offset + extent->size
+			== atomic_load_explicit(&output.end, memory_order_relaxed)) {
+		uint64_t end = (extent->offset + at + 4095) & ~(uint64_t)4095;
+
+		/* Whatever comes later grows the file again. */
+		atomic_store_explicit(&output.extent, NULL, memory_order_release);
+		if (sys_call(SYS_ftruncate, fd, (long)end, 0, 0, 0, 0) == 0)
+			atomic_store_explicit(&output.end, end, memory_order_relaxed);
+	}
+	leave_growing();
+}

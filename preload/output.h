@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The capture file: made, grown, and written through shared mappings, so that what is written is in the file at
+ * once and a write can neither fail half-way nor reach a descriptor that the program has meanwhile given to a file
+ * of its own.
+ */
+#ifndef SCTMEM_PRELOAD_OUTPUT_H
+#define SCTMEM_PRELOAD_OUTPUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/capture.h"
+
+/* What the header says that output.c cannot find out by itself. */
+struct output_origin {
+	enum capture_origin origin;
+	uint64_t parent_stamp, parent_time_ns, parent_start_realtime_ns;
+	const char *parent_path;      /* NULL: none */
+	uint64_t start_monotonic_ns;  /* time 0 of this capture */
+};
+
+/* Makes the file named by the configuration and maps its header.  false: nothing is recorded. */
+bool output_open(const struct output_origin *origin);
+/* In a fork child: forget the parent's file without touching it. */
+void output_forget(void);
+
+struct capture_status *output_status(void);   /* a dummy before output_open */
+const char *output_path(void);
+uint64_t output_start_realtime_ns(void);
+
+/* Appends a block whole.  header's sizes, checksums and magic are filled in here.  false: storage is at its end. */
+bool output_append(struct capture_block *header, const void *payload, size_t size);
+
+/* A new STREAM block with room for at least `words` words; NULL: storage is at its end. */
+struct capture_stream *output_stream(uint32_t stream, size_t words);
+
+/* At an orderly exit with no other thread: gives back the space taken in advance. */
+void output_trim(void);
+
+#endif

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a Python runtime, as far as we take part in it.
+ *
+ *   python_start            finds it, before its first instruction or at its first setlocale()
+ *   python_poll             in the first malloc() after Py_IsInitialized() became true, which is before `site` and user
+ *                           code: hooks the allocators and asks for a pending call
+ *   settle                  the pending call, in the main thread's eval loop: there the API may be used.  Proves the
+ *                           layout, has code objects report their deaths, and registers
+ *   ending                  an atexit callback, the last to run: threads that are not attached stop walking, because
+ *                           Py_FinalizeEx() is about to free their states under them
+ *
+ * No loader function is called from inside malloc(): another thread may hold the loader's lock and wait for us.
+ *
+ * Our allocators keep the context of those that they wrap.  A thread that reads the function and the context while
+ * another sets them therefore calls a pair that fits, whichever halves it got.
+ */
+#include "python.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <time.h>
+
+#include "config.h"
+#include "python_code.h"
+#include "record.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum phase {
+	PHASE_NONE,
+	PHASE_WAIT,                   /* for the runtime to be initialised */
+	PHASE_BUSY,                   /* a thread is in python_poll */
+	PHASE_ASKED,                  /* the pending call is on its way, or done */
+	PHASE_ANNOUNCE,               /* a fork child: only its capture has to be told */
+};
+
+enum { DOMAIN_RAW, DOMAIN_MEM, DOMAIN_OBJ, DOMAINS };
+enum { ATTEMPTS_MAX = 1000 };
+
+atomic_int python_state;
+struct python_api python_api;
+struct python_layout python_layout;
+
+static atomic_int phase;
+static atomic_int settled_state;     /* READY or REFUSED: what a fork child returns to */
+static void *runtime_handle;         /* for dlsym; the runtime is never unloaded once we have it */
+static char runtime_path[4096];
+static uint32_t runtime_flags;
+static bool layout_known;
+static bool hooked;                  /* the allocators were hooked before, in this or an earlier life of the runtime */
+static unsigned attempts;
+static uintptr_t eval_start, eval_size;
+
+enum { RUNTIME_EXECUTABLE = 1, RUNTIME_FREE_THREADED = 2, RUNTIME_STACKS = 4, RUNTIME_ALLOCATORS = 8 };
+
+/* ---- the allocator hooks ---- */
+
+/* What our allocators wrap.  Written before ours are set, and then only while ours are not in use. */
+static struct python_allocator real[DOMAINS];
+static atomic_bool hooks_used;       /* since python_hooks_look() looked */
+static atomic_bool look_asked;
+static atomic_uint looks_skipped, looks_to_skip;
+
+/* A trial allocation, to see whether it reaches our hooks.  Made with the gate closed, so recording is not disturbed. */
+static _Thread_local struct { bool active, reached; } trial __attribute__((tls_model("initial-exec")));
+
+static inline struct thread *hook_begin(void *block)
+{
+	struct thread *thread = record_python_begin(block);
+
+	if (__builtin_expect(!thread, 0) && trial.active)
+		trial.reached = true;
+	if (__builtin_expect(!atomic_load_explicit(&hooks_used, memory_order_relaxed), 0))
+		atomic_store_explicit(&hooks_used, true, memory_order_relaxed);
+	return thread;
+}
+
+static inline void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t size,
+	const struct native_start *start)
+{
+	struct thread *thread = hook_begin(NULL);
+	void *block = real[domain].allocate(context, size);
+
+	if (thread) {
+		if (block)
+			record_python_alloc(thread, kind, block, size, start);
+		record_python_end(thread);
+	}
+	return block;
+}
+
+static inline void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *context, size_t count, size_t size,
+	const struct native_start *start)
+{
+	struct thread *thread = hook_begin(NULL);
+	void *block = real[domain].allocate_zeroed(context, count, size);
+
+	if (thread) {
+		if (block)
+			record_python_alloc(thread, kind, block, count * size, start);
+		record_python_end(thread);
+	}
+	return block;
+}
+
+static inline void *hook_resize(unsigned domain, unsigned kind, void *context, void *old, size_t size,
+	const struct native_start *start)
+{
+	struct thread *thread = hook_begin(old);
+	void *block;
+
+	if (thread && old)
+		record_python_move(thread, old);
+	block = real[domain].resize(context, old, size);
+	if (thread) {
+		if (block)
+			record_python_alloc(thread, kind, block, size, start);
+		else if (old)
+			record_python_stay(thread, old);
+		record_python_end(thread);
+	}
+	return block;
+}
+
+static inline void hook_release(unsigned domain, void *context, void *block)
+{
+	struct thread *thread = block ? hook_begin(block) : NULL;
+
+	if (thread)
+		record_python_free(thread, block);
+	real[domain].release(context, block);
+	if (thread)
+		record_python_end(thread);
+}
+
+/* RECORD_START() is expanded in the function that the interpreter calls. */
+#define HOOKS(name, domain, kind) \
+	static void *name##_allocate(void *context, size_t size) \
+	{ \
+		const struct native_start start = RECORD_START(); \
+		return hook_allocate(domain, kind##_MALLOC, context, size, &start); \
+	} \
+	static void *name##_allocate_zeroed(void *context, size_t count, size_t size) \
+	{ \
+		const struct native_start start = RECORD_START(); \
+		return hook_allocate_zeroed(domain, kind##_CALLOC, context, count, size, &start); \
+	} \
+	static void *name##_resize(void *context, void *block, size_t size) \
+	{ \
+		const struct native_start start = RECORD_START(); \
+		return hook_resize(domain, kind##_REALLOC, context, block, size, &start); \
+	} \
+	static void name##_release(void *context, void *block) \
+	{ \
+		hook_release(domain, context, block); \
+	}
+
+HOOKS(raw, DOMAIN_RAW, CAPTURE_PYMEM)
+HOOKS(mem, DOMAIN_MEM, CAPTURE_PYMEM)
+HOOKS(obj, DOMAIN_OBJ, CAPTURE_PYOBJECT)
+
+#define ALLOCATOR(name) { NULL, name##_allocate, name##_allocate_zeroed, name##_resize, name##_release }
+static const struct python_allocator ours[DOMAINS] = { ALLOCATOR(raw), ALLOCATOR(mem), ALLOCATOR(obj) };
+
+/* Whether an allocator calls ours beneath: wrapping it would then be a loop. */
+static bool reaches_ours(const struct python_allocator *allocator)
+{
+	void *block;
+
+	trial.reached = false;
+	trial.active = true;
+	block = allocator->allocate(allocator->context, 1);
+	if (block)
+		allocator->release(allocator->context, block);
+	trial.active = false;
+	return trial.reached;
+}
+
+/*
+ * Puts our allocators on top of those that are there.  `careful`: ours may be in the chain already, under a debugger's
+ * (tracemalloc's, say); finding out allocates, so not from inside an allocation.  Returns whether anything changed.
+ */
+static bool hook_allocators(bool careful)
+{
+	/* The raw domain is malloc(), which is hooked; only the free-threaded 3.15 has an allocator of its own there. */
+	int first = layout_known && python_layout.free_threaded && python_layout.minor >= 15 ? DOMAIN_RAW : DOMAIN_MEM;
+	bool changed = false;
+
+	if (!config_python_allocators || !python_api.get_allocator || !python_api.set_allocator)
+		return false;
+	for (int domain = first; domain < DOMAINS; domain++) {
+		struct python_allocator there, wrapper = ours[domain];
+
+		python_api.get_allocator(domain, &there);
+		if (there.allocate == wrapper.allocate || (careful && reaches_ours(&there)))
+			continue;
+		real[domain] = there;
+		wrapper.context = there.context;
+		atomic_thread_fence(memory_order_release);
+		python_api.set_allocator(domain, &wrapper);
+		changed = true;
+	}
+	runtime_flags |= RUNTIME_ALLOCATORS;
+	hooked = true;
+	return changed;
+}
+
+/* Pending call: tracemalloc.stop(), if it was started before us, puts back what was there before both of us. */
+static int look_again(void *unused)
+{
+	struct thread *thread = record_enter();
+	unsigned skip = atomic_load(&looks_to_skip);
+
+	(void)unused;
+	if (!hook_allocators(true))
+		atomic_store(&looks_to_skip, skip < 1 << 20 ? 2 * skip + 1 : skip);
+	if (thread)
+		record_leave(thread);
+	atomic_store(&look_asked, false);
+	return 0;
+}
+
+void python_hooks_look(void)
+{
+	if (!hooked || atomic_exchange_explicit(&hooks_used, false, memory_order_relaxed))
+		return;
+	if (atomic_fetch_add_explicit(&looks_skipped, 1, memory_order_relaxed) <
+		atomic_load_explicit(&looks_to_skip, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&looks_skipped, 0, memory_order_relaxed);
+	if (!atomic_exchange(&look_asked, true) && python_api.add_pending_call(look_again, NULL) != 0)
+		atomic_store(&look_asked, false);
+}
+
+/* ---- the end of the runtime ---- */
+
+static atomic_int detached_walkers;
+static atomic_bool closing;
+
+bool python_detached_begin(void)
+{
+	/* Sequentially consistent with `ending`: either it sees us, or we see that it has come. */
+	atomic_fetch_add(&detached_walkers, 1);
+	if (!atomic_load(&closing) && python_api.is_initialized())
+		return true;
+	atomic_fetch_sub(&detached_walkers, 1);
+	return false;
+}
+
+void python_detached_end(void)
+{
+	atomic_fetch_sub_explicit(&detached_walkers, 1, memory_order_release);
+}
+
+static void *none_object;
+static void (*increment)(void *);
+
+/* The atexit callback.  A walk takes microseconds; one that is not over after a second belongs to a stopped thread. */
+static void *ending(void *self, void *arguments)
+{
+	enum { SECOND_NS = 1000000000 };
+	uint64_t start = sys_clock_ns(CLOCK_MONOTONIC);
+
+	(void)self;
+	(void)arguments;
+	atomic_store(&closing, true);
+	while (atomic_load(&detached_walkers) != 0 && sys_clock_ns(CLOCK_MONOTONIC) - start < SECOND_NS)
+		sys_yield();
+	increment(none_object);
+	return none_object;
+}
+
+static void *symbol(const char *name)
+{
+	return dlsym(runtime_handle, name);
+}
+
+/* PyMethodDef */
+static const struct method {
+	const char *name;
+	void *(*function)(void *self, void *arguments);
+	int flags;
+	const char *documentation;
+} ending_method = { "sctmem_ending", ending, 4 /* METH_NOARGS */, NULL };
+
+/* Callbacks run in reverse order, so the first to be registered is the last to run. */
+static void register_ending(void)
+{
+	void *(*import)(const char *), *(*get_attribute)(void *, const char *);
+	void *(*new_function)(const struct method *, void *, void *), *(*call)(void *, ...);
+	void (*release)(void *), (*clear_error)(void);
+	void *module, *function = NULL, *enter = NULL, *result = NULL;
+
+	*(void **)&import = symbol("PyImport_ImportModule");
+	*(void **)&get_attribute = symbol("PyObject_GetAttrString");
+	*(void **)&new_function = symbol("PyCFunction_NewEx");
+	*(void **)&call = symbol("PyObject_CallFunctionObjArgs");
+	*(void **)&release = symbol("Py_DecRef");
+	*(void **)&increment = symbol("Py_IncRef");
+	*(void **)&clear_error = symbol("PyErr_Clear");
+	none_object = symbol("_Py_NoneStruct");
+	if (!import || !get_attribute || !new_function || !call || !release || !increment || !clear_error || !none_object)
+		return;
+	module = import("atexit");
+	if (module)
+		enter = get_attribute(module, "register");
+	if (enter)
+		function = new_function(&ending_method, NULL, NULL);
+	if (function)
+		result = call(enter, function, NULL);
+	if (!result)
+		clear_error();   /* Py_IsInitialized() still tells detached walks when to stop, if a little late */
+	if (result)
+		release(result);
+	if (function)
+		release(function);
+	if (enter)
+		release(enter);
+	if (module)
+		release(module);
+}
+
+/* ---- the deaths of code objects ---- */
+
+static void (*code_dealloc)(void *code);
+
+static void dealloc_code(void *code)
+{
+	python_code_died(code);
+	code_dealloc(code);
+}
+
+/* The type is one for all interpreters, and keeps our function when the runtime is initialised again. */
+static void watch_code(void)
+{
+	python_word *slot = (python_word *)((char *)python_api.code_type + python_layout.type_dealloc);
+
+	if (*slot == (uintptr_t)dealloc_code)
+		return;
+	code_dealloc = (void (*)(void *))*slot;
+	__atomic_store_n(slot, (uintptr_t)dealloc_code, __ATOMIC_RELEASE);
+}
+
+/* ---- from found to settled ---- */
+
+bool python_is_attached(void)
+{
+	void *current = python_api.current_state();
+
+	if (layout_known && python_layout.minor >= 12)
+		return current != NULL;
+	return current && current == python_api.thread_state();
+}
+
+static void announce(void)
+{
+	const char *allocator = python_api.allocator_name ? python_api.allocator_name() : NULL;
+
+	record_python_runtime(python_layout.version, runtime_flags, runtime_path, allocator ? allocator : "");
+}
+
+static enum python_verdict prove_layout(void)
+{
+	if (!layout_known)
+		return PYTHON_CHECK_FAILED;
+	return python_layout_check(&python_layout, python_api.current_state(), symbol);
+}
+
+static void finish(int state)
+{
+	if (state == PYTHON_READY)
+		runtime_flags |= RUNTIME_STACKS;
+	else
+		runtime_flags &= ~(uint32_t)RUNTIME_STACKS;
+	announce();
+	atomic_store(&settled_state, state);
+	atomic_store_explicit(&python_state, state, memory_order_release);
+}
+
+/* The pending call. */
+static int settle(void *unused)
+{
+	struct thread *thread = record_enter();
+	enum python_verdict verdict = prove_layout();
+
+	(void)unused;
+	if (verdict == PYTHON_CHECK_LATER && ++attempts < ATTEMPTS_MAX) {
+		atomic_store(&phase, PHASE_WAIT);
+	} else {
+		hook_allocators(true);
+		if (verdict == PYTHON_CHECK_PASSED) {
+			watch_code();
+			atomic_store(&closing, false);
+			register_ending();
+		}
+	}
+	if (thread)
+		record_leave(thread);
+	if (atomic_load(&phase) == PHASE_ASKED)
+		finish(verdict == PYTHON_CHECK_PASSED ? PYTHON_READY : PYTHON_REFUSED);
+	return 0;
+}
+
+void python_poll(void)
+{
+	int expected = PHASE_WAIT;
+
+	if (atomic_load_explicit(&phase, memory_order_acquire) == PHASE_ANNOUNCE) {
+		expected = PHASE_ANNOUNCE;
+		if (atomic_compare_exchange_strong(&phase, &expected, PHASE_ASKED)) {
+			announce();
+			atomic_store_explicit(&python_state, atomic_load(&settled_state), memory_order_release);
+		}
+		return;
+	}
+	if (atomic_load_explicit(&phase, memory_order_relaxed) != PHASE_WAIT || !python_api.is_initialized() ||
+		!python_is_attached() || !atomic_compare_exchange_strong(&phase, &expected, PHASE_BUSY))
+		return;
+	/* A second time, ours may still be there under somebody else's: that is for the pending call to find out. */
+	if (!hooked)
+		hook_allocators(false);
+	atomic_store(&phase, PHASE_ASKED);
+	if (python_api.add_pending_call(settle, NULL) == 0)
+		return;
+	if (++attempts < ATTEMPTS_MAX) {
+		atomic_store(&phase, PHASE_WAIT);
+		return;
+	}
+	finish(PYTHON_REFUSED);
+}
+
+/* ---- finding it ---- */
+
+struct wanted {
+	size_t offset;                /* in struct python_api */
+	const char *name;
+	bool needed;
+};
+
+#define WANTED(field, name, needed) { offsetof(struct python_api, field), name, needed }
+
+static const struct wanted wanted[] = {
+	WANTED(is_initialized, "Py_IsInitialized", true),
+	WANTED(version_text, "Py_GetVersion", true),
+	WANTED(current_state, "_PyThreadState_UncheckedGet", false),
+	WANTED(current_state, "PyThreadState_GetUnchecked", false),   /* the name from 3.13 on */
+	WANTED(thread_state, "PyGILState_GetThisThreadState", true),
+	WANTED(first_interpreter, "PyInterpreterState_Head", true),
+	WANTED(next_interpreter, "PyInterpreterState_Next", true),
+	WANTED(add_pending_call, "Py_AddPendingCall", true),
+	WANTED(get_allocator, "PyMem_GetAllocator", false),
+	WANTED(set_allocator, "PyMem_SetAllocator", false),
+	WANTED(allocator_name, "_PyMem_GetCurrentAllocatorName", false),
+	WANTED(version, "Py_Version", false),
+	WANTED(code_type, "PyCode_Type", true),
+	WANTED(unicode_type, "PyUnicode_Type", true),
+	WANTED(bytes_type, "PyBytes_Type", true),
+	WANTED(runtime, "_PyRuntime", false),
+	WANTED(eval, "_PyEval_EvalFrameDefault", false),
+};
+
+static bool find_symbols(void)
+{
+	struct python_api api = { 0 };
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+		void *found = symbol(wanted[i].name);
+
+		if (found)
+			memcpy((char *)&api + wanted[i].offset, &found, sizeof(found));
+		else if (wanted[i].needed)
+			return false;
+	}
+	python_api = api;
+	return api.current_state != NULL;
+}
+
+static uint32_t read_number(const char **text)
+{
+	uint32_t number = 0;
+
+	while (**text >= '0' && **text <= '9' && number < 1000)
+		number = 10 * number + (uint32_t)(*(*text)++ - '0');
+	return number;
+}
+
+/* "3.10.13 (main, ...", "3.9.0rc1+ (..." as PY_VERSION_HEX. */
+static uint32_t parse_version(const char *text)
+{
+	uint32_t major = read_number(&text), minor = 0, micro = 0, level = 0xf;
+
+	if (*text == '.') {
+		text++;
+		minor = read_number(&text);
+	}
+	if (*text == '.') {
+		text++;
+		micro = read_number(&text);
+	}
+	if (*text == 'a' || *text == 'b' || *text == 'r')
+		level = *text == 'r' ? 0xc : (uint32_t)*text - 'a' + 0xa;
+	return major << 24 | minor << 16 | micro << 8 | level << 4;
+}
+
+/* Where the runtime is.  The handle taken on a library is kept: were it unloaded, its functions would be called. */
+static void find_place(void)
+{
+	struct link_map *map = NULL;
+	ElfW(Sym) *eval = NULL;
+	Dl_info info;
+
+	if (dladdr1((void *)python_api.is_initialized, &info, (void **)&map, RTLD_DL_LINKMAP) && map && map->l_name[0]) {
+		size_t length = strlen(map->l_name);
+
+		if (length < sizeof(runtime_path))
+			memcpy(runtime_path, map->l_name, length + 1);
+		dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
+	} else {
+		long length = sys_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)runtime_path,
+			sizeof(runtime_path) - 1, 0, 0);
+
+		runtime_path[length > 0 ? length : 0] = 0;
+		runtime_flags |= RUNTIME_EXECUTABLE;
+	}
+	if (python_api.eval && dladdr1(python_api.eval, &info, (void **)&eval, RTLD_DL_SYMENT) && eval) {
+		eval_start = (uintptr_t)python_api.eval;
+		eval_size = eval->st_size;
+	}
+}
+
+static void adopt(void *handle)
+{
+	runtime_handle = handle;
+	if (!find_symbols()) {
+		atomic_store(&python_state, PYTHON_REFUSED);
+		return;
+	}
+	find_place();
+	layout_known = python_layout_find(&python_layout,
+		python_api.version ? (uint32_t)*python_api.version : parse_version(python_api.version_text()),
+		python_api.runtime);
+	if (python_layout.free_threaded)
+		runtime_flags |= RUNTIME_FREE_THREADED;
+	atomic_store(&phase, PHASE_WAIT);
+	atomic_store_explicit(&python_state, PYTHON_FOUND, memory_order_release);
+}
+
+void python_start(void)
+{
+	if (atomic_load(&python_state) != PYTHON_NONE)
+		return;
+	if (dlsym(RTLD_DEFAULT, "Py_IsInitialized"))
+		adopt(RTLD_DEFAULT);
+	/* A program that asks for its own last error must not be given ours. */
+	dlerror();
+}
+
+/* The library that called us, if it is a Python runtime that was loaded for itself alone (RTLD_LOCAL). */
+static void find_caller(void *return_address)
+{
+	struct link_map *map = NULL;
+	Dl_info info;
+	void *handle;
+
+	if (!dladdr1(return_address, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !map->l_name[0])
+		return;
+	handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
+	if (handle && dlsym(handle, "Py_IsInitialized"))
+		adopt(handle);
+	else if (handle)
+		dlclose(handle);
+	dlerror();
+}
+
+void python_setlocale_called(void *return_address)
+{
+	int state = atomic_load(&python_state);
+
+	if (state == PYTHON_NONE) {
+		python_start();
+		if (atomic_load(&python_state) == PYTHON_NONE)
+			find_caller(return_address);
+	} else if (atomic_load(&phase) >= PHASE_ASKED && !python_api.is_initialized()) {
+		/* It ended, and is being initialised again. */
+		attempts = 0;
+		atomic_store_explicit(&python_state, PYTHON_FOUND, memory_order_release);
+		atomic_store(&phase, PHASE_WAIT);
+	}
+}
+
+void python_fork_child(void)
+{
+	int state = atomic_load(&python_state);
+
+	atomic_store(&detached_walkers, 0);
+	atomic_store(&look_asked, false);
+	python_code_reset();
+	if (state == PYTHON_READY || (state == PYTHON_REFUSED && atomic_load(&settled_state) == PYTHON_REFUSED)) {
+		atomic_store(&phase, PHASE_ANNOUNCE);
+		atomic_store_explicit(&python_state, PYTHON_FOUND, memory_order_release);
+	}
+}
+
+bool python_is_eval_pc(uintptr_t pc)
+{
+	return pc - eval_start < eval_size;
+}
+
+bool python_frames_are_c_frames(void)
+{
+	return python_layout.activation == PYTHON_ACTIVATION_NONE;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Layout tables, the reading of _Py_DebugOffsets, and the proof of both.
+ *
+ * _PyRuntime of 3.13 and later begins with an array of 64-bit words that describes the interpreter's structures to
+ * debuggers:
+ *
+ *     word   0          1                2               ...  a sub-structure per interpreter structure
+ *            "xdebugpy" PY_VERSION_HEX   free-threaded        [0] its size, then offsets of fields
+ *
+ * The array's own shape differs between minor versions, so an unknown minor version is refused, as are releases
+ * that were not final: their layouts moved.
+ *
+ * Offsets that pass for one build of a version may be wrong for a patched or debug build of it.  Therefore nothing
+ * is walked before python_layout_check() has compared a few frames with the interpreter's own account of them.
+ */
+#include "python_layout.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "formats/capture.h"
+#include "python_code.h"
+#include "sys.h"
+
+#include "banned.h"
+
+/* Everything that 3.8 to 3.15 builds with a GIL have in common. */
+static const struct python_layout common = {
+	.code_mask = ~(uintptr_t)0,
+	.kind_shift = 2,
+	.object_type = 0x08,
+	.type_dealloc = 0x30,
+	.type_flags = 0xa8,
+	.size = 0x10,
+	.bytes_data = 0x20,
+	.text_length = 0x10,
+	.text_state = 0x20,
+	.text_ascii = 0x30,
+	.text_other = 0x48,
+};
+
+static void layout_38(struct python_layout *layout)
+{
+	layout->instruction = layout->minor == 10 ? PYTHON_INSTRUCTION_UNITS : PYTHON_INSTRUCTION_BYTES;
+	layout->activation = layout->minor == 10 ? PYTHON_ACTIVATION_FRAME : PYTHON_ACTIVATION_NONE;
+	layout->line_table = layout->minor == 10 ? CAPTURE_LINES_PEP626 : CAPTURE_LINES_LNOTAB;
+	layout->state_frame = 0x18;
+	layout->state_thread = 0xb0;
+	if (layout->minor == 10) {
+		layout->state_cframe = 0x30;
+		layout->cframe_previous = 0x08;
+	}
+	layout->frame_previous = 0x18;
+	layout->frame_code = 0x20;
+	layout->frame_instruction = layout->minor == 10 ? 0x60 : 0x68;
+	layout->code_file = 0x68;
+	layout->code_name = 0x70;
+	layout->code_first_line = 0x28;
+	layout->code_lines = 0x78;
+}
+
+static void layout_311(struct python_layout *layout)
+{
+	bool shims = layout->minor >= 12;
+
+	layout->instruction = PYTHON_INSTRUCTION_POINTER;
+	layout->activation = shims ? PYTHON_ACTIVATION_SHIM : PYTHON_ACTIVATION_SEGMENT;
+	layout->line_table = CAPTURE_LINES_LOCATIONS;
+	layout->state_cframe = 0x38;
+	layout->state_thread = shims ? 0x88 : 0x98;
+	layout->cframe_frame = shims ? 0x00 : 0x08;
+	layout->cframe_previous = shims ? 0x08 : 0x10;
+	layout->frame_previous = shims ? 0x08 : 0x30;
+	layout->frame_code = shims ? 0x00 : 0x20;
+	layout->frame_instruction = 0x38;
+	layout->frame_owner = shims ? 0x46 : 0x45;
+	layout->code_file = 0x70;
+	layout->code_name = 0x80;
+	layout->code_first_line = shims ? 0x44 : 0x48;
+	layout->code_lines = 0x88;
+	layout->code_first_traceable = shims ? 0xb0 : 0xa8;
+	layout->code_instructions = shims ? 0xc0 : 0xb8;
+	if (shims) {
+		layout->text_ascii = 0x28;
+		layout->text_other = 0x38;
+	}
+}
+
+/* Word index of each sub-structure in _Py_DebugOffsets. */
+struct shape { uint8_t minor, thread_state, thread_id, interpreter_frame, code_object; };
+
+static const struct shape shapes[] = {
+	{ .minor = 13, .thread_state = 19, .thread_id = 5, .interpreter_frame = 28, .code_object = 34 },
+	{ .minor = 14, .thread_state = 22, .thread_id = 5, .interpreter_frame = 31, .code_object = 39 },
+	{ .minor = 15, .thread_state = 22, .thread_id = 8, .interpreter_frame = 39, .code_object = 47 },
+};
+
+/* An offset from a sub-structure, which must lie inside it. */
+static bool take_offset(uint16_t *out, const uint64_t *words, unsigned field, unsigned alignment)
+{
+	if (words[0] == 0 || words[0] > 4096 || words[field] >= words[0] || words[field] % alignment != 0)
+		return false;
+	*out = (uint16_t)words[field];
+	return true;
+}
+
+static bool layout_described(struct python_layout *layout, const uint64_t *words)
+{
+	const struct shape *shape = NULL;
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
+		if (shapes[i].minor == layout->minor)
+			shape = &shapes[i];
+	if (!shape || !words || memcmp(&words[0], "xdebugpy", 8) != 0 || words[1] != layout->version || words[2] > 1)
+		return false;
+	layout->free_threaded = words[2] != 0;
+
+	const uint64_t *state = words + shape->thread_state;
+	const uint64_t *frame = words + shape->interpreter_frame;
+	const uint64_t *code = words + shape->code_object;
+	bool copies = layout->free_threaded && layout->minor >= 14;
+
+	/* The structures of a code object and of a str end in data, so only the fixed fields are inside their size. */
+	if (!take_offset(&layout->state_frame, state, 4, 8) ||
+		!take_offset(&layout->state_thread, state, shape->thread_id, 8) ||
+		!take_offset(&layout->frame_previous, frame, 1, 8) ||
+		!take_offset(&layout->frame_code, frame, 2, 8) ||
+		!take_offset(&layout->frame_instruction, frame, 3, 8) ||
+		!take_offset(&layout->frame_owner, frame, 5, 1) ||
+		!take_offset(&layout->code_file, code, 1, 8) ||
+		!take_offset(&layout->code_name, code, 3, 8) ||
+		!take_offset(&layout->code_lines, code, 4, 8) ||
+		!take_offset(&layout->code_first_line, code, 5, 4) ||
+		!take_offset(&layout->code_instructions, code, 9, 8))
+		return false;
+	if (copies && (!take_offset(&layout->frame_copy, frame, 7, 4) || !take_offset(&layout->code_copies, code, 10, 8)))
+		return false;
+	/* Not described; it stands a fixed distance before the instructions. */
+	layout->code_first_traceable = (uint16_t)(layout->code_instructions - (copies ? 0x18 : 0x10));
+	return true;
+}
+
+static bool layout_313(struct python_layout *layout, const void *runtime)
+{
+	layout->instruction = PYTHON_INSTRUCTION_POINTER;
+	layout->activation = PYTHON_ACTIVATION_SHIM;
+	layout->line_table = CAPTURE_LINES_LOCATIONS;
+	layout->text_ascii = 0x28;
+	layout->text_other = 0x38;
+	if (!layout_described(layout, runtime))
+		return false;
+	if (layout->minor >= 14)
+		layout->code_mask = ~(uintptr_t)3;
+	if (layout->free_threaded) {
+		/* The object header is 16 bytes longer; its type is the last of it. */
+		layout->object_type = 0x18;
+		layout->type_dealloc += 0x10;
+		layout->type_flags += 0x10;
+		layout->size += 0x10;
+		layout->bytes_data += 0x10;
+		layout->text_length += 0x10;
+		layout->text_state += 0x10;
+		layout->text_ascii += 0x10;
+		layout->text_other += 0x10;
+		if (layout->minor >= 14)
+			layout->kind_shift = 8;   /* `interned` became a byte of its own */
+	}
+	return true;
+}
+
+bool python_layout_find(struct python_layout *layout, uint32_t version, const void *runtime)
+{
+	enum { MAJOR_3 = 3, FINAL = 0xf };
+	unsigned minor = version >> 16 & 0xff;
+
+	*layout = common;
+	layout->version = version;
+	layout->minor = (uint8_t)minor;
+	if (version >> 24 != MAJOR_3 || (version >> 4 & 0xf) != FINAL)
+		return false;
+	if (minor >= 8 && minor <= 10)
+		layout_38(layout);
+	else if (minor == 11 || minor == 12)
+		layout_311(layout);
+	else
+		return minor >= 13 && layout_313(layout, runtime);
+	return true;
+}
+
+bool python_readable(const void *address)
+{
+	/* The kernel copies the set in before it looks at `how`, which is wrong on purpose: nothing is changed. */
+	enum { HOW_INVALID = 99, BAD_ADDRESS = -14 };
+
+	if ((uintptr_t)address < 4096 || (uintptr_t)address % sizeof(uintptr_t) != 0)
+		return false;
+	return sys_call(SYS_rt_sigprocmask, HOW_INVALID, (long)address, 0, sizeof(uint64_t), 0, 0) != BAD_ADDRESS;
+}
+
+/* The part of the Python API that the check uses. */
+struct check {
+	const struct python_layout *layout;
+	void *(*get_frame)(void);
+	void *(*get_attribute)(void *object, const char *name);
+	long (*as_long)(void *object);
+	void (*release)(void *object);   /* Py_DecRef */
+	void (*clear_error)(void);
+	const void *none;
+	int resume;                      /* opcode of RESUME, once seen; -1 */
+};
+
+/* An attribute that the caller's object keeps alive: the reference is given back at once. */
+static const void *attribute(const struct check *check, const void *object, const char *name)
+{
+	void *value = check->get_attribute((void *)object, name);
+
+	if (!value)
+		check->clear_error();
+	else
+		check->release(value);
+	return value;
+}
+
+static long attribute_long(const struct check *check, const void *object, const char *name)
+{
+	void *value = check->get_attribute((void *)object, name);
+	long result = value ? check->as_long(value) : -2;
+
+	if (value)
+		check->release(value);
+	if (!value || result == -1)
+		check->clear_error();
+	return result;
+}
+
+static const void *load_checked(const void *base, size_t offset)
+{
+	const void *field = (const char *)base + (offset & ~(size_t)7);
+
+	return python_readable(field) ? (const void *)python_load(base, offset) : NULL;
+}
+
+/* The interpreter hides frames that have not begun, and those of its own that lie between two others. */
+static bool is_hidden(const struct python_layout *layout, const void *frame)
+{
+	enum { OWNER_GENERATOR = 1, OWNER_INTERPRETER = 3 };
+
+	if (!layout->frame_owner)
+		return false;
+
+	uint8_t owner = python_load_byte(frame, layout->frame_owner);
+	const void *code = (const void *)(python_load(frame, layout->frame_code) & layout->code_mask);
+	const void *traceable = (const char *)code + (layout->code_first_traceable & ~7u);
+
+	if (owner >= OWNER_INTERPRETER)
+		return true;
+	if (owner == OWNER_GENERATOR || !python_readable(traceable))
+		return false;
+
+	intptr_t last = (intptr_t)(python_load(frame, layout->frame_instruction) -
+		((uintptr_t)code + layout->code_instructions));
+
+	return last >= -2 && last < 2 * (intptr_t)python_load_int(code, layout->code_first_traceable);
+}
+
+/* The frame that the layout finds at or below `frame`, as the interpreter would show it; NULL at the end. */
+static const void *next_shown(const struct check *check, const void *frame)
+{
+	enum { HIDDEN_MAX = 64 };
+	const struct python_layout *layout = check->layout;
+
+	for (unsigned i = 0; frame && i < HIDDEN_MAX; i++) {
+		if (!python_readable(frame) || !python_readable((const char *)frame + (layout->frame_owner & ~7u)))
+			return NULL;
+		if (!is_hidden(layout, frame))
+			return frame;
+		frame = load_checked(frame, layout->frame_previous);
+	}
+	return NULL;
+}
+
+/* co_code of the interpreter has RESUME where the layout says that tracing may begin. */
+static bool check_first_traceable(struct check *check, const void *code)
+{
+	const struct python_layout *layout = check->layout;
+	uint8_t *instructions;
+	bool right = false;
+
+	if (!layout->code_first_traceable)
+		return true;
+	instructions = check->get_attribute((void *)code, "co_code");
+	if (!instructions) {
+		check->clear_error();
+		return false;
+	}
+
+	int32_t first = python_load_int(code, layout->code_first_traceable);
+	uintptr_t size = python_load(instructions, layout->size);
+
+	if (first >= 0 && (uintptr_t)first * 2 < size) {
+		int opcode = instructions[layout->bytes_data + 2 * (size_t)first];
+
+		right = check->resume < 0 || check->resume == opcode;
+		check->resume = opcode;
+	}
+	check->release(instructions);
+	return right;
+}
+
+static bool check_code(struct check *check, const void *code)
+{
+	const struct python_layout *layout = check->layout;
+	const char *name = layout->minor >= 11 ? "co_qualname" : "co_name";
+	const char *lines = layout->minor >= 10 ? "co_linetable" : "co_lnotab";
+
+	return load_checked(code, layout->code_file) == attribute(check, code, "co_filename") &&
+		load_checked(code, layout->code_name) == attribute(check, code, name) &&
+		load_checked(code, layout->code_lines) == attribute(check, code, lines) &&
+		python_load_int(code, layout->code_first_line) == attribute_long(check, code, "co_firstlineno") &&
+		check_first_traceable(check, code);
+}
+
+/* The offset in bytes that f_lasti gives. */
+static long last_instruction(const struct python_layout *layout, const void *frame, const void *code)
+{
+	switch (layout->instruction) {
+	case PYTHON_INSTRUCTION_BYTES:
+		return python_load_int(frame, layout->frame_instruction);
+	case PYTHON_INSTRUCTION_UNITS:
+		return 2L * python_load_int(frame, layout->frame_instruction);
+	default:
+		return (long)(python_load(frame, layout->frame_instruction) -
+			((uintptr_t)code + layout->code_instructions));
+	}
+}
+
+/* A frame's copy of the bytecode is not looked at here: the first thread's first copy is the code's own. */
+static bool check_frame(struct check *check, const void *frame, const void *shown, const void **code_out)
+{
+	const struct python_layout *layout = check->layout;
+	const void *code = (const void *)((uintptr_t)load_checked(frame, layout->frame_code) & layout->code_mask);
+	long last;
+
+	if (!code || code != attribute(check, shown, "f_code"))
+		return false;
+	*code_out = code;
+	last = last_instruction(layout, frame, code);
+	if (last == attribute_long(check, shown, "f_lasti"))
+		return true;
+	return layout->code_copies && python_load_int(frame, layout->frame_copy) != 0;
+}
+
+static const void *top_frame(const struct python_layout *layout, const void *state)
+{
+	if (layout->state_frame)
+		return load_checked(state, layout->state_frame);
+
+	const void *cframe = load_checked(state, layout->state_cframe);
+
+	return cframe ? load_checked(cframe, layout->cframe_frame) : NULL;
+}
+
+static bool check_chain(struct check *check, const void *state, const void *shown)
+{
+	enum { LEVELS = 6 };
+	const struct python_layout *layout = check->layout;
+	const void *frame = next_shown(check, top_frame(layout, state));
+
+	for (unsigned level = 0; level < LEVELS; level++) {
+		const void *code;
+
+		if (!frame || !check_frame(check, frame, shown, &code) || !check_code(check, code))
+			return false;
+		shown = attribute(check, shown, "f_back");
+		if (!shown)
+			return false;
+		frame = next_shown(check, load_checked(frame, layout->frame_previous));
+		if (shown == check->none)
+			return !frame;
+	}
+	return true;
+}
+
+enum python_verdict python_layout_check(const struct python_layout *layout, const void *state,
+	void *(*symbol)(const char *name))
+{
+	struct check check = { .layout = layout, .resume = -1 };
+	void *shown;
+
+	*(void **)&check.get_frame = symbol("PyEval_GetFrame");
+	*(void **)&check.get_attribute = symbol("PyObject_GetAttrString");
+	*(void **)&check.as_long = symbol("PyLong_AsLong");
+	*(void **)&check.release = symbol("Py_DecRef");
+	*(void **)&check.clear_error = symbol("PyErr_Clear");
+	check.none = symbol("_Py_NoneStruct");
+	if (!check.get_frame || !check.get_attribute || !check.as_long || !check.release || !check.clear_error ||
+		!check.none || !state)
+		return PYTHON_CHECK_FAILED;
+	shown = check.get_frame();
+	if (!shown)
+		return PYTHON_CHECK_LATER;
+	if ((uintptr_t)load_checked(state, layout->state_thread) != (uintptr_t)pthread_self())
+		return PYTHON_CHECK_FAILED;
+	return check_chain(&check, state, shown) && python_code_check(symbol) ? PYTHON_CHECK_PASSED : PYTHON_CHECK_FAILED;
+}

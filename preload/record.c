@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hot path; see record.h for who calls what when.
+ *
+ *     record_allocation -> stack_capture -> order_event -> clock -> two words
+ *
+ * Order is correctness: an address belongs to a block from its allocation record to its free record.  Allocations are
+ * stamped after the real call and frees before it, so that across threads no two owners ever overlap.
+ */
+#include "record.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#include "arena.h"
+#include "config.h"
+#include "intern.h"
+#include "lifecycle.h"
+#include "order.h"
+#include "output.h"
+#include "python.h"
+#include "stack.h"
+#include "stream.h"
+#include "sys.h"
+
+#include "banned.h"
+
+/* Room for any event with what may come before it: TIME, SAMPLE, STAMP, SIZE_HIGH. */
+enum { EVENT_WORDS_MAX = 12 };
+
+static _Atomic uint64_t next_sample_ns;
+
+/* Numbers of /proc/self/statm: total, resident, shared ... in pages. */
+static bool read_resident(uint64_t *resident, uint64_t *anonymous)
+{
+	static _Atomic int fd = -1;
+	static dev_t device;
+	static ino_t inode;
+	char text[128];
+	uint64_t numbers[3] = { 0 };
+	struct stat stat;
+	int known = atomic_load_explicit(&fd, memory_order_acquire);
+
+	/* The program may have closed our descriptor and opened something else under its number. */
+	if (known < 0 || !sys_stat(known, &stat) || stat.st_dev != device || stat.st_ino != inode) {
+		int low = sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
+
+		if (low < 0 || !sys_stat(low, &stat))
+			return false;
+		long high = sys_call(SYS_fcntl, low, F_DUPFD_CLOEXEC, 900, 0, 0, 0);
+
+		if (!sys_failed(high))
+			sys_close(low);
+		known = sys_failed(high) ? low : (int)high;
+		device = stat.st_dev;
+		inode = stat.st_ino;
+		atomic_store_explicit(&fd, known, memory_order_release);
+	}
+	long size = sys_pread(known, text, sizeof(text) - 1, 0);
+
+	if (size <= 0)
+		return false;
+	text[size] = 0;
+	const char *at = text;
+
+	for (int i = 0; i < 3; i++) {
+		for (; *at >= '0' && *at <= '9'; at++)
+			numbers[i] = numbers[i] * 10 + (uint64_t)(*at - '0');
+		if (*at != ' ')
+			return false;
+		at++;
+	}
+	*resident = numbers[1] * 4096;
+	*anonymous = (numbers[1] - numbers[2]) * 4096;
+	return true;
+}
+
+static void sample(struct thread *thread, uint64_t now_ns)
+{
+	uint64_t due = atomic_load_explicit(&next_sample_ns, memory_order_relaxed), resident, anonymous;
+
+	if (now_ns < due || config.sample_ms == 0 || !atomic_compare_exchange_strong_explicit(&next_sample_ns, &due,
+			now_ns + (uint64_t)config.sample_ms * 1000000u, memory_order_relaxed, memory_order_relaxed))
+		return;
+	if (!read_resident(&resident, &anonymous))
+		return;
+	stream_put(thread, stream_head(CAPTURE_SAMPLE, resident));
+	stream_put(thread, anonymous);
+	stream_put(thread, arena_bytes());
+}
+
+static __attribute__((noinline)) void tick(struct thread *thread, uint64_t now_ns)
+{
+	thread->tick_ns = now_ns;
+	stream_put(thread, stream_head(CAPTURE_TIME, now_ns));
+	sample(thread, now_ns);
+}
+
+/* The coarse clock, since the start; a TIME record when it has moved. */
+static inline void note_time(struct thread *thread)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - lifecycle_start_ns();
+
+	/* The coarse clock lags: the first events of a capture could otherwise lie before its start. */
+	if ((int64_t)now_ns < 0)
+		now_ns = 0;
+	if (__builtin_expect(now_ns > thread->tick_ns, 0)) {
+		tick(thread, now_ns);
+		if (!thread->own_call)
+			thread_note_name(thread);
+	}
+}
+
+/* What comes before every event's own words.  false: it cannot be recorded. */
+static inline bool begin_event(struct thread *thread, bool after_call)
+{
+	if (!stream_room(thread, EVENT_WORDS_MAX)) {
+		thread->failed = true;
+		return false;
+	}
+	thread->events++;
+	order_event(thread, after_call);
+	note_time(thread);
+	/* The name may have been written behind our back; it has made room for itself, but not for us. */
+	if (!stream_room(thread, EVENT_WORDS_MAX)) {
+		thread->failed = true;
+		return false;
+	}
+	return true;
+}
+
+void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start)
+{
+	uint8_t gate = thread->gate;
+
+	thread->gate = GATE_OURS;
+	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_FOUND, 0)) {
+		thread->own_call = true;
+		python_poll();
+		thread->own_call = false;
+	}
+	uint32_t stack = stack_capture(thread, start);
+
+	if (begin_event(thread, true)) {
+		if (__builtin_expect(size >> 32 != 0, 0))
+			stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
+		stream_put(thread, stream_head(kind, (uintptr_t)block));
+		stream_put(thread, (uint32_t)size | (uint64_t)stack << 32);
+		stream_commit(thread);
+	}
+	thread->gate = gate;
+}
+
+void record_free(struct thread *thread, unsigned kind, const void *block)
+{
+	uint8_t gate = thread->gate;
+
+	thread->gate = GATE_OURS;
+	if (begin_event(thread, false)) {
+		stream_put(thread, stream_head(kind, (uintptr_t)block));
+		stream_commit(thread);
+	}
+	thread->gate = gate;
+}
+
+void record_map(struct thread *thread, const void *address, size_t length, uint32_t flags,
+	const struct native_start *start)
+{
+	uint8_t gate = thread->gate;
+
+	thread->gate = GATE_OURS;
+	uint32_t stack = stack_capture(thread, start);
+
+	if (begin_event(thread, true)) {
+		stream_put(thread, stream_head(CAPTURE_MAP, (uintptr_t)address));
+		stream_put(thread, length);
+		stream_put(thread, flags | (uint64_t)stack << 32);
+		stream_commit(thread);
+	}
+	thread->gate = gate;
+}
+
+void record_unmap(struct thread *thread, unsigned kind, const void *address, size_t length)
+{
+	uint8_t gate = thread->gate;
+
+	thread->gate = GATE_OURS;
+	if (begin_event(thread, false)) {
+		stream_put(thread, stream_head(kind, (uintptr_t)address));
+		stream_put(thread, length);
+		stream_commit(thread);
+	}
+	thread->gate = gate;
+}
+
+struct thread *record_inside_python(void)
+{
+	struct thread *thread = thread_self;
+
+	return thread->gate == GATE_PYTHON ? thread : NULL;
+}
+
+struct thread *record_python_begin(const void *block)
+{
+	struct thread *thread = thread_self;
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
+		thread = thread_find(sp);
+		if (!thread)
+			return NULL;
+	}
+	thread->entered_sp = sp;
+	thread->python_block = block;
+	thread->gate = GATE_PYTHON;
+	return thread;
+}
+
+void record_python_end(struct thread *thread)
+{
+	record_leave(thread);
+}
+
+void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
+	const struct native_start *start)
+{
+	record_allocation(thread, kind, address, size, start);
+}
+
+void record_python_free(struct thread *thread, void *address)
+{
+	record_free(thread, CAPTURE_FREE_PYTHON, address);
+}
+
+void record_python_move(struct thread *thread, void *address)
+{
+	record_free(thread, CAPTURE_MOVE_PYTHON, address);
+}
+
+void record_python_stay(struct thread *thread, void *address)
+{
+	record_free(thread, CAPTURE_STAY, address);
+}
+
+/* Metadata is written from inside our own code (a walk that meets new code), or from python.c on its own. */
+static bool put_metadata(unsigned kind, const struct stream_part *parts, size_t count)
+{
+	struct thread *thread = thread_self;
+
+	if (thread->gate == GATE_IDLE) {
+		thread->gate = GATE_OURS;
+		bool ok = stream_metadata(thread, kind, parts, count);
+
+		record_leave(thread);
+		return ok;
+	}
+	if (thread->gate == GATE_WIPED || thread->gate == GATE_STOPPED)
+		return false;
+	/* A signal handler's walk writes through the state that is recording now. */
+	while (thread->nested && thread->gate == GATE_OURS && thread->nested->gate != GATE_IDLE)
+		thread = thread->nested;
+	return stream_metadata(thread, kind, parts, count);
+}
+
+void record_code(uint32_t id, uint32_t first_line, uint32_t table_kind, const char *file, size_t file_size,
+	const char *name, size_t name_size, const void *table, size_t table_size)
+{
+	struct capture_code code = { .id = id, .first_line = first_line, .table_kind = table_kind,
+		.file_size = (uint32_t)file_size, .name_size = (uint32_t)name_size, .table_size = (uint32_t)table_size };
+	const struct stream_part parts[] = {
+		{ &code, sizeof(code) }, { file, file_size }, { name, name_size }, { table, table_size } };
+
+	put_metadata(CAPTURE_CODE, parts, 4);
+}
+
+void record_python_runtime(uint32_t version, uint32_t flags, const char *path, const char *allocator)
+{
+	struct capture_python python = { .version = version, .flags = flags, .time_ns = thread_self->tick_ns,
+		.path_size = (uint32_t)strlen(path), .allocator_size = (uint32_t)strlen(allocator) };
+	const struct stream_part parts[] = {
+		{ &python, sizeof(python) }, { path, python.path_size }, { allocator, python.allocator_size } };
+
+	put_metadata(CAPTURE_PYTHON, parts, 3);
+}
+
+void record_mark(const char *name, size_t size)
+{
+	struct thread *thread = record_enter();
+	const struct stream_part parts[] = { { name, size < 4096 ? size : 4096 } };
+
+	if (!thread)
+		return;
+	thread->gate = GATE_OURS;
+	if (begin_event(thread, true))
+		stream_metadata(thread, CAPTURE_MARK, parts, 1);
+	record_leave(thread);
+}

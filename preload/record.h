@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hot path: from a hooked call to words in the thread's window.  Called by hooks.c and python.c only.
+ *
+ *     hook:   thread = record_enter()           NULL: just make the real call
+ *             [record_free / record_move]       before the real call: from then on the address may be another's
+ *             real call
+ *             [record_allocation]               after it
+ *             record_leave(thread)
+ *
+ * Nothing here touches errno, takes a lock, or can fail loudly: what cannot be recorded is counted.
+ */
+#ifndef SCTMEM_PRELOAD_RECORD_H
+#define SCTMEM_PRELOAD_RECORD_H
+
+#include "stack_native.h"
+#include "thread.h"
+
+/* Where the caller of a hook stands.  Expanded in the hook itself, which thereby keeps a frame pointer. */
+#define RECORD_START() ((struct native_start){ \
+	.pc = (uintptr_t)__builtin_return_address(0), \
+	.sp = (uintptr_t)__builtin_frame_address(0) + 16, \
+	.bp = *(uintptr_t *)__builtin_frame_address(0) })
+
+/* Closes the gate for the real call. */
+static inline struct thread *record_enter(void)
+{
+	struct thread *thread = thread_self;
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
+		thread = thread_find(sp);
+		if (!thread)
+			return NULL;
+	}
+	thread->entered_sp = sp;
+	thread->gate = GATE_REAL;
+	return thread;
+}
+
+static inline void record_leave(struct thread *thread)
+{
+	thread->gate = __builtin_expect(thread->failed, 0) ? GATE_STOPPED : GATE_IDLE;
+}
+
+/* Each is called with the gate at REAL (or PYTHON) and leaves it as it was. */
+void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start);
+void record_free(struct thread *thread, unsigned kind, const void *block);   /* FREE, MOVE, STAY and PYTHON forms */
+void record_map(struct thread *thread, const void *address, size_t length, uint32_t flags,
+	const struct native_start *start);
+void record_unmap(struct thread *thread, unsigned kind, const void *address, size_t length);
+
+/* mmap from inside a PyMem hook: backing store of Python's allocator.  NULL: the gate is not at PYTHON. */
+struct thread *record_inside_python(void);
+
+/* For python.c. */
+struct thread *record_python_begin(const void *block);
+void record_python_end(struct thread *thread);
+void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
+	const struct native_start *start);
+void record_python_free(struct thread *thread, void *address);
+void record_python_move(struct thread *thread, void *address);
+void record_python_stay(struct thread *thread, void *address);
+void record_code(uint32_t id, uint32_t first_line, uint32_t table_kind, const char *file, size_t file_size,
+	const char *name, size_t name_size, const void *table, size_t table_size);
+void record_python_runtime(uint32_t version, uint32_t flags, const char *path, const char *allocator);
+
+/* A mark in the time line. */
+void record_mark(const char *name, size_t size);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From where the hook's caller stands to one node of the trie.
+ *
+ *   no Python on this thread      native frames down to the thread's start
+ *   Python, native=no             Python frames
+ *   Python, native=leaf           Python frames, and above them the native frames between the innermost interpreter
+ *                                 loop and the hook: what the innermost line called
+ *   Python, native=full           all native frames; each activation of the interpreter loop is replaced by the
+ *                                 Python frames that it runs
+ *
+ * The two walkers say how many outer frames are proved unchanged; for those the node of last time still stands, and
+ * only what is new is looked up.
+ */
+#include "stack.h"
+
+#include "arena.h"
+#include "config.h"
+#include "intern.h"
+#include "modules.h"
+#include "output.h"
+#include "python.h"
+
+#include "banned.h"
+
+static void count_status(uint64_t *counter)
+{
+	atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
+}
+
+bool stack_init(struct thread *thread)
+{
+	size_t depth = config.depth;
+	size_t native = depth * sizeof(struct native_frame);
+	size_t merged = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0;
+	char *memory = arena_pages((native + merged + 4095) & ~(size_t)4095);
+
+	if (!memory)
+		return false;
+	thread->native.frames = (struct native_frame *)memory;
+	thread->native.capacity = (uint32_t)depth;
+	thread->merged = merged ? (struct stack_entry *)(memory + native) : NULL;
+	return true;
+}
+
+void stack_forget(struct thread *thread)
+{
+	native_forget(&thread->native);
+	python_forget(&thread->python);
+	thread->native_base = 0;
+	thread->merged_count = 0;
+}
+
+static uint64_t native_word(const struct native_frame *frame)
+{
+	return CAPTURE_NATIVE_FRAME(frame->pc, modules_generation(frame->pc));
+}
+
+/* Special frames are children of the root: they stand where the outer frames would be. */
+static uint32_t cut_node(struct thread *thread, enum capture_frame_special why)
+{
+	return intern_node(thread, CAPTURE_NODE_ROOT, CAPTURE_SPECIAL_FRAME(why));
+}
+
+static void count_native(struct thread *thread)
+{
+	struct capture_status *status = output_status();
+
+	if (__builtin_expect(thread->native.guessed, 0))
+		count_status(&status->unwind_guessed);
+	if (__builtin_expect(thread->native.stopped, 0))
+		count_status(&status->unwind_stopped);
+	if (__builtin_expect(thread->native.truncated, 0))
+		count_status(&status->stacks_truncated);
+}
+
+/* Interns the native walk on top of `base`; only what is new, when the base is that of last time. */
+static uint32_t intern_native(struct thread *thread, uint32_t base)
+{
+	struct native_stack *native = &thread->native;
+	uint32_t i = base == thread->native_base ? native->kept : 0;
+	uint32_t node = i > 0 ? native->frames[i - 1].node : base;
+
+	thread->native_base = base;
+	for (; i < native->count; i++) {
+		node = intern_node(thread, node, native_word(&native->frames[i]));
+		native->frames[i].node = node;
+	}
+	return node;
+}
+
+static uint32_t native_only(struct thread *thread, const struct native_start *start)
+{
+	uint32_t base = CAPTURE_NODE_ROOT;
+
+	if (config.native == CONFIG_NATIVE_NO)
+		return CAPTURE_NODE_ROOT;
+	native_walk(&thread->native, start, 0);
+	count_native(thread);
+	if (__builtin_expect(thread->native.truncated, 0))
+		base = cut_node(thread, CAPTURE_FRAME_TRUNCATED);
+	else if (__builtin_expect(thread->native.stopped, 0))
+		base = cut_node(thread, CAPTURE_FRAME_UNKNOWN);
+	return intern_native(thread, base);
+}
+
+/* 3.8 and 3.9 keep nothing of theirs on the C stack, but there each Python frame is one C frame of the loop. */
+static bool frames_are_c_frames(void)
+{
+	return python_layout.activation == PYTHON_ACTIVATION_NONE;
+}
+
+static uint64_t frame_word(const struct python_frame *frame)
+{
+	return CAPTURE_PYTHON_FRAME(frame->code_id, frame->units);
+}
+
+static uint32_t intern_python(struct thread *thread)
+{
+	struct python_stack *python = &thread->python;
+	uint32_t base = CAPTURE_NODE_ROOT, i = python->kept;
+
+	if (__builtin_expect(python->truncated, 0)) {
+		count_status(&output_status()->stacks_truncated);
+		base = cut_node(thread, CAPTURE_FRAME_TRUNCATED);
+		i = 0;
+	}
+	uint32_t node = i > 0 ? python->frames[i - 1].node : base;
+
+	for (; i < python->count; i++) {
+		/* Code id 0: an interpreter's own entry frame, which is nobody's code. */
+		if (python->frames[i].code_id != 0)
+			node = intern_node(thread, node, frame_word(&python->frames[i]));
+		python->frames[i].node = node;
+	}
+	return node;
+}
+
+/* The stack being merged: compared, entry by entry, with that of last time. */
+struct merge {
+	struct thread *thread;
+	uint32_t count, node;
+	bool same;                    /* all entries so far are those of last time */
+	bool full;                    /* inner frames had no room */
+};
+
+static void merge_put(struct merge *merge, uint64_t frame)
+{
+	struct stack_entry *entry = &merge->thread->merged[merge->count];
+
+	if (merge->count >= 2 * config.depth) {
+		merge->full = true;
+		return;
+	}
+	if (!merge->same || merge->count >= merge->thread->merged_count || entry->frame != frame) {
+		merge->same = false;
+		*entry = (struct stack_entry){ frame, intern_node(merge->thread, merge->node, frame) };
+	}
+	merge->node = entry->node;
+	merge->count++;
+}
+
+/* Puts the Python frames from `at` up to the end of their segment; returns the index behind it. */
+static uint32_t merge_segment(struct merge *merge, uint32_t at)
+{
+	const struct python_stack *python = &merge->thread->python;
+
+	do {
+		if (python->frames[at].code_id != 0)
+			merge_put(merge, frame_word(&python->frames[at]));
+		at++;
+	} while (at < python->count && python->frames[at].c_address == 0 && !frames_are_c_frames());
+	return at;
+}
+
+static uint32_t merge_full(struct thread *thread, const struct native_start *start)
+{
+	struct merge merge = { .thread = thread, .same = true };
+	struct native_stack *native = &thread->native;
+	struct python_stack *python = &thread->python;
+	uint32_t at = 0;
+
+	native_walk(native, start, 0);
+	count_native(thread);
+	if (native->truncated || python->truncated)
+		merge_put(&merge, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_TRUNCATED));
+	else if (native->stopped)
+		merge_put(&merge, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_UNKNOWN));
+	/* Python frames whose native side was not reached come first: they are further out. */
+	while (at < python->count && native->count > 0 && python->frames[at].c_address >= native->frames[0].cfa)
+		at = merge_segment(&merge, at);
+	for (uint32_t i = 0; i < native->count; i++) {
+		const struct native_frame *frame = &native->frames[i];
+		uintptr_t address = at < python->count ? python->frames[at].c_address : 0;
+		bool is_loop = at < python->count && (frames_are_c_frames() ? python_is_eval_pc(frame->pc)
+			: address >= frame->sp && address < frame->cfa);
+
+		if (is_loop)
+			at = merge_segment(&merge, at);
+		else
+			merge_put(&merge, native_word(frame));
+	}
+	while (at < python->count)
+		at = merge_segment(&merge, at);
+	thread->merged_count = merge.count;
+	if (__builtin_expect(merge.full, 0)) {
+		count_status(&output_status()->stacks_truncated);
+		return intern_node(thread, merge.node, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_TRUNCATED));
+	}
+	return merge.node;
+}
+
+/* Python frames, and above them what the innermost one has called. */
+static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
+{
+	uint32_t node = intern_python(thread);
+	uintptr_t stop = thread->python.innermost_c_address;
+
+	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
+		return node;
+	native_walk(&thread->native, start, stop);
+	count_native(thread);
+	return intern_native(thread, node);
+}
+
+/* The loop's frames are known by their code. */
+static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_start *start)
+{
+	uint32_t node = intern_python(thread);
+	struct native_stack *native = &thread->native;
+	uint32_t first = 0;
+
+	if (config.native == CONFIG_NATIVE_NO)
+		return node;
+	native_walk(native, start, 0);
+	count_native(thread);
+	for (uint32_t i = native->count; i-- > 0;) {
+		if (python_is_eval_pc(native->frames[i].pc)) {
+			first = i + 1;
+			break;
+		}
+	}
+	if (first == 0)
+		return node;
+	for (uint32_t i = first; i < native->count; i++)
+		node = intern_node(thread, node, native_word(&native->frames[i]));
+	thread->native_base = UINT32_MAX;     /* the memo's nodes belong to no base */
+	return node;
+}
+
+uint32_t stack_capture(struct thread *thread, const struct native_start *start)
+{
+	uint32_t node;
+
+	if (!python_walk(&thread->python)) {
+		node = native_only(thread, start);
+		if (__builtin_expect(thread->python.unknown, 0))
+			count_status(&output_status()->python_refused);
+	} else if (config.native == CONFIG_NATIVE_FULL) {
+		node = merge_full(thread, start);
+	} else if (frames_are_c_frames()) {
+		node = merge_leaf_by_pc(thread, start);
+	} else {
+		node = merge_leaf(thread, start);
+	}
+	if (__builtin_expect(atomic_load_explicit(&modules_stale, memory_order_relaxed), 0))
+		modules_refresh(thread);
+	return node;
+}

@@ -1,0 +1,738 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The walk with the validated memo.
+ *
+ * A step goes from a frame (pc, sp, bp) to its caller by the rule of pc.  What it yields depends on the frame, and
+ * on the stack words that the rule reads: the return address and, where it was saved, bp.  So when a walk comes to
+ * a frame that the previous walk had as well, the rest is the same if and only if those words are:
+ *
+ *     frames[]      0          1         ...        i - 1          i         (i + 1 ...: gone)
+ *                 outermost                           |            |
+ *                                                     |            +-- the new walk came to the same (pc, sp, bp)
+ *                                                     +-- word at sp - 8 is still pc + 1, and the saved bp's word
+ *                                                         still its bp: then this frame is proved too, and so on
+ *
+ * The words are compared from the inside out and the comparison ends with the first that differs.  So each address
+ * read is the CFA of a frame already proved to be live: a memo of a stack that was unmapped, switched, or
+ * jumped out of cannot lead anywhere.  The loads do not depend on each other, so they overlap, and the branches
+ * are predicted: under a nanosecond a frame.  On a difference the walk goes on from the last frame proved.
+ *
+ * The saved bp needs to be compared only if an outer step uses it before another reloads it (NATIVE_BP_LIVE).  The
+ * price is that bp is stale in some frames of the array; resume() computes it anew where it walks on.
+ *
+ * A frame that was not reached by a regular step is NATIVE_IRREGULAR, and is proved by taking the step again:
+ * above signal trampolines, realigned frames, stack switches, generated code.
+ *
+ * New frames are pushed down from the end of the array, innermost first, so that they come to lie outermost first;
+ * the old ones at its beginning stay comparable until the walk has gone past them.
+ */
+#include "stack_native.h"
+
+#include <string.h>
+
+#include "unwind_modules.h"
+
+#include "banned.h"
+
+#if UNWIND_SUPPORTED
+
+/* Reading the stack of running functions is this file's work: not an error for sanitizers to find. */
+#define READS_STACKS __attribute__((no_sanitize("address")))
+
+enum {
+	GUESS_REACH = 16 << 10,       /* a guessed frame is at most this large: libunwind's bound */
+	ANCHOR_REACH = 1 << 20,       /* stacks are probed by page up to this distance from a known place above */
+	PAGE = 4096,
+	RECOVERY_STEPS_MAX = 2048,
+};
+
+/* The top of the stack that the kernel made: known to the loader. */
+extern void *__libc_stack_end __attribute__((weak));
+
+READS_STACKS static inline uintptr_t word_at(uintptr_t address)
+{
+	uintptr_t word;
+
+	__builtin_memcpy(&word, (const void *)address, sizeof(word));
+	return word;
+}
+
+/* A place above sp on the same stack, if sp is on the main stack or on that of a thread of the C library. */
+static uintptr_t anchor_above(uintptr_t sp)
+{
+	uintptr_t thread = (uintptr_t)__builtin_thread_pointer();
+	uintptr_t main = &__libc_stack_end ? (uintptr_t)__libc_stack_end : 0;
+
+	if (main > sp && main - sp <= ANCHOR_REACH)
+		return main;
+	/* The thread control block lies above the thread's stack in the same mapping. */
+	return thread > sp && thread - sp <= ANCHOR_REACH ? thread : 0;
+}
+
+/*
+ * Where sp can be read upwards.  Nearness to an anchor is a guess until each page between was seen to be readable;
+ * that costs less than reading the maps, which programs with many threads have many of.
+ */
+static bool range_find(uintptr_t sp, struct native_range *range)
+{
+	uintptr_t page = sp & ~(uintptr_t)(PAGE - 1), anchor = anchor_above(sp);
+	struct unwind_extent mapping;
+
+	if (anchor) {
+		uintptr_t high = (anchor + PAGE) & ~(uintptr_t)(PAGE - 1);
+
+		if (unwind_pages_readable(page, high)) {
+			*range = (struct native_range){ page, high };
+			return true;
+		}
+	}
+	if (!unwind_mapping_find(sp, &mapping))
+		return false;
+	*range = (struct native_range){ mapping.start, mapping.end };
+	return true;
+}
+
+uintptr_t native_stack_high(uintptr_t sp)
+{
+	struct native_range range;
+
+	return range_find(sp, &range) ? range.high : 0;
+}
+
+/* The range that sp lies in, from the thread's few known ones if it can be. */
+static bool range_of(struct native_stack *stack, uintptr_t sp, struct native_range *range)
+{
+	uintptr_t page = sp & ~(uintptr_t)(PAGE - 1);
+
+	for (uint32_t i = 0; i < NATIVE_RANGES; i++) {
+		struct native_range *known = &stack->ranges[i];
+
+		if (sp >= known->low && sp < known->high) {
+			*range = *known;
+			return true;
+		}
+	}
+	/* Stacks grow: the pages just below a known range are most likely the same stack's. */
+	for (uint32_t i = 0; i < NATIVE_RANGES; i++) {
+		struct native_range *known = &stack->ranges[i];
+
+		if (sp < known->low && known->low - sp <= ANCHOR_REACH / 4 && unwind_pages_readable(page, known->low)) {
+			known->low = page;
+			*range = *known;
+			return true;
+		}
+	}
+	if (!range_find(sp, range))
+		return false;
+	stack->ranges[stack->range_next++ % NATIVE_RANGES] = *range;
+	return true;
+}
+
+/* What a walk carries from frame to frame. */
+struct walk {
+	struct native_stack *stack;
+	struct unwind_table *table;
+	uintptr_t low, high;          /* of the stack that the current frame is on */
+	uintptr_t stop_cfa;
+	uintptr_t limit;              /* stop_cfa while on its stack, else all ones */
+	uint32_t generation;
+	uint32_t old;                 /* frames[0..old) are of the previous walk and may still match */
+	uint32_t top;                 /* frames[top..capacity) are new */
+	bool truncated, stopped;
+};
+
+static void walk_enter(struct walk *walk, const struct native_range *range)
+{
+	walk->low = range->low;
+	walk->high = range->high;
+	walk->limit = walk->stop_cfa >= range->low && walk->stop_cfa < range->high && walk->stop_cfa ?
+		walk->stop_cfa : UINTPTR_MAX;
+}
+
+static bool walk_enter_stack(struct walk *walk, uintptr_t sp)
+{
+	struct native_range range;
+
+	if (sp >= walk->low && sp < walk->high)
+		return true;
+	if (!range_of(walk->stack, sp, &range))
+		return false;
+	walk_enter(walk, &range);
+	return true;
+}
+
+/* What became of a step. */
+enum step {
+	STEP_FRAME,                   /* there is a caller */
+	STEP_END,                     /* there is none, a word on the stack says */
+	STEP_BOTTOM,                  /* there is none, the rule says */
+	STEP_STOP,                    /* there is no way to know */
+};
+
+/* Registers of a frame, as far as they are known. */
+struct registers {
+	uintptr_t values[UNWIND_CONSTANT + 1];
+	uint32_t known;               /* bit per register */
+};
+
+/* Reads a word of the stack that the walk is on; of another one if it is that of a live thread all the same. */
+READS_STACKS static bool load(struct walk *walk, uintptr_t address, uintptr_t *word)
+{
+	struct native_range range = { walk->low, walk->high };
+
+	if ((address < range.low || address >= range.high) && !range_of(walk->stack, address, &range))
+		return false;
+	if (address < range.low || range.high - address < sizeof(*word))
+		return false;
+	*word = word_at(address);
+	return true;
+}
+
+static bool term_value(struct walk *walk, const struct unwind_term *term, const struct registers *registers,
+	uintptr_t *value)
+{
+	if (term->base > UNWIND_CONSTANT || !(registers->known >> term->base & 1))
+		return false;
+	*value = registers->values[term->base] + (uintptr_t)(intptr_t)term->first;
+	if (term->loads == 0)
+		return true;
+	if (!load(walk, *value, value))
+		return false;
+	*value += (uintptr_t)(intptr_t)term->second;
+	return term->loads == 1 || load(walk, *value, value);
+}
+
+static void registers_set(struct registers *registers, unsigned number, uintptr_t value)
+{
+	registers->values[number] = value;
+	registers->known |= 1u << number;
+}
+
+/* A caller's sp and pc are plausible: the stack is left upwards, or by a signal or a switch to another one. */
+static enum step caller_check(struct walk *walk, const struct native_frame *from, uintptr_t cfa, uintptr_t ra,
+	bool signal)
+{
+	if (ra == 0)
+		return STEP_END;
+	if (!unwind_is_code_address(ra))
+		return STEP_STOP;
+	if (!signal && cfa <= from->sp && cfa >= walk->low && cfa < walk->high)
+		return STEP_STOP;
+	return STEP_FRAME;
+}
+
+static enum step step_rule(struct walk *walk, const struct unwind_rule *rule, struct native_frame *from,
+	struct native_frame *to)
+{
+	struct registers registers = { .known = 0 };
+	uintptr_t ra, bp = 0;
+
+	from->flags |= (rule->bp_used ? NATIVE_BP_USED : 0) | (rule->signal ? NATIVE_SIGNAL : 0);
+	registers_set(&registers, UNWIND_SP, from->sp);
+	registers_set(&registers, UNWIND_BP, from->bp);
+	registers_set(&registers, UNWIND_CONSTANT, 0);
+	if (!term_value(walk, &rule->cfa, &registers, &from->cfa))
+		return rule->end ? STEP_BOTTOM : STEP_STOP;
+	registers_set(&registers, UNWIND_CFA, from->cfa);
+	if (rule->end)
+		return STEP_BOTTOM;
+	if (!term_value(walk, &rule->ra, &registers, &ra))
+		return STEP_STOP;
+	/* An undefined bp is no reason to stop: whoever needs it will. */
+	if (!term_value(walk, &rule->bp, &registers, &bp))
+		bp = 0;
+	*to = (struct native_frame){
+		.pc = rule->signal ? ra : ra - 1,
+		.sp = from->cfa,
+		.bp = bp,
+		.flags = NATIVE_IRREGULAR | (rule->signal ? NATIVE_EXACT : 0),
+	};
+	return caller_check(walk, from, from->cfa, ra, rule->signal);
+}
+
+/* One step of a walk that carries all registers. */
+static enum step step_registers(struct walk *walk, const struct unwind_row *row, struct registers *registers,
+	uintptr_t *ra)
+{
+	struct registers next = { .known = 0 };
+	uintptr_t value;
+
+	if (!term_value(walk, &row->cfa, registers, &value))
+		return row->end ? STEP_BOTTOM : STEP_STOP;
+	registers_set(registers, UNWIND_CFA, value);
+	if (row->end)
+		return STEP_BOTTOM;
+	for (unsigned i = 0; i < UNWIND_RA; i++)
+		if (term_value(walk, &row->registers[i], registers, &value))
+			registers_set(&next, i, value);
+	if (!term_value(walk, &row->registers[UNWIND_RA], registers, ra) || !(next.known >> UNWIND_SP & 1))
+		return STEP_STOP;
+	registers_set(&next, UNWIND_CONSTANT, 0);
+	*registers = next;
+	return STEP_FRAME;
+}
+
+/*
+ * Finds all registers of a frame, by a walk that starts in this very function, where they can be read, and follows
+ * the full rules through the library and the frames above the hook.  Slow, and needed for a handful of hand-written
+ * functions only.
+ */
+__attribute__((noinline)) READS_STACKS
+static bool registers_recover(struct walk *walk, const struct native_frame *frame, struct registers *registers)
+{
+	uintptr_t pc, values[8];
+	bool exact = true;
+
+	/* All in one statement, so that they belong to one instruction. */
+	__asm__ volatile(
+		"movq %%rbx, 0(%1)\n\tmovq %%rbp, 8(%1)\n\tmovq %%rsp, 16(%1)\n\tmovq %%r12, 24(%1)\n\t"
+		"movq %%r13, 32(%1)\n\tmovq %%r14, 40(%1)\n\tmovq %%r15, 48(%1)\n\tleaq 0(%%rip), %0"
+		: "=&r"(pc) : "r"(values) : "memory");
+	*registers = (struct registers){ .known = 0 };
+	registers_set(registers, UNWIND_RBX, values[0]);
+	registers_set(registers, UNWIND_BP, values[1]);
+	registers_set(registers, UNWIND_SP, values[2]);
+	for (unsigned i = 0; i < 4; i++)
+		registers_set(registers, UNWIND_R12 + i, values[3 + i]);
+	registers_set(registers, UNWIND_CONSTANT, 0);
+	for (unsigned steps = 0; steps < RECOVERY_STEPS_MAX; steps++) {
+		struct unwind_row row;
+		uintptr_t ra, lookup = exact ? pc : pc - 1;
+
+		if (registers->values[UNWIND_SP] == frame->sp && lookup == frame->pc)
+			return true;
+		if (!unwind_row_find(lookup, &row) || step_registers(walk, &row, registers, &ra) != STEP_FRAME)
+			return false;
+		exact = row.signal;
+		pc = ra;
+	}
+	return false;
+}
+
+/* A frame whose rule asks for more than sp and bp. */
+static enum step step_recover(struct walk *walk, struct native_frame *from, struct native_frame *to)
+{
+	struct registers registers;
+	struct unwind_row row;
+	uintptr_t ra;
+	enum step step;
+
+	from->flags |= NATIVE_BP_USED;
+	if (!unwind_row_find(from->pc, &row) || !registers_recover(walk, from, &registers))
+		return STEP_STOP;
+	if (row.signal)
+		from->flags |= NATIVE_SIGNAL;
+	if (!term_value(walk, &row.cfa, &registers, &from->cfa))
+		return row.end ? STEP_BOTTOM : STEP_STOP;
+	step = step_registers(walk, &row, &registers, &ra);
+	if (step != STEP_FRAME)
+		return step;
+	*to = (struct native_frame){
+		.pc = row.signal ? ra : ra - 1,
+		.sp = registers.values[UNWIND_SP],
+		.bp = registers.known >> UNWIND_BP & 1 ? registers.values[UNWIND_BP] : 0,
+		.flags = NATIVE_IRREGULAR | (row.signal ? NATIVE_EXACT : 0),
+	};
+	return caller_check(walk, from, to->sp, ra, row.signal);
+}
+
+/* Generated code, mostly: its frame pointer, if it looks like one. */
+static enum step step_guess(struct walk *walk, struct native_frame *from, struct native_frame *to)
+{
+	uintptr_t ra, bp;
+	enum step step;
+
+	from->flags |= NATIVE_BP_USED;
+	/* By the ABI a frame pointer of zero marks the outermost frame. */
+	if (from->bp == 0)
+		return STEP_END;
+	if (from->bp < from->sp || from->bp - from->sp > GUESS_REACH || !load(walk, from->bp, &bp) ||
+			!load(walk, from->bp + 8, &ra))
+		return STEP_STOP;
+	from->cfa = from->bp + 16;
+	step = caller_check(walk, from, from->cfa, ra, false);
+	*to = (struct native_frame){ .pc = ra - 1, .sp = from->cfa, .bp = bp, .flags = NATIVE_IRREGULAR | NATIVE_GUESSED };
+	return step;
+}
+
+/* The step that a code of the two common kinds means, taken slowly: where it leaves the stack it began on. */
+static enum step step_common(struct walk *walk, uint32_t code, struct native_frame *from, struct native_frame *to)
+{
+	uint32_t slot = code & ((1u << UNWIND_SLOT_BITS) - 1);
+	uintptr_t ra, bp = from->bp;
+	enum step step;
+
+	if (code == UNWIND_FRAME_POINTER) {
+		from->flags |= NATIVE_BP_USED;
+		from->cfa = from->bp + 16;
+		slot = 2;
+	} else {
+		from->cfa = from->sp + 8 * (uintptr_t)(code >> UNWIND_SLOT_BITS);
+	}
+	if (!load(walk, from->cfa - 8, &ra) || (slot && !load(walk, from->cfa - 8 * slot, &bp)))
+		return STEP_STOP;
+	step = caller_check(walk, from, from->cfa, ra, false);
+	*to = (struct native_frame){ .pc = ra - 1, .sp = from->cfa, .bp = bp, .flags = NATIVE_IRREGULAR };
+	return step;
+}
+
+/*
+ * The exact step, of any kind.  Sets cfa and flags of `from`; `to` is set if there is a caller.  The caller is
+ * irregular: how to compare words for it, only the fast step in native_walk() knows.
+ */
+static enum step step_slow(struct walk *walk, struct native_frame *from, struct native_frame *to)
+{
+	uint32_t code = unwind_code(walk->table, walk->generation, from->pc);
+	enum step step;
+
+	from->cfa = from->sp;
+	if (code == UNWIND_NONE)
+		step = step_guess(walk, from, to);
+	else if (code == UNWIND_REGISTERS)
+		step = step_recover(walk, from, to);
+	else if (code & UNWIND_RARE)
+		step = step_rule(walk, &walk->table->rules[code & (UNWIND_RULES_MAX - 1)], from, to);
+	else
+		step = step_common(walk, code, from, to);
+	return step;
+}
+
+/* A step out of a frame may end on another stack. */
+__attribute__((noinline))
+static enum step step_across(struct walk *walk, struct native_frame *from, struct native_frame *to)
+{
+	enum step step = walk_enter_stack(walk, from->sp) ? step_slow(walk, from, to) : STEP_STOP;
+
+	if (step == STEP_FRAME && !walk_enter_stack(walk, to->sp))
+		step = STEP_STOP;
+	return step;
+}
+
+static inline uintptr_t flags_slot(uint32_t flags)
+{
+	return flags >> NATIVE_SLOT_SHIFT;
+}
+
+/* Whether `frame` is what lies outside `inside`, which is proved, but for its bp if that does not matter. */
+static bool proved_by_step(struct walk *walk, const struct native_frame *inside, const struct native_frame *frame)
+{
+	struct native_frame from = *inside, to;
+
+	return step_across(walk, &from, &to) == STEP_FRAME && to.pc == frame->pc && to.sp == frame->sp &&
+		(to.bp == frame->bp || !(frame->flags & NATIVE_BP_LIVE)) &&
+		!((to.flags ^ frame->flags) & (NATIVE_EXACT | NATIVE_GUESSED));
+}
+
+/* The same by words, for frames reached by a regular step. */
+READS_STACKS static inline bool proved_by_words(const struct native_frame *frame)
+{
+	uint32_t flags = frame->flags;
+
+	if (word_at(frame->sp - 8) != frame->pc + 1)
+		return false;
+	return !(flags & NATIVE_BP_CHECKED) || word_at(frame->sp - 8 * flags_slot(flags)) == frame->bp;
+}
+
+/* frames[from] is proved: how far outwards are the others?  The index of the outermost one. */
+READS_STACKS static uint32_t prove(struct walk *walk, uint32_t from)
+{
+	const struct native_frame *frames = walk->stack->frames;
+	uint32_t i = from;
+
+	while (i > 0) {
+		const struct native_frame *frame = &frames[i - 1];
+
+		if (frame->flags & NATIVE_IRREGULAR ? !proved_by_step(walk, frame + 1, frame) : !proved_by_words(frame))
+			break;
+		i--;
+	}
+	return i;
+}
+
+/* All frames are proved; is the end of the stack still what it was? */
+static bool prove_end(struct walk *walk)
+{
+	struct native_stack *stack = walk->stack;
+	struct native_frame outermost = stack->frames[0], to;
+	enum step step;
+
+	if (stack->end == NATIVE_END_BOTTOM)
+		return true;
+	if (stack->end == NATIVE_END_BEYOND)
+		return stack->beyond.flags & NATIVE_IRREGULAR ?
+			proved_by_step(walk, &outermost, &stack->beyond) : proved_by_words(&stack->beyond);
+	step = step_across(walk, &outermost, &to);
+	return step == (stack->stopped ? STEP_STOP : STEP_END);
+}
+
+/*
+ * The walk goes on from frames[outermost], and the old frames inside of it up to frames[old - 1], which is
+ * `current`, are the same as before but have other frames outside: they become new ones.  Their bp is computed
+ * anew, from the inside out.  `current` becomes frames[outermost], to be stepped next.
+ */
+READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, struct native_frame *current)
+{
+	struct native_frame *frames = walk->stack->frames;
+
+	current->cfa = frames[walk->old - 1].cfa;
+	current->flags |= frames[walk->old - 1].flags & (NATIVE_BP_USED | NATIVE_SIGNAL);
+	for (uint32_t i = walk->old - 1; i > outermost; i--) {
+		struct native_frame next = frames[i - 1];
+
+		if (next.flags & NATIVE_IRREGULAR) {
+			struct native_frame from = *current, to;
+
+			next.bp = step_across(walk, &from, &to) == STEP_FRAME ? to.bp : 0;
+		} else if (flags_slot(next.flags)) {
+			next.bp = word_at(next.sp - 8 * flags_slot(next.flags));
+		} else {
+			next.bp = current->bp;
+		}
+		next.node = 0;
+		/* There is room: each new frame takes the place of an old one.  `next` was read before it may be written. */
+		walk->stack->frames[--walk->top] = *current;
+		*current = next;
+	}
+	walk->old = outermost;
+}
+
+/* Whether the previous walk, if it comes to the same frames, also ends where this one must. */
+static bool memo_fits(const struct native_stack *stack, uint32_t generation, uintptr_t stop_cfa)
+{
+	if (stack->count == 0 || stack->generation != generation)
+		return false;
+	if (stack->stop_cfa == stop_cfa)
+		return true;
+	/* Another place in the same frame, or another such frame in which the same part of the stack ends. */
+	return stack->end == NATIVE_END_BEYOND && !stack->truncated && stop_cfa >= stack->frames[0].cfa &&
+		stop_cfa < stack->beyond.cfa && stop_cfa >= stack->stack_low && stop_cfa < stack->stack_high &&
+		stack->stop_cfa >= stack->stack_low && stack->stop_cfa < stack->stack_high;
+}
+
+/*
+ * The walk came to a frame of the previous one, frames[old - 1].  True when all the rest is proved to be as it was;
+ * else `current` is what to go on from.
+ */
+static bool resume(struct walk *walk, struct native_frame *current, uint32_t *kept)
+{
+	struct native_stack *stack = walk->stack;
+	uint32_t last = walk->old - 1, outermost;
+	struct native_frame *frame = &stack->frames[last];
+	bool enough = !stack->truncated || walk->old + stack->capacity - walk->top >= stack->capacity / 2;
+
+	/* How it was reached is new; what it leads to is not. */
+	frame->flags = (frame->flags & (NATIVE_BP_USED | NATIVE_BP_LIVE | NATIVE_SIGNAL | NATIVE_GUESSED_OUTSIDE)) |
+		current->flags;
+	if (frame->flags & NATIVE_BP_LIVE && flags_slot(frame->flags) && !(frame->flags & NATIVE_IRREGULAR))
+		frame->flags |= NATIVE_BP_CHECKED;
+	frame->bp = current->bp;
+	outermost = prove(walk, last);
+	if (enough && outermost == 0 && prove_end(walk)) {
+		*kept = last + 1;
+		return true;
+	}
+	adopt(walk, outermost, current);
+	walk_enter_stack(walk, current->sp);
+	return false;
+}
+
+static inline bool same_frame(const struct native_frame *old, const struct native_frame *current)
+{
+	return old->sp == current->sp && old->pc == current->pc &&
+		(old->bp == current->bp || !(old->flags & NATIVE_BP_LIVE));
+}
+
+/* One step of a walk, by the fast path if the rule and the stack allow it.  `current` gets its cfa and flags. */
+READS_STACKS static inline enum step step_fast(struct walk *walk, struct native_frame *current,
+	struct native_frame *next)
+{
+	uint32_t code = unwind_code(walk->table, walk->generation, current->pc);
+	uint32_t slot = code & ((1u << UNWIND_SLOT_BITS) - 1);
+	uintptr_t cfa, ra, bp = current->bp;
+	bool common;
+
+	if (code == UNWIND_FRAME_POINTER) {
+		common = bp >= current->sp && bp <= walk->high - 16;
+		cfa = bp + 16;
+		slot = 2;
+		current->flags |= NATIVE_BP_USED;
+	} else {
+		cfa = current->sp + 8 * (uintptr_t)(code >> UNWIND_SLOT_BITS);
+		common = !(code & UNWIND_RARE) && cfa > current->sp && cfa <= walk->high;
+	}
+	if (__builtin_expect(!common, 0)) {
+		struct native_frame from = *current, to = { .pc = 0 };
+		enum step step = step_across(walk, &from, &to);
+
+		*current = from;
+		*next = to;
+		return step;
+	}
+	current->cfa = cfa;
+	ra = word_at(cfa - 8);
+	if (slot)
+		bp = word_at(cfa - 8 * slot);
+	if (!unwind_is_code_address(ra))
+		return ra == 0 ? STEP_END : STEP_STOP;
+	*next = (struct native_frame){ .pc = ra - 1, .sp = cfa, .bp = bp, .flags = slot << NATIVE_SLOT_SHIFT };
+	return STEP_FRAME;
+}
+
+/* All of the array is new and the stack goes on: the outer part of it is left out. */
+static void truncate(struct walk *walk)
+{
+	struct native_stack *stack = walk->stack;
+
+	walk->top = stack->capacity / 4;
+	stack->beyond = stack->frames[walk->top - 1];
+	stack->beyond.flags |= NATIVE_BP_LIVE;
+	stack->end = NATIVE_END_BEYOND;
+	walk->truncated = true;
+}
+
+/* Steps from `current` until the previous walk's frames take over, or the stack ends.  The number of frames kept. */
+READS_STACKS static uint32_t walk_frames(struct walk *walk, struct native_frame current)
+{
+	struct native_stack *stack = walk->stack;
+	struct native_frame *frames = stack->frames, next = current;
+	uint32_t kept;
+
+	for (;;) {
+		uintptr_t limit = walk->limit;
+		enum step step;
+
+		while (walk->old && frames[walk->old - 1].sp < current.sp)
+			walk->old--;
+		if (walk->old && same_frame(&frames[walk->old - 1], &current)) {
+			struct native_frame matched = current;
+
+			if (resume(walk, &matched, &kept))
+				return kept;
+			current = matched;
+			limit = walk->limit;
+		}
+		step = step_fast(walk, &current, &next);
+		if (current.cfa > limit) {
+			stack->beyond = current;
+			stack->beyond.flags |= current.flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;
+			stack->end = NATIVE_END_BEYOND;
+			return 0;
+		}
+		/* Old frames make room: the price is the memo, this once. */
+		if (walk->top == walk->old)
+			walk->old = 0;
+		if (walk->top == 0) {
+			truncate(walk);
+			return 0;
+		}
+		frames[--walk->top] = current;
+		if (step != STEP_FRAME) {
+			walk->stopped = step == STEP_STOP;
+			stack->end = step == STEP_BOTTOM ? NATIVE_END_BOTTOM : NATIVE_END_WORDS;
+			return 0;
+		}
+		current = next;
+	}
+}
+
+/* Whether a step into the frame leaves bp as it was in the frame inside of it: or might, where it was irregular. */
+static bool bp_passes(uint32_t flags)
+{
+	return flags & NATIVE_IRREGULAR || flags_slot(flags) == 0;
+}
+
+/* Works out of which frames the saved bp matters: from the outermost new one inwards. */
+static void settle(struct native_stack *stack)
+{
+	enum { SETTLED = NATIVE_BP_LIVE | NATIVE_BP_CHECKED | NATIVE_GUESSED_OUTSIDE };
+	bool live = stack->end == NATIVE_END_WORDS, guessed = false;
+
+	if (stack->end == NATIVE_END_BEYOND) {
+		uint32_t flags = stack->beyond.flags & ~(uint32_t)NATIVE_BP_CHECKED;
+
+		if (flags & NATIVE_BP_LIVE && flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
+			flags |= NATIVE_BP_CHECKED;
+		stack->beyond.flags = flags;
+		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
+	}
+	if (stack->kept > 0) {
+		uint32_t flags = stack->frames[stack->kept - 1].flags;
+
+		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
+		guessed = flags & (NATIVE_GUESSED | NATIVE_GUESSED_OUTSIDE);
+	}
+	for (uint32_t i = stack->kept; i < stack->count; i++) {
+		uint32_t flags = stack->frames[i].flags & ~(uint32_t)SETTLED;
+
+		flags |= guessed ? NATIVE_GUESSED_OUTSIDE : 0;
+		if (live || flags & NATIVE_BP_USED) {
+			flags |= NATIVE_BP_LIVE;
+			if (flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
+				flags |= NATIVE_BP_CHECKED;
+		}
+		stack->frames[i].flags = flags;
+		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
+		guessed = guessed || flags & NATIVE_GUESSED;
+	}
+	stack->guessed = guessed;
+}
+
+void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
+{
+	struct walk walk = { .stack = stack, .table = unwind_table(), .stop_cfa = stop_cfa,
+		.generation = unwind_generation(), .top = stack->capacity };
+	struct native_range range = { stack->stack_low, stack->stack_high };
+	uint32_t fresh;
+
+	if (!walk.table || !unwind_is_code_address(start->pc) ||
+			((start->sp < range.low || start->sp >= range.high) && !range_of(stack, start->sp, &range))) {
+		native_forget(stack);
+		stack->stopped = true;
+		return;
+	}
+	walk_enter(&walk, &range);
+	if (memo_fits(stack, walk.generation, stop_cfa))
+		walk.old = stack->count;
+	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
+	stack->count = 0;
+	stack->kept = walk_frames(&walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
+	fresh = stack->capacity - walk.top;
+	memmove(&stack->frames[stack->kept], &stack->frames[walk.top], fresh * sizeof(*stack->frames));
+	if (stack->kept == 0) {
+		stack->truncated = walk.truncated;
+		stack->stopped = walk.stopped;
+	}
+	stack->stack_low = range.low;
+	stack->stack_high = range.high;
+	stack->stop_cfa = stop_cfa;
+	stack->generation = walk.generation;
+	stack->count = stack->kept + fresh;
+	settle(stack);
+}
+
+void native_forget(struct native_stack *stack)
+{
+	*stack = (struct native_stack){ .frames = stack->frames, .capacity = stack->capacity };
+}
+
+#else
+
+void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
+{
+	(void)start;
+	(void)stop_cfa;
+	native_forget(stack);
+}
+
+void native_forget(struct native_stack *stack)
+{
+	*stack = (struct native_stack){ .frames = stack->frames, .capacity = stack->capacity };
+}
+
+uintptr_t native_stack_high(uintptr_t sp)
+{
+	(void)sp;
+	return 0;
+}
+
+#endif

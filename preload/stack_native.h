@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Native stacks: the return addresses above a hook, outermost first, at the price of what changed since the
+ * previous walk of the same thread.  stack_native.c tells how.
+ *
+ * One struct native_stack belongs to one thread, which alone uses it, and never from a signal handler that came
+ * inside native_walk() (the hooks' guard sees to it).  Nothing here allocates, locks, or touches errno.
+ */
+#ifndef SCTMEM_PRELOAD_STACK_NATIVE_H
+#define SCTMEM_PRELOAD_STACK_NATIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "unwind.h"
+
+/*
+ * The function that called the hook, as it will be when the hook has returned: pc is a return address.  In a hook
+ * compiled with a frame pointer:
+ *
+ *     .pc = __builtin_return_address(0), .sp = __builtin_frame_address(0) + 16, .bp = *__builtin_frame_address(0)
+ */
+struct native_start {
+	uintptr_t pc, sp, bp;
+};
+
+enum native_frame_flag {
+	NATIVE_GUESSED = 1 << 0,      /* found by the frame pointer of a frame without rules: generated code */
+	NATIVE_SIGNAL = 1 << 1,       /* a signal trampoline; the frame outside it was interrupted, its pc is exact */
+	/* The memo's own: see stack_native.c. */
+	NATIVE_IRREGULAR = 1 << 2,
+	NATIVE_BP_USED = 1 << 3,
+	NATIVE_BP_LIVE = 1 << 4,
+	NATIVE_BP_CHECKED = 1 << 5,
+	NATIVE_GUESSED_OUTSIDE = 1 << 6,
+	NATIVE_EXACT = 1 << 7,
+	NATIVE_SLOT_SHIFT = 8,
+};
+
+struct native_frame {
+	uintptr_t pc;                 /* to look up: the return address less 1, or exact if interrupted by a signal */
+	uintptr_t sp, bp;             /* when the walk came to this frame; bp may be stale where no outer frame needs it */
+	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
+	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
+	uint32_t flags;               /* enum native_frame_flag */
+};
+
+enum { NATIVE_RANGES = 4 };
+
+/* Memory that a stack lies in, [low, high). */
+struct native_range {
+	uintptr_t low, high;
+};
+
+enum native_end {
+	NATIVE_END_BOTTOM = 0,        /* the rule of the outermost frame says that it has no caller */
+	NATIVE_END_WORDS = 1,         /* a stack word says so, or no rule was to be had */
+	NATIVE_END_BEYOND = 2,        /* there is an outer frame, but the walk was to end before it */
+};
+
+/* One per thread; zeroed but for frames and capacity at first. */
+struct native_stack {
+	struct native_frame *frames;  /* outermost first; memory of the caller for `capacity` of them */
+	uint32_t capacity;            /* at least 16 */
+	uint32_t count;               /* frames of the newest walk */
+	uint32_t kept;                /* frames[0..kept) are those of the previous walk: their nodes are still right */
+	/*
+	 * Of the newest walk.  truncated: the stack is deeper than can be told; there are at least capacity / 2 frames,
+	 * the innermost ones, and the cut stays where it is while the walks that follow allow it, so that recursion
+	 * does not make all frames new each time.  stopped: it ends at a frame without rules.  guessed: some frame is.
+	 */
+	bool truncated, stopped, guessed;
+	uintptr_t stack_low, stack_high;   /* the range of the newest walk's innermost frame */
+
+	/* The memo's own. */
+	struct native_frame beyond;   /* NATIVE_END_BEYOND: the frame that the walk ended before */
+	struct native_range ranges[NATIVE_RANGES];
+	uintptr_t stop_cfa;
+	uint32_t range_next;          /* to be replaced */
+	uint32_t generation;          /* of the rules */
+	uint32_t end;                 /* enum native_end */
+};
+
+/*
+ * Walks from start outward.  stop_cfa: 0 to go to the bottom; else the walk ends before the first frame whose CFA
+ * is above it (only frames on the stack that holds stop_cfa are compared, so that a handler on an alternate stack
+ * is walked through).  Kept frames are the same frames of the same walk: a caller that hangs the outermost frame
+ * under something else (a Python frame) must see for itself whether that changed.
+ */
+void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa);
+/* Nothing is known about previous walks any more. */
+void native_forget(struct native_stack *stack);
+/* Upper bound of the stack that sp lies in; 0 when it is not in memory.  System calls: ask once per thread. */
+uintptr_t native_stack_high(uintptr_t sp);
+
+#endif

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guided walk.
+ *
+ * The links of a stack are the whole chain of interpreter frames as it was in the last walk, outermost first:
+ *
+ *     links    <module>  main  [shim]  load  parse        [shim]: a frame of the interpreter's own, hidden
+ *     frames   <module>  main          load  parse        what the caller gets
+ *
+ * A walk starts at the innermost live frame.  Frames that are not among the links are fresh; at the first that is,
+ * the rest of the chain is compared in place, link by link.  The address of the next frame to look at is taken from
+ * the links, not from the frame: it is proved equal before it is used for anything but a comparison already under
+ * way, and the processor can load all levels at once instead of one after the other.
+ *
+ *     live     <module>  main  [shim]  load  emit  write
+ *     links    <module>  main  [shim]  load | parse       compared to the bottom: base is here |
+ *     fresh                                  emit  write
+ *
+ * A link whose instruction changed stays where it is; what the caller knows about it and the links inside it is void.
+ *
+ * Activations of the interpreter loop on the C stack (c_address) come from the shims, which are local variables of
+ * the loop (3.12 and later), or from the chain of CFrames, which are too (3.10: one per frame; 3.11: one per run of
+ * frames, told apart by which frame was current when the loop was entered).
+ */
+#include "stack_python.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "arena.h"
+#include "config.h"
+#include "python.h"
+#include "python_code.h"
+
+#include "banned.h"
+
+struct python_link {
+	const char *frame;
+	uintptr_t code;               /* as the frame has it, tag bits and all */
+	uintptr_t instruction;
+	uintptr_t c_address;          /* of its activation; 0 */
+	const struct python_code *entry;   /* NULL: hidden */
+	uint32_t id;                  /* of entry when it was looked up */
+	uint32_t first;               /* index of the outermost link of its activation */
+	uint32_t visible;             /* links up to and including this one that have a frame */
+	bool resolved;                /* entry, id, owner are those of code */
+	uint8_t owner;
+};
+
+enum {
+	PAGE = 4096,
+	DEPTH_MIN = 16,
+	WINDOW = 8,                   /* links compared at a time when searching a frame */
+	NONE = UINT32_MAX,
+	OWNER_GENERATOR = 1,
+	OWNER_INTERPRETER = 3,        /* and above: frames of the interpreter's own */
+	LOOK_INTERVAL = 1024,         /* walks */
+};
+
+static size_t pages(size_t size)
+{
+	return (size + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
+/* Memory for all that a stack may ever need: pages that are not touched cost nothing.  Links outnumber frames. */
+static bool make_room(struct python_stack *stack)
+{
+	uint32_t depth = stack->capacity ? stack->capacity : config.depth;
+	uint32_t capacity = 2 * (depth < DEPTH_MIN ? DEPTH_MIN : depth);
+
+	if (!stack->capacity) {
+		stack->frames = arena_pages(pages(depth * sizeof(*stack->frames)));
+		if (!stack->frames)
+			return false;
+		stack->capacity = depth;
+	}
+	stack->links = arena_pages(pages(2 * capacity * sizeof(*stack->links)));
+	if (!stack->links)
+		return false;
+	stack->fresh = stack->links + capacity;
+	stack->link_capacity = capacity;
+	return true;
+}
+
+/* After deaths of code objects: what holds such an object is gone, so the links end before the first that did. */
+static void drop_dead_links(struct python_stack *stack, uint64_t generation)
+{
+	if ((generation ^ stack->generation) >= PYTHON_CODE_EPOCH)
+		stack->link_count = 0;
+	for (uint32_t i = 0; i < stack->link_count; i++) {
+		const struct python_link *link = &stack->links[i];
+
+		if (link->entry && (atomic_load_explicit(&link->entry->code, memory_order_acquire) !=
+			(link->code & python_layout.code_mask) || link->entry->id != link->id)) {
+			stack->link_count = i;
+			break;
+		}
+	}
+	stack->generation = generation;
+}
+
+/*
+ * Index of a frame among links[0..limit), or NONE.  Near the end first; with each fresh frame also in the next stretch
+ * below, so that a stack that shrank by a lot is met after a few frames.
+ */
+static uint32_t find(const struct python_link *links, uint32_t limit, const char *frame, uint32_t fresh_count)
+{
+	uint32_t low = limit > WINDOW ? limit - WINDOW : 0;
+
+	for (uint32_t i = limit; i-- > low;)
+		if (links[i].frame == frame)
+			return i;
+	if (low == 0 || fresh_count == 0)
+		return NONE;
+
+	uint32_t top = low - (uint32_t)((uint64_t)(fresh_count - 1) * WINDOW % low);
+
+	low = top > WINDOW ? top - WINDOW : 0;
+	for (uint32_t i = top; i-- > low;)
+		if (links[i].frame == frame)
+			return i;
+	return NONE;
+}
+
+/* What of the layout the inner loop uses, in registers. */
+struct offsets {
+	size_t previous, code, instruction;
+	uintptr_t mask;               /* of an instruction: before 3.11 it is an int */
+};
+
+/*
+ * Compares links[from], links[from - 1] ... with the live chain, whose frame links[from].frame is.  Changed links are
+ * brought up to date, and *low lowered to them.  NONE: the chain goes on to its end as the links say.  Otherwise the
+ * chain leaves the links below the returned index, with *next.
+ */
+static uint32_t compare(struct python_stack *stack, const struct offsets *at, uint32_t from, uint32_t *low,
+	const char **next)
+{
+	const struct offsets offsets = *at;
+	struct python_link *link = &stack->links[from];
+	const char *frame = link->frame;
+
+	for (;; link--) {
+		uintptr_t code = python_load(frame, offsets.code);
+		uintptr_t instruction = python_load(frame, offsets.instruction) & offsets.mask;
+		const char *previous = (const char *)python_load(frame, offsets.previous);
+
+		if (__builtin_expect((code ^ link->code) | (instruction ^ link->instruction), 0)) {
+			link->resolved = link->resolved && code == link->code;
+			link->code = code;
+			link->instruction = instruction;
+			*low = (uint32_t)(link - stack->links);
+		}
+		if (link == stack->links) {
+			if (!previous || stack->cut)
+				return NONE;
+			*next = previous;
+			return 0;
+		}
+
+		const char *expected = link[-1].frame;
+
+		/* Keeps the compiler from using `previous` instead: that would wait for the load. */
+		__asm__("" : "+r"(expected));
+		if (__builtin_expect(previous != expected, 0)) {
+			*next = previous;
+			return (uint32_t)(link - stack->links);
+		}
+		frame = expected;
+	}
+}
+
+/* The chain is longer than we may keep: only the innermost half of that stays, so that it may grow again. */
+static uint32_t cut_links(struct python_stack *stack, uint32_t base, uint32_t fresh_count)
+{
+	uint32_t keep = (base + fresh_count) / 2, drop;
+
+	stack->cut = true;
+	if (fresh_count >= keep) {
+		for (uint32_t i = 0; i < keep; i++)
+			stack->links[i] = stack->fresh[keep - 1 - i];
+		return keep;
+	}
+	drop = base + fresh_count - keep;
+	memmove(stack->links, stack->links + drop, (base - drop) * sizeof(*stack->links));
+	for (uint32_t i = 0; i < fresh_count; i++)
+		stack->links[base - drop + i] = stack->fresh[fresh_count - 1 - i];
+	return keep;
+}
+
+static bool push_fresh(struct python_stack *stack, uint32_t *count, const struct python_link *link)
+{
+	if (*count == stack->link_capacity)
+		return false;
+	stack->fresh[(*count)++] = *link;
+	return true;
+}
+
+/*
+ * Makes the links those of the live chain.  Returns how many of them are unchanged, activations aside.
+ */
+static uint32_t follow(struct python_stack *stack, const char *frame)
+{
+	const struct offsets offsets = {
+		.previous = python_layout.frame_previous, .code = python_layout.frame_code,
+		.instruction = python_layout.frame_instruction,
+		.mask = python_layout.instruction == PYTHON_INSTRUCTION_POINTER ? ~(uintptr_t)0 : UINT32_MAX,
+	};
+	uint32_t limit = stack->link_count, low = limit, base = 0, fresh_count = 0;
+	bool full = false;
+
+	while (frame && !full) {
+		uint32_t index = find(stack->links, limit, frame, fresh_count);
+
+		if (index != NONE) {
+			uint32_t leave = compare(stack, &offsets, index, &low, &frame);
+
+			if (leave == NONE) {
+				base = index + 1;
+				break;
+			}
+			/* These are live, but stand on others than before. */
+			for (uint32_t i = index + 1; i-- > leave && !full;)
+				full = !push_fresh(stack, &fresh_count, &stack->links[i]);
+			limit = leave;
+		} else {
+			struct python_link link = { .frame = frame, .code = python_load(frame, offsets.code),
+				.instruction = python_load(frame, offsets.instruction) & offsets.mask };
+
+			full = !push_fresh(stack, &fresh_count, &link);
+			frame = (const char *)python_load(frame, offsets.previous);
+		}
+	}
+	if (full || base + fresh_count > stack->link_capacity) {
+		stack->link_count = cut_links(stack, base, fresh_count);
+		return 0;
+	}
+	if (base == 0)
+		stack->cut = false;
+	for (uint32_t i = 0; i < fresh_count; i++)
+		stack->links[base + i] = stack->fresh[fresh_count - 1 - i];
+	stack->link_count = base + fresh_count;
+	return low < base ? low : base;
+}
+
+/* 3.10: one CFrame per frame.  Returns how many links are unchanged. */
+static uint32_t match_cframes(struct python_stack *stack, const void *state, uint32_t unchanged)
+{
+	uintptr_t cframe = python_load(state, python_layout.state_cframe);
+
+	for (uint32_t i = stack->link_count; i-- > 0;) {
+		struct python_link *link = &stack->links[i];
+		uintptr_t outer = cframe ? python_load((const void *)cframe, python_layout.cframe_previous) : 0;
+		/* The last CFrame is part of the thread state, and of no activation. */
+		uintptr_t c_address = outer ? cframe : 0;
+
+		/*
+		 * A generator that passes on throw() is put on an empty chain, without an activation of its own: then
+		 * CFrames are left over, and the outermost frame has none.
+		 */
+		if (i == 0 && outer && !stack->cut &&
+			python_load((const void *)outer, python_layout.cframe_previous) != 0)
+			c_address = 0;
+		link->first = i;
+		if (i < unchanged && link->c_address == c_address) {
+			cframe = outer;
+			continue;
+		}
+		link->c_address = c_address;
+		if (i < unchanged)
+			unchanged = i;
+		cframe = outer;
+	}
+	return unchanged;
+}
+
+/* Whether an activation that was entered from `caller` begins with links[index]. */
+static bool begins_at(const struct python_stack *stack, uint32_t index, const char *caller)
+{
+	return index == 0 ? !caller || stack->cut : stack->links[index - 1].frame == caller;
+}
+
+/* Index of the outermost link of the activation at `c_address` that ends before links[end]; NONE. */
+static uint32_t activation_begin(const struct python_stack *stack, uint32_t end, uintptr_t c_address,
+	const char *caller, uint32_t unchanged)
+{
+	for (uint32_t i = end; i-- > 0;) {
+		const struct python_link *link = &stack->links[i];
+
+		if (i < unchanged && link->c_address == c_address && begins_at(stack, link->first, caller))
+			return link->first;
+		if (begins_at(stack, i, caller))
+			return i;
+	}
+	return NONE;
+}
+
+/* 3.11: one _PyCFrame per run of frames.  Returns how many links are unchanged. */
+static uint32_t match_segments(struct python_stack *stack, const void *state, uint32_t unchanged)
+{
+	uint32_t end = stack->link_count, known = unchanged;
+	uintptr_t cframe = python_load(state, python_layout.state_cframe);
+
+	while (end > 0) {
+		const void *outer = cframe ?
+			(const void *)python_load((const void *)cframe, python_layout.cframe_previous) : NULL;
+		const char *caller = outer ? (const char *)python_load(outer, python_layout.cframe_frame) : NULL;
+		uint32_t begin = outer ? activation_begin(stack, end, cframe, caller, known) : NONE;
+		const struct python_link *last = &stack->links[end - 1];
+
+		if (begin == NONE) {
+			begin = 0;
+			cframe = 0;   /* frames that the chain of CFrames does not explain: no addresses for them */
+		}
+		if (end > known || last->c_address != cframe || last->first != begin) {
+			for (uint32_t i = begin; i < end; i++) {
+				struct python_link *link = &stack->links[i];
+
+				if (i < known && link->c_address == cframe && link->first == begin)
+					continue;
+				link->c_address = cframe;
+				link->first = begin;
+				if (i < unchanged)
+					unchanged = i;
+			}
+		}
+		end = begin;
+		cframe = (uintptr_t)outer;
+	}
+	return unchanged;
+}
+
+/* false: it is a code object but there is no memory to know it. */
+static bool resolve(struct python_link *link)
+{
+	const void *code = (const void *)(link->code & python_layout.code_mask);
+
+	link->owner = python_layout.frame_owner ? python_load_byte(link->frame, python_layout.frame_owner) : 0;
+	link->entry = code && link->owner < OWNER_INTERPRETER ? python_code_get(code) : NULL;
+	link->id = link->entry ? link->entry->id : 0;
+	link->resolved = true;
+	return link->entry || !code || link->owner >= OWNER_INTERPRETER ||
+		(const void *)python_load(code, python_layout.object_type) != python_api.code_type;
+}
+
+/*
+ * The offset of a link's instruction, in code units; -1 before the first.  A free-threaded interpreter runs a copy of
+ * the bytecode per thread.  The list of copies may be replaced, and the old one freed, while we are detached: then
+ * only the code's own instructions can be told.
+ */
+static int64_t instruction_units(const struct python_link *link, bool attached, bool *known)
+{
+	const char *code = (const char *)(link->code & python_layout.code_mask);
+	int64_t units = (int32_t)link->instruction;
+
+	*known = true;
+	if (python_layout.instruction == PYTHON_INSTRUCTION_BYTES)
+		return units < 0 ? -1 : units / 2;
+	if (python_layout.instruction == PYTHON_INSTRUCTION_UNITS)
+		return units;
+
+	uintptr_t base = (uintptr_t)code + python_layout.code_instructions;
+
+	if (python_layout.code_copies) {
+		uintptr_t size = 2 * python_load(code, python_layout.size);
+
+		if (link->instruction + 2 - base > size + 2) {
+			const void *copies = (const void *)python_load(code, python_layout.code_copies);
+			uint32_t copy = (uint32_t)python_load_int(link->frame, python_layout.frame_copy);
+
+			*known = attached && copies;
+			if (!*known)
+				return 0;
+			base = python_load(copies, 8 + 8 * (size_t)copy);
+		}
+	}
+	return (int64_t)(link->instruction - base) >> 1;
+}
+
+/* Writes the frame of a link, unless it is hidden: returns how many frames there are up to it. */
+static uint32_t show(struct python_stack *stack, uint32_t index, uint32_t below, bool attached)
+{
+	const struct python_link *link = &stack->links[index];
+	uint32_t outside = link->first ? stack->links[link->first - 1].visible : 0;
+	bool known;
+	int64_t units;
+
+	if (!link->entry)
+		return below;
+	units = instruction_units(link, attached, &known);
+	if (known && link->owner != OWNER_GENERATOR && python_layout.code_first_traceable &&
+		units < link->entry->first_traceable)
+		return below;   /* has not begun */
+	stack->frames[below] = (struct python_frame){
+		.frame = link->frame,
+		.code = (const void *)(link->code & python_layout.code_mask),
+		.instr = (const void *)link->instruction,
+		.code_id = link->id,
+		.units = units > 0 ? (uint32_t)units : 0,
+		.c_address = below == outside ? link->c_address : 0,
+		.flags = known ? 0 : PYTHON_FRAME_NO_LINE,
+	};
+	return below + 1;
+}
+
+enum outcome { BUILT, TOO_DEEP, NO_MEMORY };
+
+/* Makes the frames from links[from] on. */
+static enum outcome build(struct python_stack *stack, uint32_t from, bool attached)
+{
+	uint32_t visible = from ? stack->links[from - 1].visible : 0;
+
+	for (uint32_t i = from; i < stack->link_count; i++) {
+		struct python_link *link = &stack->links[i];
+		const struct python_link *outer = i ? link - 1 : NULL;
+
+		if (!link->resolved && !resolve(link))
+			return NO_MEMORY;
+		if (python_layout.activation == PYTHON_ACTIVATION_SHIM) {
+			bool shim = link->owner >= OWNER_INTERPRETER;
+
+			link->c_address = shim ? (uintptr_t)link->frame : outer ? outer->c_address : 0;
+			link->first = shim ? i : outer ? outer->first : 0;
+		} else if (python_layout.activation == PYTHON_ACTIVATION_NONE) {
+			link->c_address = 0;
+			link->first = i;
+		}
+		if (visible == stack->capacity)
+			return TOO_DEEP;
+		visible = show(stack, i, visible, attached);
+		link->visible = visible;
+	}
+	return BUILT;
+}
+
+/* Brings links and frames up to date, from what the interpreter has for innermost frame. */
+static enum outcome update(struct python_stack *stack, const void *state, const char *top, bool attached)
+{
+	uint32_t unchanged = top ? follow(stack, top) : 0;
+	enum outcome outcome = BUILT;
+
+	for (bool again = true; again; again = outcome == TOO_DEEP) {
+		if (python_layout.activation == PYTHON_ACTIVATION_FRAME)
+			unchanged = match_cframes(stack, state, unchanged);
+		else if (python_layout.activation == PYTHON_ACTIVATION_SEGMENT)
+			unchanged = match_segments(stack, state, unchanged);
+		stack->kept = unchanged ? stack->links[unchanged - 1].visible : 0;
+		if (unchanged == stack->link_count)
+			return BUILT;
+		outcome = build(stack, unchanged, attached);
+		if (outcome == TOO_DEEP) {
+			stack->link_count = cut_links(stack, stack->link_count, 0);
+			unchanged = 0;
+		}
+	}
+	return outcome;
+}
+
+static const char *innermost_frame(const void *state)
+{
+	if (python_layout.state_frame)
+		return (const char *)python_load(state, python_layout.state_frame);
+
+	const void *cframe = (const void *)python_load(state, python_layout.state_cframe);
+
+	return (const char *)python_load(cframe, python_layout.cframe_frame);
+}
+
+static bool walk_state(struct python_stack *stack, const void *state, bool attached)
+{
+	uint64_t generation = atomic_load_explicit(&python_code_generation, memory_order_acquire);
+	const char *top = innermost_frame(state);
+
+	if (!top)
+		return false;
+	if (generation != stack->generation)
+		drop_dead_links(stack, generation);
+	/* A cut stack that is shallow again is read anew, to its end. */
+	if (stack->cut && stack->link_count < stack->capacity / 4)
+		python_forget(stack);
+	if ((!stack->link_capacity && !make_room(stack)) || update(stack, state, top, attached) == NO_MEMORY) {
+		python_forget(stack);
+		stack->unknown = true;
+		return false;
+	}
+	stack->count = stack->links[stack->link_count - 1].visible;
+	stack->innermost_c_address = stack->links[stack->link_count - 1].c_address;
+	stack->truncated = stack->cut;
+	return stack->count > 0;
+}
+
+/* Before 3.12 and while another interpreter exists: is the thread with the GIL this one? */
+static bool is_own_state(const void *state)
+{
+	return state && python_load(state, python_layout.state_thread) == (uintptr_t)pthread_self();
+}
+
+static bool has_interpreters(void)
+{
+	void *first = python_api.first_interpreter();
+
+	return first && python_api.next_interpreter(first) != NULL;
+}
+
+/* The calling thread's state; NULL: none, or *unknown. */
+static const void *find_state(bool *attached, bool *unknown)
+{
+	const void *current = python_api.current_state(), *own;
+
+	*attached = true;
+	if (python_layout.minor >= 12 && current)
+		return current;
+	own = python_api.thread_state();
+	if (python_layout.minor < 12) {
+		if (own && own == current)
+			return own;
+		/*
+		 * Detached, or attached with another interpreter's state.  Only then is the holder's state looked at:
+		 * it may be another thread's, and going.
+		 */
+		if (has_interpreters()) {
+			if (is_own_state(current))
+				return current;
+			*unknown = own != NULL;   /* detached, from one of them: which cannot be told */
+			return NULL;
+		}
+	}
+	*attached = false;
+	return own;
+}
+
+bool python_walk(struct python_stack *stack)
+{
+	bool attached, found;
+	const void *state;
+
+	stack->count = stack->kept = 0;
+	stack->truncated = stack->unknown = false;
+	stack->innermost_c_address = 0;
+	if (atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY)
+		return false;
+	state = find_state(&attached, &stack->unknown);
+	if (!state)
+		return false;
+	if (attached) {
+		if (++stack->walks % LOOK_INTERVAL == 0)
+			python_hooks_look();
+		found = walk_state(stack, state, true);
+	} else {
+		if (!python_detached_begin()) {
+			stack->unknown = true;
+			return false;
+		}
+		found = walk_state(stack, state, false);
+		python_detached_end();
+	}
+	if (!found)
+		stack->count = stack->kept = 0;
+	return found;
+}
+
+void python_forget(struct python_stack *stack)
+{
+	stack->link_count = 0;
+	stack->cut = false;
+	stack->count = stack->kept = 0;
+}

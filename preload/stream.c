@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The window of a stream and what becomes of it.
+ *
+ *     words 0 .. used       complete records, in the file already (the window is a shared mapping of it)
+ *           used .. capacity   room
+ *
+ * A full window is re-coded as columns, compressed and appended as an EVENTS block; only then is the window emptied,
+ * under the next sequence number.  A kill in between leaves both, and the reader prefers the block.
+ */
+#include "stream.h"
+
+#include <lz4.h>
+#include <string.h>
+
+#include "arena.h"
+#include "formats/events.h"
+#include "lifecycle.h"
+#include "output.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum {
+	WINDOW_WORDS_MAX = 16384 - 16,    /* 128 KiB with its headers */
+	WINDOW_WORDS_MIN = 2048 - 16,
+	SCRATCH_POOL = 16,
+};
+
+/* What one flush needs besides the window.  Kept in a pool: there are as many as there were flushes at once. */
+struct scratch {
+	uint8_t *columns, *encoded, *packed;
+	size_t packed_size;
+	LZ4_stream_t state;
+};
+
+static struct scratch *_Atomic pool[SCRATCH_POOL];
+
+static size_t scratch_bytes(size_t *encoded_at, size_t *packed_at)
+{
+	size_t words = WINDOW_WORDS_MAX + 1024;
+
+	*encoded_at = (sizeof(struct scratch) + events_scratch_size(words) + 63) & ~(size_t)63;
+	*packed_at = (*encoded_at + events_encoded_max(words) + 63) & ~(size_t)63;
+	return *packed_at + (size_t)LZ4_COMPRESSBOUND(events_encoded_max(words));
+}
+
+static struct scratch *scratch_take(void)
+{
+	size_t encoded_at, packed_at, size;
+
+	for (int i = 0; i < SCRATCH_POOL; i++) {
+		struct scratch *scratch = atomic_exchange_explicit(&pool[i], NULL, memory_order_acquire);
+
+		if (scratch)
+			return scratch;
+	}
+	size = scratch_bytes(&encoded_at, &packed_at);
+	struct scratch *scratch = arena_pages(size);
+
+	if (scratch) {
+		scratch->columns = (uint8_t *)(scratch + 1);
+		scratch->encoded = (uint8_t *)scratch + encoded_at;
+		scratch->packed = (uint8_t *)scratch + packed_at;
+		scratch->packed_size = size - packed_at;
+	}
+	return scratch;
+}
+
+static void scratch_give(struct scratch *scratch)
+{
+	size_t encoded_at, packed_at;
+
+	for (int i = 0; i < SCRATCH_POOL; i++) {
+		struct scratch *none = NULL;
+
+		if (atomic_compare_exchange_strong_explicit(&pool[i], &none, scratch,
+				memory_order_release, memory_order_relaxed))
+			return;
+	}
+	sys_unmap(scratch, scratch_bytes(&encoded_at, &packed_at));
+}
+
+void stream_stop(uint64_t state)
+{
+	_Atomic uint64_t *status = (_Atomic uint64_t *)&output_status()->state;
+	uint64_t running = CAPTURE_RUNNING;
+
+	atomic_compare_exchange_strong(status, &running, state);
+	lifecycle_off();
+}
+
+bool stream_open(struct thread *thread)
+{
+	size_t words = thread->stream < 4 ? WINDOW_WORDS_MAX : thread->stream < 64 ? WINDOW_WORDS_MAX / 4
+		: WINDOW_WORDS_MIN;
+	struct capture_stream *window = output_stream(thread->stream, words);
+
+	if (!window)
+		return false;
+	thread->window = window;
+	thread->words = (uint64_t *)(window + 1);
+	/* The last words are kept free, so that a record begun can always be ended. */
+	thread->capacity = window->capacity < WINDOW_WORDS_MAX ? window->capacity : WINDOW_WORDS_MAX;
+	thread->used = 0;
+	return true;
+}
+
+bool stream_flush(struct thread *thread)
+{
+	struct capture_stream *window = thread->window;
+	struct scratch *scratch;
+	struct events_summary summary;
+
+	if (!lifecycle_is_recording())
+		return false;
+	scratch = scratch_take();
+	if (!scratch) {
+		stream_stop(CAPTURE_STOPPED_MEMORY);
+		return false;
+	}
+	size_t size = events_encode(thread->words, thread->used, window, scratch->encoded, scratch->columns, &summary);
+	int packed = LZ4_compress_fast_extState(&scratch->state, (char *)scratch->encoded, (char *)scratch->packed,
+		(int)size, (int)scratch->packed_size, 1);
+	bool smaller = packed > 0 && (size_t)packed < size;
+	struct capture_block header = {
+		.kind = CAPTURE_BLOCK_EVENTS,
+		.flags = smaller ? CAPTURE_BLOCK_LZ4 : 0,
+		.raw_size = (uint32_t)size,
+		.stream = thread->stream,
+		.sequence = (uint32_t)window->sequence,
+		.first_time_ns = summary.first_time_ns,
+		.last_time_ns = summary.last_time_ns,
+		.event_count = summary.event_count,
+	};
+	bool ok = output_append(&header, smaller ? scratch->packed : scratch->encoded, smaller ? (size_t)packed : size);
+
+	scratch_give(scratch);
+	if (!ok) {
+		stream_stop(CAPTURE_STOPPED_STORAGE);
+		return false;
+	}
+	thread->used = 0;
+	stream_commit(thread);
+	window->first_stamp = thread->stamp;
+	window->first_time_ns = thread->tick_ns;
+	window->first_thread = thread->index;
+	atomic_store_explicit((_Atomic uint64_t *)&window->sequence, window->sequence + 1, memory_order_release);
+	atomic_store_explicit((_Atomic uint64_t *)&output_status()->tracer_bytes, arena_bytes(), memory_order_relaxed);
+	return true;
+}
+
+static void copy_parts(uint8_t *to, const struct stream_part *parts, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		memcpy(to, parts[i].bytes, parts[i].size);
+		to += parts[i].size;
+	}
+}
+
+static bool put_large(unsigned kind, const struct stream_part *parts, size_t count, size_t size)
+{
+	size_t words = 1 + (size + 7) / 8;
+	uint64_t *buffer = sys_map_memory(words * 8);
+	struct capture_block header = { .kind = CAPTURE_BLOCK_WORDS, .raw_size = (uint32_t)(words * 8) };
+
+	if (!buffer)
+		return false;
+	buffer[0] = stream_head(kind, size);
+	copy_parts((uint8_t *)(buffer + 1), parts, count);
+	bool ok = output_append(&header, buffer, words * 8);
+
+	sys_unmap(buffer, words * 8);
+	return ok;
+}
+
+bool stream_metadata(struct thread *thread, unsigned kind, const struct stream_part *parts, size_t count)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; i < count; i++)
+		size += parts[i].size;
+	size_t words = 1 + (size + 7) / 8;
+
+	if (words > WINDOW_WORDS_MIN / 2) {
+		if (size <= CAPTURE_RECORD_BYTES_MAX && put_large(kind, parts, count, size))
+			return true;
+		stream_stop(CAPTURE_STOPPED_STORAGE);
+		return false;
+	}
+	if (!stream_room(thread, words))
+		return false;
+	thread->words[thread->used + words - 1] = 0;
+	copy_parts((uint8_t *)(thread->words + thread->used + 1), parts, count);
+	thread->words[thread->used] = stream_head(kind, size);
+	thread->used += words;
+	stream_commit(thread);
+	return true;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls that touch nothing but the kernel: no errno, no cancellation point, no libc state.  Each returns
+ * what the kernel does: a value, or -errno between -4095 and -1.
+ */
+#ifndef SCTMEM_PRELOAD_SYS_H
+#define SCTMEM_PRELOAD_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+long sys_call(long number, long a, long b, long c, long d, long e, long f);
+
+static inline bool sys_failed(long result)
+{
+	return (unsigned long)result >= (unsigned long)-4095;
+}
+
+/* Private anonymous memory, zeroed; NULL when there is none. */
+void *sys_map_memory(size_t size);
+/* A shared window of a file; NULL when it cannot be had. */
+void *sys_map_file(int fd, uint64_t offset, size_t size);
+void sys_unmap(void *address, size_t size);
+bool sys_wipe_on_fork(void *address, size_t size);
+
+int sys_open(const char *path, int flags, int mode);
+void sys_close(int fd);
+long sys_read(int fd, void *buffer, size_t size);
+long sys_pread(int fd, void *buffer, size_t size, uint64_t offset);
+bool sys_write_all(int fd, const void *buffer, size_t size);
+/* Reads up to size - 1 bytes of a file and ends them with a NUL; the length, or -1. */
+long sys_read_file(const char *path, char *buffer, size_t size);
+bool sys_stat(int fd, struct stat *out);
+/* Grows a file by [offset, offset + size) with space really taken, so that writing to a mapping cannot fail. */
+bool sys_allocate(int fd, uint64_t offset, uint64_t size);
+
+int sys_pid(void);
+int sys_tid(void);
+/* Whether the thread of this process still exists. */
+bool sys_thread_exists(int pid, int tid);
+void sys_yield(void);
+/* Copies memory of this process that may be unmapped; false when it is. */
+bool sys_copy_safely(void *to, uintptr_t from, size_t size);
+
+uint64_t sys_clock_ns(int clock);
+
+#endif

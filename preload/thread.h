@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One recording thread's state: its gate, its window of the capture, its stack memos.
+ *
+ * The gate says whose code is on the thread's stack right now.  A hook records only when it finds the gate IDLE:
+ *
+ *     IDLE ------> REAL ------> OURS ------> IDLE        malloc: real call, then our code
+ *     IDLE ------> PYTHON ---------- OURS --> IDLE       PyMem hook: what happens beneath is backing store
+ *     WIPED                                              a new thread, or a fork child (the kernel zeroed the page)
+ *     STOPPED                                            recording is over for this thread
+ *
+ * A call that finds REAL or OURS comes from a signal handler that interrupted the hook: it is recorded through a
+ * second state of the same thread (`nested`), with a stream of its own.  Unless the real allocator is not libc's: then
+ * a call that finds REAL is taken for the allocator's own, getting its backing store, and is not an event.
+ */
+#ifndef SCTMEM_PRELOAD_THREAD_H
+#define SCTMEM_PRELOAD_THREAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/capture.h"
+#include "stack_native.h"
+#include "stack_python.h"
+
+enum thread_gate { GATE_WIPED = 0, GATE_IDLE, GATE_REAL, GATE_PYTHON, GATE_OURS, GATE_STOPPED };
+
+enum thread_owner { OWNER_NONE, OWNER_ALIVE, OWNER_DYING };
+
+enum { INTERN_CACHE_SIZE = 256 };     /* a power of two */
+
+/* One entry of the merged stack: what was interned last time at this depth. */
+struct stack_entry {
+	uint64_t frame;
+	uint32_t node;
+};
+
+struct intern_entry {
+	uint64_t frame;
+	uint32_t parent;
+	uint32_t node;                /* 0: empty */
+};
+
+struct thread {
+	/* Hot: one or two cache lines. */
+	volatile uint8_t gate;        /* enum thread_gate; volatile: signal handlers of the same thread look at it */
+	bool own_call;                /* our own code is calling something that may come back to a hook */
+	bool failed;                  /* an event could not be recorded: recording is over */
+	uint32_t stream;              /* number of its stream; unique among living states */
+	uint64_t used;                /* words in the window */
+	uint64_t capacity;
+	uint64_t *words;
+	struct capture_stream *window;
+	uint64_t tick_ns;             /* coarse clock at the last TIME record */
+	uint64_t stamp;               /* of the last STAMP record */
+	uintptr_t entered_sp;         /* stack pointer where the gate was closed: tells a longjmp from a nesting */
+	const void *python_block;     /* GATE_PYTHON: the block that the hook is freeing or moving */
+	uint32_t takes, events;       /* baton takes among the events since the last look at them */
+
+	/* Stacks. */
+	uint32_t native_base;         /* node below frames[0] of the native memo */
+	uint32_t merged_count;
+	struct stack_entry *merged;   /* --native=full under Python */
+	struct native_stack native;
+	struct python_stack python;
+	struct intern_entry cache[INTERN_CACHE_SIZE];
+
+	/* Life. */
+	uint32_t index;               /* thread number in the capture */
+	int tid;
+	int rounds;                   /* of TLS destructors seen */
+	_Atomic int owner;            /* enum thread_owner */
+	struct thread *next;          /* in the list of all states */
+	struct thread *nested;        /* for signal handlers that interrupt us */
+	char name[16];
+};
+
+/* The calling thread's state; never NULL (a state whose gate is WIPED stands for none). */
+extern _Thread_local struct thread *thread_self __attribute__((tls_model("initial-exec")));
+
+/*
+ * The slow ways into recording: no state yet, a fork child, nested, stopped.  Returns a state with gate IDLE, or NULL:
+ * do not record.  `sp` is the caller's stack pointer.
+ */
+struct thread *thread_find(uintptr_t sp);
+
+/* Makes a state for the calling thread and makes it thread_self.  NULL: no memory or storage. */
+struct thread *thread_attach(void);
+
+/* Once, before the first thread_attach; and again in a fork child. */
+void thread_start(void);
+void thread_reset(void);
+
+/* Writes the thread's name when it is new or has changed. */
+void thread_note_name(struct thread *thread);
+
+/* True when the calling thread is the only one that has a state. */
+bool thread_is_alone(void);
+
+#endif
