@@ -256,6 +256,7 @@ enum capture_frame_special {
 	CAPTURE_FRAME_UNKNOWN = 2,     /* the walk could not go on: no unwind rule */
 	CAPTURE_FRAME_DEGRADED = 3,    /* the node table is full: the stack is cut here */
 	CAPTURE_FRAME_NO_PYTHON = 4,   /* a Python stack was due but the runtime is not recognised */
+	CAPTURE_FRAME_INTERNALS = 5,   /* one or more frames of the Python runtime's own code, left out (native=leaf) */
 };
 
 /* Node 0 is the empty stack: the parent of each outermost frame, and the stack of an event that has none. */

@@ -126,6 +126,14 @@ static void read_sample_ms(const char *value)
 	read_number(&config.sample_ms, value, 0, 60000);
 }
 
+static void read_backend(const char *value)
+{
+	if (strcmp(value, "jemalloc") == 0)
+		config.jemalloc = true;
+	else if (strcmp(value, "libc") == 0)
+		config.jemalloc = false;
+}
+
 static void read_force(const char *value)
 {
 	read_bool(&config.force, value);

@@ -19,6 +19,7 @@
 	X("SCTMEM_PROGRAM", program, "*", "record only in programs whose name matches this pattern") \
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
+	X("SCTMEM_BACKEND", backend, "libc", "allocator that serves the program: libc (or what it brings), jemalloc") \
 	X("SCTMEM_FORCE", force, "no", "replace an existing capture of the same name: yes, no")
 
 enum config_native { CONFIG_NATIVE_NO, CONFIG_NATIVE_LEAF, CONFIG_NATIVE_FULL };
@@ -27,6 +28,7 @@ struct config {
 	char out[4096];               /* pattern */
 	enum config_native native;
 	bool follow_fork, follow_exec, force;
+	bool jemalloc;
 	char follow_glob[256];
 	char program_glob[256];
 	uint32_t depth;

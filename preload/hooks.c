@@ -3,8 +3,11 @@
  * The functions that the library stands in for; functions.def lists them.  A hook is the real call and a record
  * call, nothing else, in the order that record.h explains.
  */
+/* Both mmap and mmap64 are defined here: neither may be renamed to the other. */
+#undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
+#include <locale.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -57,7 +60,7 @@ static void free_inside_python(void *block)
 {
 	struct thread *thread = record_inside_python();
 
-	if (thread && thread->python_block != block)
+	if (thread && block && thread->python_block != block)
 		record_free(thread, CAPTURE_FREE, block);
 }
 
@@ -150,8 +153,10 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size)
 	struct thread *thread;
 	size_t bytes;
 
-	if (__builtin_mul_overflow(count, size, &bytes) || (block && real_is_early(block)))
+	if (__builtin_mul_overflow(count, size, &bytes))
 		return real_reallocarray(block, count, size);
+	if (block && real_is_early(block))
+		return realloc_early(block, bytes);
 	thread = record_enter();
 	if (!thread) {
 		free_inside_python(block);
@@ -324,21 +329,24 @@ EXPORT int munmap(void *address, size_t length)
 	return result;
 }
 
+enum { LEAVES_MAPPED = 4 };           /* MREMAP_DONTUNMAP, Linux 5.7 */
+
 EXPORT void *mremap(void *address, size_t old_length, size_t new_length, int flags, ...)
 {
 	va_list arguments;
 	void *wanted;
 
+	/* With DONTUNMAP the kernel takes it for a hint. */
 	va_start(arguments, flags);
-	wanted = flags & MREMAP_FIXED ? va_arg(arguments, void *) : NULL;
+	wanted = flags & (MREMAP_FIXED | LEAVES_MAPPED) ? va_arg(arguments, void *) : NULL;
 	va_end(arguments);
 	struct thread *python = record_inside_python();
 	struct thread *thread = python ? python : record_enter();
 
 	if (!thread)
 		return real_mremap(address, old_length, new_length, flags, wanted);
-	/* MREMAP_DONTUNMAP (4) leaves the old range mapped: then it is a new mapping beside it. */
-	bool leaves = !(flags & 4) && old_length != 0;
+	/* When the old range stays mapped, the result is a new mapping beside it. */
+	bool leaves = !(flags & LEAVES_MAPPED) && old_length != 0;
 
 	if (leaves)
 		record_unmap(thread, CAPTURE_UNMAP, address, old_length);
@@ -428,9 +436,12 @@ EXPORT void *dlmopen(Lmid_t name_space, const char *file, int mode)
 
 EXPORT int dlclose(void *handle)
 {
+	/* Whoever maps another library there meanwhile is to notice, too. */
+	modules_changed();
 	int result = real_dlclose(handle);
 
 	modules_changed();
+	record_modules();
 	return result;
 }
 

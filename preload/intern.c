@@ -7,10 +7,14 @@
  * thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the winner's node,
  * and the lost number stays unused.  While the table is being doubled an insertion may go to the old one and be
  * overlooked later: the stack then gets a second number, which costs a record and nothing else.
+ *
+ * When there is no room for a new node, it and all that would be under it become the one node that says so, which was
+ * made while there was room.
  */
 #include "intern.h"
 
 #include "arena.h"
+#include "modules.h"
 #include "output.h"
 #include "stream.h"
 #include "sys.h"
@@ -38,6 +42,7 @@ static struct intern_slot_node *_Atomic chunks[CHUNKS_MAX];
 static struct table *_Atomic current;
 static _Atomic uint32_t next_node = 1;
 static _Atomic int doubling;          /* tid of the thread that doubles the table; 0: nobody */
+static _Atomic uint32_t degraded_node;
 
 static inline uint32_t hash(uint32_t parent, uint64_t frame)
 {
@@ -95,10 +100,15 @@ static void table_add(struct table *table, uint32_t id)
 
 static void table_double(struct table *old)
 {
+	uint64_t signals;
 	int nobody = 0;
 
-	if (!atomic_compare_exchange_strong(&doubling, &nobody, sys_tid()))
+	/* A handler that jumped out would leave it to nobody for ever. */
+	sys_signals_block(&signals);
+	if (!atomic_compare_exchange_strong(&doubling, &nobody, sys_tid())) {
+		sys_signals_restore(&signals);
 		return;                       /* somebody else does it; the old one has room for a while */
+	}
 	if (atomic_load_explicit(&current, memory_order_acquire) == old) {
 		struct table *table = table_new((old->mask + 1) * 2);
 
@@ -120,12 +130,13 @@ static void table_double(struct table *old)
 		}
 	}
 	atomic_store_explicit(&doubling, 0, memory_order_release);
+	sys_signals_restore(&signals);
 }
 
 static uint32_t degraded(void)
 {
 	atomic_fetch_add_explicit((_Atomic uint64_t *)&output_status()->stacks_degraded, 1, memory_order_relaxed);
-	return CAPTURE_NODE_ROOT;
+	return atomic_load_explicit(&degraded_node, memory_order_acquire);
 }
 
 /* Takes a number for (parent, frame) and writes its record; 0: there is no room. */
@@ -146,17 +157,21 @@ static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame)
 	stream_put(thread, frame);
 	stream_put(thread, parent);
 	stream_commit(thread);
+	if (CAPTURE_FRAME_KIND(frame) == CAPTURE_FRAME_NATIVE)
+		modules_meet(CAPTURE_FRAME_ADDRESS(frame));
 	return id;
 }
 
-static struct table *first_table(void)
+static struct table *first_table(struct thread *thread)
 {
 	struct table *table = table_new(TABLE_SLOTS_MIN), *none = NULL;
 
 	if (!table)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&current, &none, table))
-		table = none;                 /* another thread was first; ours is lost, once */
+		return none;                  /* another thread was first; ours is lost, once */
+	atomic_store_explicit(&degraded_node, new_node(thread, CAPTURE_NODE_ROOT,
+		CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_DEGRADED)), memory_order_release);
 	return table;
 }
 
@@ -165,7 +180,7 @@ static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
 	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
 	uint32_t fresh = 0, probes = 0;
 
-	if (!table && !(table = first_table()))
+	if (!table && !(table = first_table(thread)))
 		return degraded();
 	for (uint32_t at = hash(parent, frame); probes <= table->mask; at++, probes++) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
@@ -195,6 +210,9 @@ uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame)
 
 	if (entry->node && entry->frame == frame && entry->parent == parent)
 		return entry->node;
+	if (__builtin_expect(parent != CAPTURE_NODE_ROOT && parent == atomic_load_explicit(&degraded_node,
+			memory_order_relaxed), 0))
+		return parent;
 	uint32_t node = look_up(thread, parent, frame);
 
 	*entry = (struct intern_entry){ .frame = frame, .parent = parent, .node = node };
@@ -208,4 +226,5 @@ void intern_reset(void)
 	atomic_store_explicit(&current, NULL, memory_order_relaxed);
 	atomic_store_explicit(&next_node, 1, memory_order_relaxed);
 	atomic_store_explicit(&doubling, 0, memory_order_relaxed);
+	atomic_store_explicit(&degraded_node, CAPTURE_NODE_ROOT, memory_order_relaxed);
 }

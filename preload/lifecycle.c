@@ -5,14 +5,15 @@
  *   start   the first hooked call, or our constructor, whichever comes first (libraries that the program needs are
  *           initialised before us):  real functions -> configuration -> is this process to be recorded? -> file ->
  *           thread state -> modules -> recording
- *   fork    the child's pages of thread states are zeroed by the kernel; its first event finds that, forgets all that
- *           belongs to the parent's capture, and starts its own
+ *   fork    the child's pages of thread states are zeroed by the kernel, and so is `birth`; its first event finds that,
+ *           forgets all that belongs to the parent's capture, and starts its own
  *   exec    nothing to do: the capture is complete; the new program starts like any other and finds its predecessor
  *   exit    a note in the header; whatever comes later is recorded all the same
  */
 #include "lifecycle.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +28,7 @@
 #include "output.h"
 #include "python.h"
 #include "real.h"
+#include "record.h"
 #include "sys.h"
 #include "thread.h"
 
@@ -36,6 +38,12 @@ static _Atomic int phase;
 static uint64_t start_ns;
 static struct output_origin origin;
 static char parent_path[4096];
+static _Atomic uint32_t *birth;       /* in a page that the kernel zeroes in a fork child; 1 once we record */
+/* Where the parent stood at the fork: noted in the child, at once, when it was made by fork(). */
+static struct {
+	bool noted;
+	uint64_t stamp, now_ns;
+} fork_point;
 
 uint64_t lifecycle_start_ns(void)
 {
@@ -44,7 +52,22 @@ uint64_t lifecycle_start_ns(void)
 
 bool lifecycle_is_recording(void)
 {
-	return atomic_load_explicit(&phase, memory_order_relaxed) == PHASE_RECORDING;
+	return atomic_load_explicit(&phase, memory_order_acquire) == PHASE_RECORDING;
+}
+
+bool lifecycle_is_child(void)
+{
+	return lifecycle_is_recording() && atomic_load_explicit(birth, memory_order_relaxed) == 0;
+}
+
+/* Threads of the parent go on; what they do after the fork is not the child's past. */
+static void forked(void)
+{
+	if (!lifecycle_is_child())
+		return;
+	fork_point.stamp = order_stamp_now();
+	fork_point.now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
+	fork_point.noted = true;
 }
 
 void lifecycle_off(void)
@@ -60,9 +83,47 @@ static bool is_wanted(void)
 	if (naming_parent_records(parent_path, sizeof(parent_path), &origin.parent_start_realtime_ns)) {
 		origin.origin = CAPTURE_ORIGIN_EXEC_CHILD;
 		origin.parent_path = parent_path;
-		return config.follow_exec && config_glob_matches(config.follow_glob, naming_program());
+		if (config.follow_exec && config_glob_matches(config.follow_glob, naming_program()))
+			return true;
+		naming_join_family(parent_path);
+		return false;
 	}
 	return true;
+}
+
+/* Once, at the start, where standard error is still what the user gave us.  Children and later troubles are silent. */
+static void say_why_not(void)
+{
+	static const struct {
+		int error;
+		const char *text;
+	} reasons[] = {
+		{ EACCES, "permission denied" }, { ENOENT, "no such folder" }, { EROFS, "read-only file system" },
+		{ ENOSPC, "no space left" }, { EDQUOT, "disk quota exceeded" }, { ENOTDIR, "not a folder" },
+		{ ENAMETOOLONG, "name too long" }, { EISDIR, "is a folder" }, { EFBIG, "file size limit" },
+		{ EMFILE, "too many open files" },
+	};
+	const char *reason = "the file cannot be made or mapped";
+
+	if (origin.origin != CAPTURE_ORIGIN_START)
+		return;
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (reasons[i].error == output_failure())
+			reason = reasons[i].text;
+	const char *const parts[] = { "sctmem: cannot create ", output_path(), ": ", reason,
+		"; this program runs unrecorded (SCTMEM_OUT names another file)\n" };
+	char line[5120];
+	size_t length = 0;
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		size_t size = strlen(parts[i]);
+
+		if (length + size > sizeof(line))
+			return;
+		memcpy(line + length, parts[i], size);
+		length += size;
+	}
+	sys_write_all(2, line, length);
 }
 
 /* The thread that starts gets its state at once: modules are recorded through it. */
@@ -70,8 +131,15 @@ static bool begin(void)
 {
 	start_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	origin.start_monotonic_ns = start_ns;
-	if (!output_open(&origin))
+	thread_start();
+	birth = arena_pages(4096);
+	if (!birth || !sys_wipe_on_fork(birth, 4096))
 		return false;
+	if (!output_open(&origin)) {
+		say_why_not();
+		return false;
+	}
+	atomic_store_explicit(birth, 1, memory_order_relaxed);
 	atomic_store(&phase, PHASE_RECORDING);
 	struct thread *thread = thread_attach();
 
@@ -103,24 +171,26 @@ bool lifecycle_ready(void)
 bool lifecycle_child(void)
 {
 	static char parent[4096];
-	int saved = errno;
+	int saved = errno, recording = PHASE_RECORDING;
 
-	if (!lifecycle_is_recording())
+	if (!atomic_compare_exchange_strong(&phase, &recording, config.follow_fork ? PHASE_STARTING : PHASE_OFF)
+			|| !config.follow_fork)
 		return false;
-	if (!config.follow_fork) {
-		atomic_store(&phase, PHASE_OFF);
-		return false;
+	if (!fork_point.noted) {
+		fork_point.stamp = order_stamp_now();
+		fork_point.now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	}
 	origin = (struct output_origin){
 		.origin = CAPTURE_ORIGIN_FORK,
 		.parent_path = parent,
-		.parent_stamp = order_stamp_now(),
-		.parent_time_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE) - start_ns,
+		.parent_stamp = fork_point.stamp,
+		.parent_time_ns = fork_point.now_ns - start_ns,
 		.parent_start_realtime_ns = output_start_realtime_ns(),
 	};
 	memcpy(parent, output_path(), strlen(output_path()) + 1);
-	atomic_store(&phase, PHASE_STARTING);
+	fork_point.noted = false;
 	output_forget();
+	record_reset();
 	thread_reset();
 	intern_reset();
 	modules_reset();
@@ -139,12 +209,20 @@ static __attribute__((constructor)) void loaded(void)
 
 	real_resolve();
 	thread_start();
+	pthread_atfork(NULL, NULL, forked);
 	if (lifecycle_ready()) {
-		struct thread *thread = thread_self;
+		/* The loader's own allocations for our look-ups are not the program's. */
+		struct thread *thread = record_enter();
 
-		thread->own_call = true;
+		if (thread) {
+			thread->gate = GATE_OURS;
+			thread->own_call = true;
+		}
 		python_start();
-		thread->own_call = false;
+		if (thread) {
+			thread->own_call = false;
+			record_leave(thread);
+		}
 	}
 	errno = saved;
 }
@@ -159,7 +237,6 @@ static __attribute__((destructor)) void exiting(void)
 	thread->gate = GATE_OURS;
 	status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
 	atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_EXITED);
-	if (thread_is_alone())
-		output_trim();
+	output_trim();
 	thread->gate = GATE_IDLE;
 }

@@ -9,7 +9,10 @@
 /* Starts recording if it is time for it; true when this process records now. */
 bool lifecycle_ready(void);
 
-/* A thread has found its state wiped: this is a fork child.  True when it goes on recording, into its own file. */
+/* Whether this process is a fork child of one that recorded, and has not begun its own capture. */
+bool lifecycle_is_child(void);
+
+/* Begins a fork child's capture.  True when it goes on recording, into its own file. */
 bool lifecycle_child(void);
 
 bool lifecycle_is_recording(void);

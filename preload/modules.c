@@ -4,8 +4,12 @@
  * dl_iterate_phdr callback must not wait for one) and sees every name space.  Read when a library may have come or
  * gone, and when a frame lies in no known module.
  *
- * Entries are never removed.  When a module is gone, its range enters `ranges` with a generation one higher than
- * before; frames met there later bear it, and so does the next module recorded there.
+ * When a module is gone, its range enters `ranges` with a generation one higher than before; frames met there later
+ * bear it.  The generation of an address is the highest of all ranges that cover it, so it never goes back.  A module
+ * is recorded once for each stretch of it that has one generation: frames and modules then agree, address by address.
+ *
+ * Both tables are changed under `refreshing` only and read without it.  A reader that comes at the wrong moment takes
+ * a known module for unknown, which costs a look at the mappings, or sees a generation that is about to be.
  */
 #include "modules.h"
 
@@ -14,7 +18,6 @@
 #include <string.h>
 
 #include "arena.h"
-#include "lifecycle.h"
 #include "stream.h"
 #include "sys.h"
 #include "unwind.h"
@@ -31,25 +34,23 @@ enum {
 };
 
 struct module {
-	uintptr_t start, end;
+	_Atomic uintptr_t start, end; /* both 0: gone; the place may be used again */
 	uint64_t device_inode;        /* tells files apart; 0: memory without a file */
-	uint32_t generation;
-	bool gone;
 	bool seen;                    /* in the reading that is under way */
 };
 
 struct range {
 	uintptr_t start, end;
-	uint32_t generation;
+	_Atomic uint32_t generation;
 };
 
 _Atomic int modules_stale = 1;
 _Atomic int modules_recycled;         /* ranges in use */
 
-static struct module *modules;        /* guarded by refreshing; start and end also read without it */
+static struct module *modules;        /* set before module_count */
 static _Atomic uint32_t module_count;
 static struct range ranges[RANGES_MAX];   /* [0, modules_recycled) are complete */
-static _Atomic int refreshing;        /* tid; 0: nobody */
+static _Atomic int refreshing;        /* 1: a thread reads the mappings */
 
 /* Mappings of one file that follow each other in the address space. */
 struct group {
@@ -64,49 +65,121 @@ uint32_t modules_generation_slow(uintptr_t address)
 {
 	int count = atomic_load_explicit(&modules_recycled, memory_order_acquire);
 
-	for (int i = count - 1; i >= 0; i--)
-		if (address >= ranges[i].start && address < ranges[i].end)
-			return ranges[i].generation;
-	return 0;
+	uint32_t highest = 0;
+
+	for (int i = 0; i < count; i++) {
+		uint32_t generation = atomic_load_explicit(&ranges[i].generation, memory_order_relaxed);
+
+		if (address >= ranges[i].start && address < ranges[i].end && generation > highest)
+			highest = generation;
+	}
+	return highest;
+}
+
+/* The highest generation in [start, end). */
+static uint32_t highest_generation(uintptr_t start, uintptr_t end)
+{
+	int count = atomic_load_explicit(&modules_recycled, memory_order_relaxed);
+	uint32_t highest = 0;
+
+	for (int i = 0; i < count; i++)
+		if (ranges[i].start < end && ranges[i].end > start && ranges[i].generation > highest)
+			highest = ranges[i].generation;
+	return highest;
+}
+
+/* How far from `start` on, and up to `end` at most, the generation may be one and the same. */
+static uintptr_t stretch_end(uintptr_t start, uintptr_t end)
+{
+	int count = atomic_load_explicit(&modules_recycled, memory_order_relaxed);
+
+	for (int i = 0; i < count; i++) {
+		if (ranges[i].start > start && ranges[i].start < end)
+			end = ranges[i].start;
+		if (ranges[i].end > start && ranges[i].end < end)
+			end = ranges[i].end;
+	}
+	return end;
+}
+
+bool modules_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
+{
+	uint32_t count = atomic_load_explicit(&module_count, memory_order_acquire);
+
+	for (uint32_t i = count; i-- > 0;) {
+		*start = atomic_load_explicit(&modules[i].start, memory_order_relaxed);
+		*end = atomic_load_explicit(&modules[i].end, memory_order_relaxed);
+		if (address >= *start && address < *end)
+			return true;
+	}
+	return false;
 }
 
 static bool is_known(uintptr_t address)
 {
-	uint32_t count = atomic_load_explicit(&module_count, memory_order_acquire);
+	uintptr_t start, end;
 
-	for (uint32_t i = count; i-- > 0;)
-		if (address >= modules[i].start && address < modules[i].end && !modules[i].gone)
-			return true;
-	return false;
+	return modules_find(address, &start, &end);
+}
+
+/*
+ * Pages that were looked up and belong to no module: frames that a damaged stack made up.  Without this memory each
+ * of them would have all mappings read.
+ */
+enum {
+	NOWHERE_SIZE = 1024,
+	NOWHERE_TRUST = 64,           /* one question in so many is asked again all the same */
+};
+static _Atomic uintptr_t nowhere[NOWHERE_SIZE];
+static _Atomic uint32_t nowhere_hits;
+
+static void forget_nowhere(void)
+{
+	for (int i = 0; i < NOWHERE_SIZE; i++)
+		atomic_store_explicit(&nowhere[i], 0, memory_order_relaxed);
 }
 
 void modules_meet(uintptr_t address)
 {
-	if (!is_known(address))
-		atomic_store_explicit(&modules_stale, 1, memory_order_release);
+	uintptr_t page = address >> 12;
+	_Atomic uintptr_t *slot = &nowhere[(page ^ page >> 10) % NOWHERE_SIZE];
+
+	if (is_known(address))
+		return;
+	if (atomic_load_explicit(slot, memory_order_relaxed) == page
+			&& atomic_fetch_add_explicit(&nowhere_hits, 1, memory_order_relaxed) % NOWHERE_TRUST != 0)
+		return;
+	atomic_store_explicit(slot, page, memory_order_relaxed);
+	atomic_store_explicit(&modules_stale, 1, memory_order_release);
 }
 
 void modules_changed(void)
 {
 	unwind_modules_changed();
+	forget_nowhere();
 	atomic_store_explicit(&modules_stale, 1, memory_order_release);
 }
 
 static void recycle(struct module *module)
 {
 	int count = atomic_load_explicit(&modules_recycled, memory_order_relaxed);
-	uint32_t generation = modules_generation_slow(module->start) + 1;
+	uintptr_t start = module->start, end = module->end;
+	uint32_t generation = highest_generation(start, end) + 1;
 
-	module->gone = true;
+	atomic_store_explicit(&module->start, 0, memory_order_relaxed);
+	atomic_store_explicit(&module->end, 0, memory_order_relaxed);
 	for (int i = count - 1; i >= 0; i--) {
-		if (ranges[i].start == module->start && ranges[i].end == module->end) {
-			ranges[i].generation = generation;    /* the same library again and again */
+		if (ranges[i].start == start && ranges[i].end == end) {
+			/* The same library again and again. */
+			atomic_store_explicit(&ranges[i].generation, generation, memory_order_relaxed);
 			return;
 		}
 	}
 	if (count == RANGES_MAX)
 		return;                       /* from here on two libraries at one address are not told apart */
-	ranges[count] = (struct range){ module->start, module->end, generation };
+	ranges[count].start = start;
+	ranges[count].end = end;
+	atomic_store_explicit(&ranges[count].generation, generation, memory_order_relaxed);
 	atomic_store_explicit(&modules_recycled, count + 1, memory_order_release);
 }
 
@@ -171,55 +244,67 @@ static bool read_elf(const struct group *group, struct elf_facts *facts)
 	return found;
 }
 
-static void record_module(struct thread *thread, const struct group *group, uint32_t generation)
+static void record_module(struct thread *thread, const struct group *group)
 {
 	struct elf_facts facts = { 0 };
 	size_t path_size = strlen(group->path);
 	bool elf = group->device_inode != 0 && read_elf(group, &facts);
-	struct capture_module module = {
-		.start = group->start,
-		.end = group->end,
-		.bias = elf ? facts.bias : group->start - group->first_offset,
-		.time_ns = thread->tick_ns,
-		.generation = generation,
-		.path_size = (uint32_t)path_size,
-		.build_id_size = facts.build_id_size,
-		.flags = strcmp(group->path, "[vdso]") == 0 ? 4 : 0,
-	};
-	const struct stream_part parts[] = {
-		{ &module, sizeof(module) }, { group->path, path_size }, { facts.build_id, facts.build_id_size } };
 
-	stream_metadata(thread, CAPTURE_MODULE, parts, 3);
+	for (uintptr_t at = group->start; at < group->end;) {
+		uintptr_t end = stretch_end(at, group->end);
+		struct capture_module module = {
+			.start = at,
+			.end = end,
+			.bias = elf ? facts.bias : group->start - group->first_offset,
+			.time_ns = thread->tick_ns,
+			.generation = modules_generation_slow(at),
+			.path_size = (uint32_t)path_size,
+			.build_id_size = facts.build_id_size,
+			.flags = strcmp(group->path, "[vdso]") == 0 ? 4 : 0,
+		};
+		const struct stream_part parts[] = { { &module, sizeof(module) }, { group->path, path_size },
+			{ facts.build_id, facts.build_id_size } };
+
+		stream_metadata(thread, CAPTURE_MODULE, parts, 3);
+		at = end;
+	}
 }
 
 /* A group has been read to its end. */
 static void meet_group(struct thread *thread, const struct group *group)
 {
-	uint32_t count = atomic_load_explicit(&module_count, memory_order_relaxed);
+	uint32_t count = atomic_load_explicit(&module_count, memory_order_relaxed), at = count;
 
 	if (!group->executable)
 		return;
 	for (uint32_t i = 0; i < count; i++) {
 		struct module *module = &modules[i];
 
-		if (module->gone || module->start >= group->end || module->end <= group->start)
+		if (module->end == 0)
+			at = i;
+		if (module->start >= group->end || module->end <= group->start)
 			continue;
 		if (module->device_inode == group->device_inode && module->start == group->start) {
 			module->seen = true;
 			if (module->end == group->end)
 				return;
-			module->end = group->end;     /* mapped further since: record it with its new end */
-			record_module(thread, group, module->generation);
+			/* Mapped further since: record it with its new end. */
+			atomic_store_explicit(&module->end, group->end, memory_order_relaxed);
+			record_module(thread, group);
 			return;
 		}
 		recycle(module);
 	}
-	if (count == MODULES_MAX)
+	if (at == MODULES_MAX)
 		return;
-	modules[count] = (struct module){ .start = group->start, .end = group->end,
-		.device_inode = group->device_inode, .generation = modules_generation_slow(group->start), .seen = true };
-	record_module(thread, group, modules[count].generation);
-	atomic_store_explicit(&module_count, count + 1, memory_order_release);
+	modules[at].device_inode = group->device_inode;
+	modules[at].seen = true;
+	forget_nowhere();
+	record_module(thread, group);
+	atomic_store_explicit(&modules[at].start, group->start, memory_order_relaxed);
+	atomic_store_explicit(&modules[at].end, group->end, memory_order_relaxed);
+	if (at == count)
+		atomic_store_explicit(&module_count, count + 1, memory_order_release);
 }
 
 static const char *read_hex(const char *at, uint64_t *out)
@@ -255,7 +340,7 @@ static void meet_line(struct thread *thread, struct group *group, const char *li
 	bool vdso = strcmp(at, "[vdso]") == 0;
 	bool executable = permissions[2] == 'x';
 
-	if (inode == 0 && !executable)
+	if ((inode == 0 && !executable) || start >> 47)
 		return;                       /* data, stacks, and the holes between a module's segments */
 	uint64_t device_inode = inode ? (major << 52 ^ minor << 44 ^ inode) | 1ull << 63 : 0;
 
@@ -279,15 +364,12 @@ static bool read_maps(struct thread *thread)
 	static struct group group;
 	int fd = sys_open("/proc/self/maps", 0 /* O_RDONLY */ | 02000000 /* O_CLOEXEC */, 0);
 	size_t length = 0;
+	long got;
 
 	if (fd < 0)
 		return false;
 	group = (struct group){ 0 };
-	for (;;) {
-		long got = sys_read(fd, buffer + length, sizeof(buffer) - 1 - length);
-
-		if (got <= 0)
-			break;
+	while ((got = sys_read(fd, buffer + length, sizeof(buffer) - 1 - length)) > 0) {
 		length += (size_t)got;
 		buffer[length] = 0;
 		char *line = buffer, *end;
@@ -304,20 +386,19 @@ static bool read_maps(struct thread *thread)
 	}
 	sys_close(fd);
 	meet_group(thread, &group);
-	return true;
+	return got == 0;                      /* else what was not seen may be there all the same */
 }
 
 void modules_refresh(struct thread *thread)
 {
-	int tid = sys_tid(), holder = 0;
+	uint64_t signals;
+	int nobody = 0;
 
-	while (!atomic_compare_exchange_weak_explicit(&refreshing, &holder, tid,
-			memory_order_acquire, memory_order_relaxed)) {
-		if (holder == tid || !lifecycle_is_recording())
-			return;
-		if (holder != 0)
-			sys_yield();
-		holder = 0;
+	/* Who comes while another is at it need not wait: its frames are resolved by what the other writes. */
+	sys_signals_block(&signals);
+	if (!atomic_compare_exchange_strong_explicit(&refreshing, &nobody, 1, memory_order_acquire, memory_order_relaxed)) {
+		sys_signals_restore(&signals);
+		return;
 	}
 	if (!modules)
 		modules = arena_pages(MODULES_MAX * sizeof(*modules));
@@ -328,15 +409,17 @@ void modules_refresh(struct thread *thread)
 			modules[i].seen = false;
 		if (read_maps(thread))
 			for (uint32_t i = 0; i < count; i++)
-				if (!modules[i].seen && !modules[i].gone)
+				if (!modules[i].seen && modules[i].end != 0)
 					recycle(&modules[i]);
 	}
 	atomic_store_explicit(&refreshing, 0, memory_order_release);
+	sys_signals_restore(&signals);
 }
 
 void modules_reset(void)
 {
 	modules = NULL;
+	forget_nowhere();
 	atomic_store_explicit(&module_count, 0, memory_order_relaxed);
 	atomic_store_explicit(&modules_recycled, 0, memory_order_relaxed);
 	atomic_store_explicit(&refreshing, 0, memory_order_relaxed);

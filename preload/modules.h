@@ -20,6 +20,9 @@ void modules_changed(void);
 /* For a native frame that is new in the capture: makes sure that its module will be recorded. */
 void modules_meet(uintptr_t address);
 
+/* The range of the module that holds an address; false: not known (yet). */
+bool modules_find(uintptr_t address, uintptr_t *start, uintptr_t *end);
+
 /* How often a module was unloaded from around this address: 0 nearly always. */
 uint32_t modules_generation_slow(uintptr_t address);
 extern _Atomic int modules_recycled;

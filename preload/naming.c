@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <gnu/libc-version.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -18,7 +19,10 @@
 
 #include "banned.h"
 
-enum { NAMES_TRIED_MAX = 100000 };
+enum {
+	NAMES_TRIED_MAX = 100000,
+	PROGRAM_NAME_MAX = 180,               /* bytes of it in a file name, which may have 255 */
+};
 
 const char *naming_libc_version(void)
 {
@@ -97,7 +101,7 @@ static bool expand(char *path, size_t size, uint32_t sequence, bool *has_sequenc
 				put_bytes(&builder, system.nodename, strlen(system.nodename));
 			break;
 		case 'e':
-			put_bytes(&builder, program, strlen(program));
+			put_bytes(&builder, program, strnlen(program, PROGRAM_NAME_MAX));
 			break;
 		case 'n':
 			put_number(&builder, sequence);
@@ -169,26 +173,26 @@ static bool with_suffix(char *path, size_t size, size_t length, uint64_t number)
 	return !builder.full;
 }
 
-/* The name is taken by our own predecessor: it gets a number, we get the name. */
+/* The name is taken by our own predecessor: it gets a number, we get the name.  EXISTS: that cannot be. */
 static int succeed(struct naming *naming, char *path, size_t size, const struct capture_header *old)
 {
 	static char renamed[4096];
 	size_t length = strlen(path);
 
 	if (length + 16 > sizeof(renamed) || length >= size)
-		return -1;
+		return EXISTS;
 	memcpy(renamed, path, length + 1);
-	for (uint32_t number = old->sequence; number < NAMES_TRIED_MAX; number++) {
+	for (uint32_t number = old->sequence;; number++) {
 		enum { NO_REPLACE = 1 };
 
-		if (!with_suffix(renamed, sizeof(renamed), length, number))
-			return -1;
+		if (number == NAMES_TRIED_MAX || !with_suffix(renamed, sizeof(renamed), length, number))
+			return EXISTS;
 		long result = sys_call(SYS_renameat2, AT_FDCWD, (long)path, AT_FDCWD, (long)renamed, NO_REPLACE, 0);
 
 		if (result == 0)
 			break;
 		if (result != EXISTS)
-			return -1;
+			return EXISTS;        /* a file system that cannot: the name stays taken */
 	}
 	naming->sequence = old->sequence + 1;
 	naming->origin.origin = CAPTURE_ORIGIN_EXEC;
@@ -197,39 +201,33 @@ static int succeed(struct naming *naming, char *path, size_t size, const struct 
 	return create(path);
 }
 
-/* A fork child whose name has no pid in it gets its pid behind it. */
-static void add_pid(char *path, size_t size)
-{
-	size_t length = strlen(path);
-
-	with_suffix(path, size, length, (uint64_t)sys_pid());
-}
-
 int naming_create(struct naming *naming, char *path, size_t size)
 {
+	bool child = naming->origin.origin == CAPTURE_ORIGIN_FORK || naming->origin.origin == CAPTURE_ORIGIN_EXEC_CHILD;
 	bool has_sequence, has_pid;
 	struct capture_header old;
 
 	for (uint32_t number = 0; number < NAMES_TRIED_MAX; number++) {
 		if (!expand(path, size, number, &has_sequence, &has_pid))
 			return -1;
-		if (!has_pid && (naming->origin.origin == CAPTURE_ORIGIN_FORK
-				|| naming->origin.origin == CAPTURE_ORIGIN_EXEC_CHILD))
-			add_pid(path, size);
+		/* A child whose name has no pid in it gets its pid behind it. */
+		if (!has_pid && child && !with_suffix(path, size, strlen(path), (uint64_t)sys_pid()))
+			return -1;
 		size_t length = strlen(path);
 
 		if (number > 0 && !has_sequence && !with_suffix(path, size, length, number))
 			return -1;
+		/* Only ever a capture: a mistaken name must not cost anybody a file. */
 		if (number == 0 && config.force && naming->origin.origin == CAPTURE_ORIGIN_START
-				&& !is_predecessor(path, &old))
+				&& read_header(path, &old) && !is_predecessor(path, &old))
 			sys_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
 		int fd = create(path);
 
 		if (fd >= 0 || fd != EXISTS)
 			return fd;
 		if (naming->origin.origin != CAPTURE_ORIGIN_FORK && is_predecessor(path, &old)) {
-			if (!has_sequence)
-				return succeed(naming, path, size, &old);
+			if (!has_sequence && (fd = succeed(naming, path, size, &old)) != EXISTS)
+				return fd;
 			naming->sequence = old.sequence + 1;
 			naming->origin.origin = CAPTURE_ORIGIN_EXEC;
 			naming->origin.parent_start_realtime_ns = old.start_realtime_ns;
@@ -239,19 +237,17 @@ int naming_create(struct naming *naming, char *path, size_t size)
 }
 
 /* Looks at one line of a maps file. */
-static bool line_is_capture(char *line, char *path, size_t size, uint64_t *start_realtime_ns)
+static bool line_is_capture(char *line, size_t size, struct capture_header *header)
 {
-	struct capture_header header;
 	char *name = strchr(line, '/');
 	char *mode = strchr(line, ' ');
 
-	if (!name || !mode || strncmp(mode, " rw-s ", 6) != 0 || strlen(name) >= size)
+	if (!name || !mode || (strncmp(mode, " rw-s ", 6) != 0 && strncmp(mode, " r--s ", 6) != 0) || strlen(name) >= size)
 		return false;
-	if (!read_header(name, &header))
+	/* Opening a device can have effects. */
+	if (strncmp(name, "/dev/", 5) == 0 && strncmp(name, "/dev/shm/", 9) != 0)
 		return false;
-	memcpy(path, name, strlen(name) + 1);
-	*start_realtime_ns = header.start_realtime_ns;
-	return true;
+	return read_header(name, header);
 }
 
 bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns)
@@ -259,15 +255,16 @@ bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns)
 	static char buffer[16384];
 	uint32_t pid = (uint32_t)sys_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
 	struct builder builder = { buffer, buffer + sizeof(buffer), false };
+	struct capture_header header;
 	size_t length = 0;
-	bool found = false;
+	bool found = false, exact = false;
 
 	put_bytes(&builder, "/proc/", 6);
 	put_number(&builder, pid);
 	put_bytes(&builder, "/maps", 5);
 	int fd = sys_open(buffer, O_RDONLY | O_CLOEXEC, 0);
 
-	while (fd >= 0 && !found) {
+	while (fd >= 0 && !exact) {
 		long got = sys_read(fd, buffer + length, sizeof(buffer) - 1 - length);
 
 		if (got <= 0)
@@ -276,9 +273,17 @@ bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns)
 		buffer[length] = 0;
 		char *line = buffer, *end;
 
-		while (!found && (end = strchr(line, '\n'))) {
+		while (!exact && (end = strchr(line, '\n'))) {
 			*end = 0;
-			found = line_is_capture(line, path, size, start_realtime_ns);
+			/* A fork child maps its parent's capture as well as its own. */
+			if (line_is_capture(line, size, &header) && (!found || header.pid == pid)) {
+				char *name = strchr(line, '/');
+
+				memcpy(path, name, strlen(name) + 1);
+				*start_realtime_ns = header.start_realtime_ns;
+				found = true;
+				exact = header.pid == pid;
+			}
 			line = end + 1;
 		}
 		length -= (size_t)(line - buffer);
@@ -289,4 +294,14 @@ bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns)
 	if (fd >= 0)
 		sys_close(fd);
 	return found;
+}
+
+void naming_join_family(const char *path)
+{
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0);
+
+	if (fd < 0)
+		return;
+	sys_call(SYS_mmap, 0, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	sys_close(fd);
 }

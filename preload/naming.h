@@ -29,4 +29,10 @@ const char *naming_libc_version(void);
 /* Whether the parent process is being recorded now; its capture's path and start then. */
 bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns);
 
+/*
+ * For a child that is not recorded: maps the first page of its recorded ancestor's capture, read-only, so that its own
+ * children find that they descend from a recorded process too.
+ */
+void naming_join_family(const char *path);
+
 #endif

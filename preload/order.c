@@ -16,19 +16,16 @@ enum {
 };
 #define COUNTER_BASE ((uint64_t)1 << 48)   /* above every stamp of the baton's time */
 
-_Atomic uint64_t order_baton = 0xfffffe;      /* a stream number that nobody has */
+_Atomic uint64_t order_baton = ORDER_NOBODY;
 static _Atomic uint64_t counter_start;
 
 #if defined(__x86_64__)
-static uint64_t counter(bool after_call)
+static uint64_t counter(void)
 {
 	uint32_t low, high;
 
-	/* lfence: the loads before it, those of the real call, have completed when the counter is read. */
-	if (after_call)
-		__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) :: "memory");
-	else
-		__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) :: "memory");
+	/* lfence: the loads before it have completed when the counter is read. */
+	__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) :: "memory");
 	return (uint64_t)high << 32 | low;
 }
 
@@ -46,12 +43,11 @@ static bool counter_is_good(void)
 	return answer == 2;
 }
 #else
-static uint64_t counter(bool after_call)
+static uint64_t counter(void)
 {
 	uint64_t value;
 
-	if (after_call)
-		__asm__ volatile("dsb ishld" ::: "memory");
+	__asm__ volatile("dsb ishld" ::: "memory");
 	__asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(value) :: "memory");
 	return value;
 }
@@ -71,23 +67,27 @@ static void put_stamp(struct thread *thread, uint64_t stamp)
 	stream_put(thread, stream_head(CAPTURE_STAMP, stamp));
 }
 
-/* Whether this thread and others take the baton from each other at nearly every event. */
-static bool is_fought_over(struct thread *thread)
+/* Whether this thread and others take the baton from each other at nearly every event, or its stamps run out. */
+static bool is_worn(struct thread *thread, uint64_t baton)
 {
-	if (++thread->takes < LOOK_TAKES)
+	bool late = baton >> 63;
+
+	if (++thread->takes < LOOK_TAKES && !late)
 		return false;
-	bool busy = thread->events < LOOK_TAKES * BUSY_EVENTS;
+	bool busy = late || thread->events < LOOK_TAKES * BUSY_EVENTS;
 
 	thread->takes = thread->events = 0;
 	return busy && counter_is_good();
 }
 
-void order_take(struct thread *thread, bool after_call)
+bool order_take(struct thread *thread)
 {
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
-	bool retire = (baton & ORDER_RETIRED) != ORDER_RETIRED && is_fought_over(thread);
+	bool retire = (baton & ORDER_RETIRED) != ORDER_RETIRED && is_worn(thread, baton);
 
 	while ((baton & ORDER_RETIRED) != ORDER_RETIRED) {
+		if ((baton & ORDER_RETIRED) == ORDER_STOPPED)
+			return false;
 		uint64_t stamp = (baton >> ORDER_STREAM_BITS) + 1;
 		uint64_t taken = stamp << ORDER_STREAM_BITS | (retire ? ORDER_RETIRED : thread->stream);
 
@@ -95,17 +95,35 @@ void order_take(struct thread *thread, bool after_call)
 			uint64_t none = 0;
 
 			/* The first to write it wins; all use what is there. */
-			atomic_compare_exchange_strong(&counter_start, &none, counter(false));
+			atomic_compare_exchange_strong(&counter_start, &none, counter());
 		}
 		if (atomic_compare_exchange_weak_explicit(&order_baton, &baton, taken,
 				memory_order_acq_rel, memory_order_acquire)) {
 			if (retire)
 				break;
 			put_stamp(thread, stamp);
-			return;
+			return true;
 		}
 	}
-	put_stamp(thread, COUNTER_BASE + (counter(after_call) - atomic_load(&counter_start)));
+	put_stamp(thread, COUNTER_BASE + (counter() - atomic_load_explicit(&counter_start, memory_order_relaxed)));
+	return true;
+}
+
+void order_repeat(struct thread *thread)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+
+	/* It may have been taken and not yet written down. */
+	put_stamp(thread, (baton & ORDER_RETIRED) == thread->stream ? baton >> ORDER_STREAM_BITS : thread->stamp);
+}
+
+void order_stop(void)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+
+	while (!atomic_compare_exchange_weak_explicit(&order_baton, &baton, (baton | ORDER_RETIRED) ^ (ORDER_RETIRED
+			^ ORDER_STOPPED), memory_order_acq_rel, memory_order_acquire))
+		;
 }
 
 uint64_t order_stamp_now(void)
@@ -113,12 +131,12 @@ uint64_t order_stamp_now(void)
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 
 	if ((baton & ORDER_RETIRED) == ORDER_RETIRED)
-		return COUNTER_BASE + (counter(true) - atomic_load(&counter_start));
+		return COUNTER_BASE + (counter() - atomic_load(&counter_start));
 	return baton >> ORDER_STREAM_BITS;
 }
 
 void order_reset(void)
 {
-	atomic_store(&order_baton, (uint64_t)0xfffffe);
+	atomic_store(&order_baton, (uint64_t)ORDER_NOBODY);
 	atomic_store(&counter_start, 0);
 }

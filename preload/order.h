@@ -16,9 +16,13 @@
  *
  * When threads take it from each other at nearly every event, the line would bounce between processors.  Then the
  * baton is retired for good (stream number ORDER_RETIRED, larger than all stamps before) and each event is stamped
- * with the processor's counter: before the real call for a free, after it, and not before the call's loads have
- * completed, for an allocation.  Counters of one machine are synchronous to within less than it takes memory to pass
+ * with the processor's counter: before the real call for a free, after it for an allocation, and in both cases not
+ * before the loads that came earlier have completed (for a free the load that brought the address here, for an
+ * allocation those of the call).  Counters of one machine are synchronous to within less than it takes memory to pass
  * between processors; CPUs without that (no invariant TSC) keep the baton.
+ *
+ * Recording stops, when it must, through the baton too: it goes to ORDER_STOPPED, and who finds that records nothing
+ * any more.  By the argument above no event that comes after a lost one is recorded: what is there is a past that was.
  */
 #ifndef SCTMEM_PRELOAD_ORDER_H
 #define SCTMEM_PRELOAD_ORDER_H
@@ -27,20 +31,27 @@
 
 enum { ORDER_STREAM_BITS = 24 };
 #define ORDER_RETIRED ((1u << ORDER_STREAM_BITS) - 1)
+#define ORDER_NOBODY (ORDER_RETIRED - 1)
+#define ORDER_STOPPED (ORDER_RETIRED - 2)     /* streams have smaller numbers */
 
 extern _Atomic uint64_t order_baton;
 
-/* Writes the stamp; room for two words has been made. */
-void order_take(struct thread *thread, bool after_call);
+/* Writes the stamp; room for two words has been made.  false: recording has been stopped. */
+bool order_take(struct thread *thread);
 
-/* Sees to it that events from here on are ordered after all that was recorded before. */
-static inline void order_event(struct thread *thread, bool after_call)
+/* Sees to it that events from here on are ordered after all that was recorded before.  false: record nothing. */
+static inline bool order_event(struct thread *thread)
 {
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 
-	if (__builtin_expect((baton & ORDER_RETIRED) != thread->stream, 0))
-		order_take(thread, after_call);
+	return __builtin_expect((baton & ORDER_RETIRED) == thread->stream, 1) || order_take(thread);
 }
+
+/* Writes the stamp again, because the record of it may be gone; room has been made. */
+void order_repeat(struct thread *thread);
+
+/* Nobody records from here on. */
+void order_stop(void);
 
 uint64_t order_stamp_now(void);       /* for a fork child's header */
 void order_reset(void);

@@ -8,6 +8,7 @@
  * full disk is an answer here and never a SIGBUS in the program.  An extent is filled by atomic reservations; when it
  * is full and every writer is done, it is unmapped.  The descriptor is needed only to grow; it is kept high, and its
  * identity is checked before each use, since the program may close it and open a file of its own under the number.
+ * Signals are blocked while growing: a handler that recorded in between, or jumped out, would wait for ever.
  */
 #include "output.h"
 
@@ -34,7 +35,6 @@ enum {
 	EXTENT_SIZE_MIN = 256 << 10,
 	EXTENT_SIZE_MAX = 8 << 20,
 	HEADER_SIZE_MAX = 64 << 10,
-	FD_HIGH = 900,                /* our descriptor stays out of the range that programs count on */
 };
 
 struct extent {
@@ -56,6 +56,7 @@ static struct {
 	_Atomic int growing;          /* tid of the thread that makes the file grow; 0: nobody */
 	uint64_t extent_size;         /* of the next extent */
 	uint64_t start_realtime_ns;
+	int failure;
 	char path[4096];
 } output = { .fd = -1 };
 
@@ -64,6 +65,11 @@ static struct capture_status no_status;
 struct capture_status *output_status(void)
 {
 	return output.header ? (struct capture_status *)(output.header + CAPTURE_STATUS_OFFSET) : &no_status;
+}
+
+int output_failure(void)
+{
+	return output.failure;
 }
 
 const char *output_path(void)
@@ -91,38 +97,28 @@ static int our_fd(void)
 		sys_close(fd);
 		return -1;
 	}
-	output.fd = fd;
-	return fd;
+	output.fd = sys_move_high(fd);
+	return output.fd;
 }
 
-static int move_high(int fd)
-{
-	long high = sys_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, FD_HIGH, 0, 0, 0);
-
-	if (sys_failed(high))
-		return fd;
-	sys_close(fd);
-	return (int)high;
-}
-
-static bool enter_growing(void)
+static void enter_growing(uint64_t *signals)
 {
 	int tid = sys_tid(), holder = 0;
+	unsigned tries = 0;
 
+	sys_signals_block(signals);
 	while (!atomic_compare_exchange_weak_explicit(&output.growing, &holder, tid,
 			memory_order_acquire, memory_order_relaxed)) {
-		if (holder == tid)    /* a signal handler on top of our own growing: waiting would be for ever */
-			return false;
 		if (holder != 0)
-			sys_yield();
+			sys_wait_turn(&tries);
 		holder = 0;
 	}
-	return true;
 }
 
-static void leave_growing(void)
+static void leave_growing(const uint64_t *signals)
 {
 	atomic_store_explicit(&output.growing, 0, memory_order_release);
+	sys_signals_restore(signals);
 }
 
 /* Maps `size` fresh bytes at the end of the file.  Called while growing. */
@@ -159,8 +155,9 @@ static void finish_bytes(struct extent *extent, uint64_t size)
 /* Makes an extent with room for `size` bytes the current one, unless somebody else has just done so. */
 static bool next_extent(struct extent *full, uint64_t size)
 {
-	if (!enter_growing())
-		return false;
+	uint64_t signals;
+
+	enter_growing(&signals);
 	bool ok = atomic_load_explicit(&output.extent, memory_order_acquire) != full;
 
 	if (!ok) {
@@ -178,7 +175,7 @@ static bool next_extent(struct extent *full, uint64_t size)
 			atomic_store_explicit(&output.extent, extent, memory_order_release);
 		}
 	}
-	leave_growing();
+	leave_growing(&signals);
 	return ok;
 }
 
@@ -224,13 +221,12 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 struct capture_stream *output_stream(uint32_t stream, size_t words)
 {
 	size_t size = (sizeof(struct capture_block) + sizeof(struct capture_stream) + words * 8 + 4095) & ~(size_t)4095;
-	uint64_t offset = 0;
-	uint8_t *base = NULL;
+	uint64_t offset = 0, signals;
 
-	if (enter_growing()) {
-		base = grow(size, &offset);
-		leave_growing();
-	}
+	enter_growing(&signals);
+	uint8_t *base = grow(size, &offset);
+
+	leave_growing(&signals);
 	if (!base)
 		return NULL;
 	struct capture_stream *window = (struct capture_stream *)(base + sizeof(struct capture_block));
@@ -358,13 +354,15 @@ bool output_open(const struct output_origin *origin)
 
 	memset(text, 0, sizeof(text));
 	fd = naming_create(&naming, output.path, sizeof(output.path));
-	if (fd < 0)
+	if (fd < 0) {
+		output.failure = -fd;
 		return false;
+	}
 	if (!sys_stat(fd, &stat)) {
 		sys_close(fd);
 		return false;
 	}
-	output.fd = move_high(fd);
+	output.fd = sys_move_high(fd);
 	output.device = stat.st_dev;
 	output.inode = stat.st_ino;
 	size_t text_size = describe(text, sizeof(text), naming.origin.parent_path);
@@ -400,22 +398,22 @@ void output_forget(void)
 
 void output_trim(void)
 {
+	uint64_t signals;
+
+	enter_growing(&signals);
 	struct extent *extent = atomic_load_explicit(&output.extent, memory_order_acquire);
-	int fd;
 
-	if (!extent || !enter_growing())
-		return;
-	uint64_t at = atomic_load_explicit(&extent->used, memory_order_relaxed);
-
-	fd = our_fd();
-	if (fd >= 0 && at < extent->size && extent->offset + extent->size
-			== atomic_load_explicit(&output.end, memory_order_relaxed)) {
+	if (extent && extent->offset + extent->size == atomic_load_explicit(&output.end, memory_order_relaxed)) {
+		/* All that is left is reserved here, so that nobody writes where the file will have ended. */
+		uint64_t at = atomic_fetch_add_explicit(&extent->used, extent->size, memory_order_relaxed);
 		uint64_t end = (extent->offset + at + 4095) & ~(uint64_t)4095;
+		int fd = our_fd();
 
 		/* Whatever comes later grows the file again. */
-		atomic_store_explicit(&output.extent, NULL, memory_order_release);
-		if (sys_call(SYS_ftruncate, fd, (long)end, 0, 0, 0, 0) == 0)
+		if (at < extent->size && fd >= 0 && sys_call(SYS_ftruncate, fd, (long)end, 0, 0, 0, 0) == 0)
 			atomic_store_explicit(&output.end, end, memory_order_relaxed);
+		if (at < extent->size)
+			finish_bytes(extent, extent->size - at);
 	}
-	leave_growing();
+	leave_growing(&signals);
 }

@@ -27,6 +27,7 @@ void output_forget(void);
 
 struct capture_status *output_status(void);   /* a dummy before output_open */
 const char *output_path(void);
+int output_failure(void);                     /* the errno value of an output_open that failed; 0: unknown */
 uint64_t output_start_realtime_ns(void);
 
 /* Appends a block whole.  header's sizes, checksums and magic are filled in here.  false: storage is at its end. */
@@ -35,7 +36,7 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 /* A new STREAM block with room for at least `words` words; NULL: storage is at its end. */
 struct capture_stream *output_stream(uint32_t stream, size_t words);
 
-/* At an orderly exit with no other thread: gives back the space taken in advance. */
+/* At an orderly exit: gives back the space taken in advance.  Other threads may go on recording. */
 void output_trim(void);
 
 #endif

@@ -49,11 +49,13 @@ static atomic_int phase;
 static atomic_int settled_state;     /* READY or REFUSED: what a fork child returns to */
 static void *runtime_handle;         /* for dlsym; the runtime is never unloaded once we have it */
 static char runtime_path[4096];
+static const char *allocator_name;   /* before ours are in: the runtime names only its own */
 static uint32_t runtime_flags;
 static bool layout_known;
 static bool hooked;                  /* the allocators were hooked before, in this or an earlier life of the runtime */
 static unsigned attempts;
-static uintptr_t eval_start, eval_size;
+static struct python_code_range loop_parts[PYTHON_LOOP_PARTS];
+static unsigned loop_part_count;
 
 enum { RUNTIME_EXECUTABLE = 1, RUNTIME_FREE_THREADED = 2, RUNTIME_STACKS = 4, RUNTIME_ALLOCATORS = 8 };
 
@@ -65,7 +67,7 @@ static atomic_bool hooks_used;       /* since python_hooks_look() looked */
 static atomic_bool look_asked;
 static atomic_uint looks_skipped, looks_to_skip;
 
-/* A trial allocation, to see whether it reaches our hooks.  Made with the gate closed, so recording is not disturbed. */
+/* A trial allocation, to see whether it reaches our hooks.  Made with the gate closed: it is not recorded. */
 static _Thread_local struct { bool active, reached; } trial __attribute__((tls_model("initial-exec")));
 
 static inline struct thread *hook_begin(void *block)
@@ -192,6 +194,8 @@ static bool hook_allocators(bool careful)
 
 	if (!config_python_allocators || !python_api.get_allocator || !python_api.set_allocator)
 		return false;
+	if (!hooked && python_api.allocator_name)
+		allocator_name = python_api.allocator_name();
 	for (int domain = first; domain < DOMAINS; domain++) {
 		struct python_allocator there, wrapper = ours[domain];
 
@@ -358,9 +362,7 @@ bool python_is_attached(void)
 
 static void announce(void)
 {
-	const char *allocator = python_api.allocator_name ? python_api.allocator_name() : NULL;
-
-	record_python_runtime(python_layout.version, runtime_flags, runtime_path, allocator ? allocator : "");
+	record_python_runtime(python_layout.version, runtime_flags, runtime_path, allocator_name ? allocator_name : "");
 }
 
 static enum python_verdict prove_layout(void)
@@ -526,10 +528,8 @@ static void find_place(void)
 		runtime_path[length > 0 ? length : 0] = 0;
 		runtime_flags |= RUNTIME_EXECUTABLE;
 	}
-	if (python_api.eval && dladdr1(python_api.eval, &info, (void **)&eval, RTLD_DL_SYMENT) && eval) {
-		eval_start = (uintptr_t)python_api.eval;
-		eval_size = eval->st_size;
-	}
+	if (python_api.eval && dladdr1(python_api.eval, &info, (void **)&eval, RTLD_DL_SYMENT) && eval)
+		loop_part_count = python_layout_loop(python_api.eval, eval->st_size, loop_parts);
 }
 
 static void adopt(void *handle)
@@ -607,7 +607,10 @@ void python_fork_child(void)
 
 bool python_is_eval_pc(uintptr_t pc)
 {
-	return pc - eval_start < eval_size;
+	for (unsigned i = 0; i < loop_part_count; i++)
+		if (pc - loop_parts[i].start < loop_parts[i].end - loop_parts[i].start)
+			return true;
+	return false;
 }
 
 bool python_frames_are_c_frames(void)

@@ -39,10 +39,7 @@ void python_poll(void);
 /* In a fork child, before its first event. */
 void python_fork_child(void);
 
-/*
- * Whether a code address lies in the interpreter loop.  Exact for a loop that was compiled in one piece; of one whose
- * rare paths were split off, only the part under the exported symbol.
- */
+/* Whether a code address lies in the interpreter loop. */
 bool python_is_eval_pc(uintptr_t pc);
 
 /* Whether each Python frame is one C frame of the interpreter loop, without a c_address (3.8, 3.9). */

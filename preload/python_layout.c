@@ -16,6 +16,7 @@
  */
 #include "python_layout.h"
 
+#include <link.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -328,8 +329,11 @@ static long last_instruction(const struct python_layout *layout, const void *fra
 	switch (layout->instruction) {
 	case PYTHON_INSTRUCTION_BYTES:
 		return python_load_int(frame, layout->frame_instruction);
-	case PYTHON_INSTRUCTION_UNITS:
-		return 2L * python_load_int(frame, layout->frame_instruction);
+	case PYTHON_INSTRUCTION_UNITS: {
+		long units = python_load_int(frame, layout->frame_instruction);
+
+		return units < 0 ? -1 : 2 * units;
+	}
 	default:
 		return (long)(python_load(frame, layout->frame_instruction) -
 			((uintptr_t)code + layout->code_instructions));
@@ -404,4 +408,126 @@ enum python_verdict python_layout_check(const struct python_layout *layout, cons
 	if ((uintptr_t)load_checked(state, layout->state_thread) != (uintptr_t)pthread_self())
 		return PYTHON_CHECK_FAILED;
 	return check_chain(&check, state, shown) && python_code_check(symbol) ? PYTHON_CHECK_PASSED : PYTHON_CHECK_FAILED;
+}
+
+/* ---- the interpreter loop's code ---- */
+
+/* The sorted table of a module's .eh_frame_hdr: where each function, or split-off part of one, starts. */
+struct function_table {
+	uintptr_t address;            /* to look up */
+	const uint8_t *header;
+	uintptr_t text_end;           /* of the segment that holds the address */
+	const int32_t *pairs;         /* start and rules of each, relative to the header */
+	uint32_t count;
+};
+
+static int find_table(struct dl_phdr_info *info, size_t size, void *argument)
+{
+	/* .eh_frame_hdr: version, then how three things are encoded; these are what linkers write. */
+	enum { ENCODED_U32 = 0x03, ENCODED_PAIRS = 0x3b };
+	struct function_table *table = argument;
+	const uint8_t *header = NULL;
+	bool inside = false;
+
+	(void)size;
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + segment->p_vaddr;
+
+		if (segment->p_type == PT_GNU_EH_FRAME)
+			header = (const uint8_t *)start;
+		if (segment->p_type == PT_LOAD && table->address - start < segment->p_memsz) {
+			inside = true;
+			table->text_end = start + segment->p_memsz;
+		}
+	}
+	if (!inside)
+		return 0;
+	if (header && header[0] == 1 && header[2] == ENCODED_U32 && header[3] == ENCODED_PAIRS) {
+		memcpy(&table->count, header + 8, sizeof(table->count));
+		table->header = header;
+		table->pairs = (const int32_t *)(header + 12);
+	}
+	return 1;
+}
+
+static uintptr_t table_start(const struct function_table *table, uint32_t index)
+{
+	return (uintptr_t)table->header + (uintptr_t)(intptr_t)table->pairs[2 * (size_t)index];
+}
+
+/* The function, or part of one, that holds an address. */
+static struct python_code_range function_at(const struct function_table *table, uintptr_t address)
+{
+	uint32_t low = 0, high = table->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (table_start(table, middle) <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return (struct python_code_range){ 0, 0 };
+	return (struct python_code_range){ table_start(table, low - 1),
+		low < table->count ? table_start(table, low) : table->text_end };
+}
+
+#if defined(__x86_64__)
+/* Target of a direct jump (jmp or jcc, 32 bits) at `at`; 0: there is none. */
+static uintptr_t jump_target(const uint8_t *at)
+{
+	int32_t distance;
+	size_t length = at[0] == 0xe9 ? 5 : at[0] == 0x0f && (at[1] & 0xf0) == 0x80 ? 6 : 0;
+
+	if (length == 0)
+		return 0;
+	memcpy(&distance, at + length - 4, sizeof(distance));
+	return (uintptr_t)at + length + (uintptr_t)(intptr_t)distance;
+}
+#else
+static uintptr_t jump_target(const uint8_t *at)
+{
+	(void)at;
+	return 0;
+}
+#endif
+
+/*
+ * Compilers that know a profile move what is rarely run out of a function, to a part that no symbol names.  Only a
+ * part of the same function is ever jumped into in the middle; two such jumps are proof, as bytes that merely look
+ * like a jump lead nowhere.
+ */
+unsigned python_layout_loop(const void *function, size_t size, struct python_code_range parts[PYTHON_LOOP_PARTS])
+{
+	struct function_table table = { .address = (uintptr_t)function };
+	struct { struct python_code_range range; unsigned jumps; } seen[16];
+	unsigned seen_count = 0, count = 1;
+
+	parts[0] = (struct python_code_range){ table.address, table.address + size };
+	dl_iterate_phdr(find_table, &table);
+	if (!table.header || size < 8)
+		return count;
+	for (const uint8_t *at = function; at < (const uint8_t *)function + size - 6; at++) {
+		uintptr_t target = jump_target(at);
+		unsigned i = 0;
+
+		if (target == 0 || target - table.address < size || target >= table.text_end)
+			continue;
+		while (i < seen_count && target - seen[i].range.start >= seen[i].range.end - seen[i].range.start)
+			i++;
+		if (i == seen_count) {
+			struct python_code_range range = function_at(&table, target);
+
+			if (seen_count == sizeof(seen) / sizeof(*seen) || range.start == 0 || range.start == target)
+				continue;
+			seen[seen_count].range = range;
+			seen[seen_count++].jumps = 0;
+		}
+		if (target != seen[i].range.start && ++seen[i].jumps == 2 && count < PYTHON_LOOP_PARTS)
+			parts[count++] = seen[i].range;
+	}
+	return count;
 }

@@ -99,6 +99,17 @@ enum python_verdict { PYTHON_CHECK_PASSED, PYTHON_CHECK_FAILED, PYTHON_CHECK_LAT
 enum python_verdict python_layout_check(const struct python_layout *layout, const void *state,
 	void *(*symbol)(const char *name));
 
+/* A stretch of code, [start, end). */
+struct python_code_range { uintptr_t start, end; };
+
+enum { PYTHON_LOOP_PARTS = 4 };
+
+/*
+ * Where the interpreter loop is: under its symbol, and where the compiler put parts that it split off.  Uses the
+ * dynamic loader.  Returns how many ranges were found.
+ */
+unsigned python_layout_loop(const void *function, size_t size, struct python_code_range parts[PYTHON_LOOP_PARTS]);
+
 /* Whether a word of memory can be read.  Asks the kernel: for checks only. */
 bool python_readable(const void *address);
 

@@ -3,14 +3,21 @@
  * Finding the next definition of each hooked function.  dlsym may itself ask for memory, and other libraries'
  * constructors run before ours: until the pointers are set, stand-ins serve requests from a small static store whose
  * blocks are never given back.
+ *
+ * With SCTMEM_BACKEND=jemalloc the allocation functions come from libjemalloc instead.  It is loaded here, once, while
+ * the small store still serves, so that no block of another allocator ever reaches it.
  */
 #include "real.h"
 
 #include <errno.h>
 #include <gnu/libc-version.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "config.h"
+#include "lifecycle.h"
 #include "sys.h"
 
 enum { EARLY_SIZE = 256 << 10, EARLY_ALIGN = 16 };
@@ -136,7 +143,14 @@ static void *early_mmap(void *address, size_t length, int protection, int flags,
 
 static void *early_mremap(void *address, size_t old_length, size_t new_length, int flags, ...)
 {
-	return early_result(sys_call(SYS_mremap, (long)address, (long)old_length, (long)new_length, flags, 0, 0));
+	va_list arguments;
+	void *wanted;
+
+	va_start(arguments, flags);
+	wanted = flags & MREMAP_FIXED ? va_arg(arguments, void *) : NULL;
+	va_end(arguments);
+	return early_result(sys_call(SYS_mremap, (long)address, (long)old_length, (long)new_length, flags, (long)wanted,
+		0));
 }
 
 static int early_munmap(void *address, size_t length)
@@ -144,44 +158,50 @@ static int early_munmap(void *address, size_t length)
 	return early_result(sys_call(SYS_munmap, (long)address, (long)length, 0, 0, 0, 0)) ? -1 : 0;
 }
 
+/*
+ * The rest cannot be stood in for.  A library's constructor may be the first to call one of them: that finds the real
+ * functions, and the call goes on there by a jump, since dlopen looks at who called it.
+ */
 static int early_brk(void *end)
 {
-	(void)end;
+	lifecycle_ready();
+	if (real_brk != early_brk)
+		return real_brk(end);
 	errno = ENOMEM;
 	return -1;
 }
 
 static void *early_sbrk(intptr_t increment)
 {
-	(void)increment;
+	lifecycle_ready();
+	if (real_sbrk != early_sbrk)
+		return real_sbrk(increment);
 	errno = ENOMEM;
 	return (void *)-1;
 }
 
 static void *early_dlopen(const char *file, int mode)
 {
-	(void)file;
-	(void)mode;
-	return NULL;
+	lifecycle_ready();
+	return real_dlopen != early_dlopen ? real_dlopen(file, mode) : NULL;
 }
 
 static void *early_dlmopen(Lmid_t name_space, const char *file, int mode)
 {
-	(void)name_space;
-	return early_dlopen(file, mode);
+	lifecycle_ready();
+	return real_dlmopen != early_dlmopen ? real_dlmopen(name_space, file, mode) : NULL;
 }
 
 static int early_dlclose(void *handle)
 {
-	(void)handle;
-	return -1;
+	lifecycle_ready();
+	return real_dlclose != early_dlclose ? real_dlclose(handle) : -1;
 }
 
 static char *early_setlocale(int category, const char *locale)
 {
-	(void)category;
-	(void)locale;
-	return NULL;
+	lifecycle_ready();
+	return real_setlocale != early_setlocale ? real_setlocale(category, locale) : NULL;
 }
 
 #define early_free_sized forward_free_sized
@@ -195,27 +215,48 @@ static char *early_setlocale(int category, const char *locale)
 #include "functions.def"
 #undef HOOK
 
-/* Names that this libc may lack get a way round through those that it has. */
-static void *fallback(const char *name)
+static void *forward_reallocarray(void *block, size_t count, size_t size)
 {
-	if (strcmp(name, "free_sized") == 0)
-		return (void *)forward_free_sized;
-	if (strcmp(name, "free_aligned_sized") == 0)
-		return (void *)forward_free_aligned_sized;
-	if (strcmp(name, "cfree") == 0)
-		return (void *)forward_cfree;
-	return NULL;
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return real_realloc(block, bytes);
 }
 
-static void resolve(void *pointer, const char *name)
+static void *forward_pvalloc(size_t size)
 {
-	void *found = dlsym(RTLD_NEXT, name);
-
-	if (!found)
-		found = fallback(name);
-	if (found)
-		memcpy(pointer, &found, sizeof(found));
+	if (size > SIZE_MAX - 4095) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return real_memalign(4096, (size + 4095) & ~(size_t)4095);
 }
+
+/* The functions that make, change and take blocks: all of one allocator.  A way round for those that it lacks. */
+static const struct {
+	const char *name;
+	void *pointer;                /* the address of real_* */
+	void *fallback;
+} allocator[] = {
+	{ "free", &real_free, NULL },     /* first: blocks may reach it before the last pointer is set */
+	{ "malloc", &real_malloc, NULL },
+	{ "calloc", &real_calloc, NULL },
+	{ "realloc", &real_realloc, NULL },
+	{ "posix_memalign", &real_posix_memalign, NULL },
+	{ "aligned_alloc", &real_aligned_alloc, NULL },
+	{ "memalign", &real_memalign, NULL },
+	{ "valloc", &real_valloc, NULL },
+	{ "malloc_usable_size", &real_malloc_usable_size, NULL },
+	{ "reallocarray", &real_reallocarray, (void *)forward_reallocarray },
+	{ "pvalloc", &real_pvalloc, (void *)forward_pvalloc },
+	{ "cfree", &real_cfree, (void *)forward_cfree },
+	{ "free_sized", &real_free_sized, (void *)forward_free_sized },
+	{ "free_aligned_sized", &real_free_aligned_sized, (void *)forward_free_aligned_sized },
+};
+enum { ALLOCATOR_FUNCTIONS = sizeof(allocator) / sizeof(allocator[0]) };
 
 bool real_is_libc;
 
@@ -226,21 +267,78 @@ static bool same_object(void *a, void *b)
 	return dladdr(a, &first) && dladdr(b, &second) && first.dli_fbase == second.dli_fbase;
 }
 
+/* Finds the functions by a handle, all in the object that has malloc; false: one is missing. */
+static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
+{
+	void *first = dlsym(handle, "malloc");
+
+	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++) {
+		found[i] = dlsym(handle, allocator[i].name);
+		/* A look-up goes on to the libraries that this one needs: another allocator's function is none. */
+		if (found[i] && handle != RTLD_NEXT && !same_object(found[i], first))
+			found[i] = NULL;
+		if (!found[i])
+			found[i] = allocator[i].fallback;
+		if (!found[i])
+			return false;
+	}
+	return true;
+}
+
+#ifdef HAVE_JEMALLOC
+/* jemalloc's functions; false: it is not there, or cannot be loaded now. */
+static bool find_jemalloc(void *found[ALLOCATOR_FUNCTIONS])
+{
+	void *control = dlsym(RTLD_NEXT, "mallctl");
+
+	/* The program may have it already. */
+	if (control && same_object(control, dlsym(RTLD_NEXT, "malloc")))
+		return find_allocator(RTLD_NEXT, found);
+	void *handle = real_dlopen("libjemalloc.so.2", RTLD_NOW | RTLD_LOCAL);
+
+	return handle && find_allocator(handle, found);
+}
+#else
+static bool find_jemalloc(void *found[ALLOCATOR_FUNCTIONS])
+{
+	(void)found;
+	return false;
+}
+#endif
+
+/* Whatever is not part of the allocator. */
+static void resolve(void *pointer, const char *name)
+{
+	void *found;
+
+	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
+		if (strcmp(name, allocator[i].name) == 0)
+			return;
+	found = dlsym(RTLD_NEXT, name);
+	if (found)
+		memcpy(pointer, &found, sizeof(found));
+}
+
 void real_resolve(void)
 {
 	static _Atomic int state;     /* 0 not begun, 1 under way, 2 done */
+	void *found[ALLOCATOR_FUNCTIONS];
 	int begun = 0;
 
 	if (!atomic_compare_exchange_strong(&state, &begun, 1))
 		return;
 	int saved = errno;
 
-	/* A block from the real allocator may reach free before the last pointer is set: free goes first. */
-	resolve(&real_free, "free");
 #define HOOK(ret, name, params) resolve(&real_##name, #name);
 #include "functions.def"
 #undef HOOK
+	if (config.jemalloc && !find_jemalloc(found))
+		config.jemalloc = false;
+	if (config.jemalloc || find_allocator(RTLD_NEXT, found))
+		for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
+			memcpy(allocator[i].pointer, &found[i], sizeof(found[i]));
 	real_is_libc = same_object((void *)real_malloc, (void *)gnu_get_libc_version);
+	dlerror();                            /* names that are not there are our affair, not the program's */
 	errno = saved;
 	atomic_store(&state, 2);
 }

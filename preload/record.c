@@ -17,6 +17,7 @@
 #include "config.h"
 #include "intern.h"
 #include "lifecycle.h"
+#include "modules.h"
 #include "order.h"
 #include "output.h"
 #include "python.h"
@@ -29,35 +30,48 @@
 /* Room for any event with what may come before it: TIME, SAMPLE, STAMP, SIZE_HIGH. */
 enum { EVENT_WORDS_MAX = 12 };
 
-static _Atomic uint64_t next_sample_ns;
+static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
+static struct {
+	int fd;
+	dev_t device;
+	ino_t inode;
+} statm = { .fd = -1 };                    /* used by the thread that samples */
+
+static bool statm_is_ours(void)
+{
+	struct stat stat;
+
+	return statm.fd >= 0 && sys_stat(statm.fd, &stat) && stat.st_dev == statm.device && stat.st_ino == statm.inode;
+}
+
+static bool open_statm(void)
+{
+	struct stat stat;
+	int fd = sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return false;
+	statm.fd = sys_move_high(fd);
+	if (!sys_stat(statm.fd, &stat)) {
+		sys_close(statm.fd);
+		statm.fd = -1;
+		return false;
+	}
+	statm.device = stat.st_dev;
+	statm.inode = stat.st_ino;
+	return true;
+}
 
 /* Numbers of /proc/self/statm: total, resident, shared ... in pages. */
 static bool read_resident(uint64_t *resident, uint64_t *anonymous)
 {
-	static _Atomic int fd = -1;
-	static dev_t device;
-	static ino_t inode;
 	char text[128];
 	uint64_t numbers[3] = { 0 };
-	struct stat stat;
-	int known = atomic_load_explicit(&fd, memory_order_acquire);
 
 	/* The program may have closed our descriptor and opened something else under its number. */
-	if (known < 0 || !sys_stat(known, &stat) || stat.st_dev != device || stat.st_ino != inode) {
-		int low = sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
-
-		if (low < 0 || !sys_stat(low, &stat))
-			return false;
-		long high = sys_call(SYS_fcntl, low, F_DUPFD_CLOEXEC, 900, 0, 0, 0);
-
-		if (!sys_failed(high))
-			sys_close(low);
-		known = sys_failed(high) ? low : (int)high;
-		device = stat.st_dev;
-		inode = stat.st_ino;
-		atomic_store_explicit(&fd, known, memory_order_release);
-	}
-	long size = sys_pread(known, text, sizeof(text) - 1, 0);
+	if (!statm_is_ours() && !open_statm())
+		return false;
+	long size = sys_pread(statm.fd, text, sizeof(text) - 1, 0);
 
 	if (size <= 0)
 		return false;
@@ -81,9 +95,12 @@ static void sample(struct thread *thread, uint64_t now_ns)
 	uint64_t due = atomic_load_explicit(&next_sample_ns, memory_order_relaxed), resident, anonymous;
 
 	if (now_ns < due || config.sample_ms == 0 || !atomic_compare_exchange_strong_explicit(&next_sample_ns, &due,
-			now_ns + (uint64_t)config.sample_ms * 1000000u, memory_order_relaxed, memory_order_relaxed))
+			UINT64_MAX, memory_order_acquire, memory_order_relaxed))
 		return;
-	if (!read_resident(&resident, &anonymous))
+	bool ok = read_resident(&resident, &anonymous);
+
+	atomic_store_explicit(&next_sample_ns, now_ns + (uint64_t)config.sample_ms * 1000000u, memory_order_release);
+	if (!ok)
 		return;
 	stream_put(thread, stream_head(CAPTURE_SAMPLE, resident));
 	stream_put(thread, anonymous);
@@ -95,6 +112,15 @@ static __attribute__((noinline)) void tick(struct thread *thread, uint64_t now_n
 	thread->tick_ns = now_ns;
 	stream_put(thread, stream_head(CAPTURE_TIME, now_ns));
 	sample(thread, now_ns);
+}
+
+void record_reset(void)
+{
+	/* The descriptor is of the parent's memory. */
+	if (statm_is_ours())
+		sys_close(statm.fd);
+	statm.fd = -1;
+	atomic_store(&next_sample_ns, 0);
 }
 
 /* The coarse clock, since the start; a TIME record when it has moved. */
@@ -116,14 +142,13 @@ static inline void note_time(struct thread *thread)
 }
 
 /* What comes before every event's own words.  false: it cannot be recorded. */
-static inline bool begin_event(struct thread *thread, bool after_call)
+static inline bool begin_event(struct thread *thread)
 {
-	if (!stream_room(thread, EVENT_WORDS_MAX)) {
+	if (!stream_room(thread, EVENT_WORDS_MAX) || !order_event(thread)) {
 		thread->failed = true;
 		return false;
 	}
 	thread->events++;
-	order_event(thread, after_call);
 	note_time(thread);
 	/* The name may have been written behind our back; it has made room for itself, but not for us. */
 	if (!stream_room(thread, EVENT_WORDS_MAX)) {
@@ -146,7 +171,7 @@ void record_allocation(struct thread *thread, unsigned kind, const void *block, 
 	}
 	uint32_t stack = stack_capture(thread, start);
 
-	if (begin_event(thread, true)) {
+	if (begin_event(thread)) {
 		if (__builtin_expect(size >> 32 != 0, 0))
 			stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
 		stream_put(thread, stream_head(kind, (uintptr_t)block));
@@ -161,7 +186,7 @@ void record_free(struct thread *thread, unsigned kind, const void *block)
 	uint8_t gate = thread->gate;
 
 	thread->gate = GATE_OURS;
-	if (begin_event(thread, false)) {
+	if (begin_event(thread)) {
 		stream_put(thread, stream_head(kind, (uintptr_t)block));
 		stream_commit(thread);
 	}
@@ -176,7 +201,7 @@ void record_map(struct thread *thread, const void *address, size_t length, uint3
 	thread->gate = GATE_OURS;
 	uint32_t stack = stack_capture(thread, start);
 
-	if (begin_event(thread, true)) {
+	if (begin_event(thread)) {
 		stream_put(thread, stream_head(CAPTURE_MAP, (uintptr_t)address));
 		stream_put(thread, length);
 		stream_put(thread, flags | (uint64_t)stack << 32);
@@ -190,7 +215,7 @@ void record_unmap(struct thread *thread, unsigned kind, const void *address, siz
 	uint8_t gate = thread->gate;
 
 	thread->gate = GATE_OURS;
-	if (begin_event(thread, false)) {
+	if (begin_event(thread)) {
 		stream_put(thread, stream_head(kind, (uintptr_t)address));
 		stream_put(thread, length);
 		stream_commit(thread);
@@ -208,7 +233,8 @@ struct thread *record_inside_python(void)
 struct thread *record_python_begin(const void *block)
 {
 	struct thread *thread = thread_self;
-	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	/* The hook's own stack pointer: what it calls lies below. */
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0) + 16;
 
 	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
 		thread = thread_find(sp);
@@ -296,7 +322,18 @@ void record_mark(const char *name, size_t size)
 	if (!thread)
 		return;
 	thread->gate = GATE_OURS;
-	if (begin_event(thread, true))
+	if (begin_event(thread))
 		stream_metadata(thread, CAPTURE_MARK, parts, 1);
+	record_leave(thread);
+}
+
+void record_modules(void)
+{
+	struct thread *thread = record_enter();
+
+	if (!thread)
+		return;
+	thread->gate = GATE_OURS;
+	modules_refresh(thread);
 	record_leave(thread);
 }

@@ -66,6 +66,12 @@ void record_code(uint32_t id, uint32_t first_line, uint32_t table_kind, const ch
 	const char *name, size_t name_size, const void *table, size_t table_size);
 void record_python_runtime(uint32_t version, uint32_t flags, const char *path, const char *allocator);
 
+/* Modules have gone: takes note before others can be mapped in their place and be taken for them. */
+void record_modules(void);
+
+/* In a fork child: the samples of resident memory begin anew. */
+void record_reset(void);
+
 /* A mark in the time line. */
 void record_mark(const char *name, size_t size);
 

@@ -20,6 +20,7 @@
 #include "modules.h"
 #include "output.h"
 #include "python.h"
+#include "sys.h"
 
 #include "banned.h"
 
@@ -28,19 +29,35 @@ static void count_status(uint64_t *counter)
 	atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
 }
 
-bool stack_init(struct thread *thread)
+/* Bytes of the memos: frames of native walks, and behind them the entries of merged stacks. */
+static size_t memo_size(size_t *native)
 {
 	size_t depth = config.depth;
-	size_t native = depth * sizeof(struct native_frame);
 	size_t merged = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0;
-	char *memory = arena_pages((native + merged + 4095) & ~(size_t)4095);
+
+	*native = depth * sizeof(struct native_frame);
+	return (*native + merged + 4095) & ~(size_t)4095;
+}
+
+bool stack_init(struct thread *thread)
+{
+	size_t native;
+	char *memory = arena_pages(memo_size(&native));
 
 	if (!memory)
 		return false;
 	thread->native.frames = (struct native_frame *)memory;
-	thread->native.capacity = (uint32_t)depth;
-	thread->merged = merged ? (struct stack_entry *)(memory + native) : NULL;
+	thread->native.capacity = config.depth;
+	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + native) : NULL;
 	return true;
+}
+
+void stack_finish(struct thread *thread)
+{
+	size_t native;
+
+	if (thread->native.frames)
+		sys_unmap(thread->native.frames, memo_size(&native));
 }
 
 void stack_forget(struct thread *thread)
@@ -203,11 +220,90 @@ static uint32_t merge_full(struct thread *thread, const struct native_start *sta
 	while (at < python->count)
 		at = merge_segment(&merge, at);
 	thread->merged_count = merge.count;
+	thread->native_base = UINT32_MAX;     /* the native memo's frames were given no nodes */
 	if (__builtin_expect(merge.full, 0)) {
 		count_status(&output_status()->stacks_truncated);
 		return intern_node(thread, merge.node, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_TRUNCATED));
 	}
 	return merge.node;
+}
+
+/* The runtime's own module, once it is known; read and written without order, both halves only ever from one value. */
+static _Atomic uintptr_t runtime_start, runtime_end;
+
+static bool is_runtime(uintptr_t pc)
+{
+	uintptr_t start = atomic_load_explicit(&runtime_start, memory_order_relaxed);
+
+	return start != 0 && pc >= start && pc < atomic_load_explicit(&runtime_end, memory_order_relaxed);
+}
+
+static void find_runtime(void)
+{
+	uintptr_t start, end;
+
+	if (atomic_load_explicit(&runtime_start, memory_order_relaxed) == 0
+			&& modules_find((uintptr_t)python_api.eval, &start, &end)) {
+		atomic_store_explicit(&runtime_end, end, memory_order_relaxed);
+		atomic_store_explicit(&runtime_start, start, memory_order_release);
+	}
+}
+
+/* The place of frame i in its run of the runtime's own frames: 0 the outermost or not of the runtime, 1, 2 or more. */
+static unsigned run_place(const struct native_stack *native, uint32_t first, uint32_t i)
+{
+	if (i < first + 1 || !is_runtime(native->frames[i].pc) || !is_runtime(native->frames[i - 1].pc))
+		return 0;
+	return i < first + 2 || !is_runtime(native->frames[i - 2].pc) ? 1 : 2;
+}
+
+/* The node of a stack that leaves a run, or ends, at frame i. */
+static uint32_t leave_run(struct thread *thread, uint32_t first, uint32_t i)
+{
+	const struct native_frame *frame = &thread->native.frames[i];
+
+	return run_place(&thread->native, first, i) == 0 ? frame->node
+		: intern_node(thread, frame->node, native_word(frame));
+}
+
+/*
+ * Interns frames[first..] on top of a Python line.  Of frames that follow each other in the runtime's own code (its
+ * parser recurses through hundreds) the outermost and the innermost are kept; one special frame stands for those
+ * between.  A frame's memo node is that of the stack if the run went on.
+ */
+static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first)
+{
+	struct native_stack *native = &thread->native;
+	uint32_t i = base == thread->native_base && first == 0 ? native->kept : first;
+
+	find_runtime();
+	thread->native_base = first == 0 ? base : UINT32_MAX;
+	if (native->count == first)
+		return base;
+	for (; i < native->count; i++) {
+		struct native_frame *frame = &native->frames[i];
+		unsigned place = run_place(native, first, i);
+
+		if (place == 0)
+			frame->node = intern_node(thread, i == first ? base : leave_run(thread, first, i - 1),
+				native_word(frame));
+		else if (place == 1 || run_place(native, first, i - 1) == 2)
+			frame->node = frame[-1].node;
+		else
+			frame->node = intern_node(thread, frame[-1].node,
+				CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_INTERNALS));
+	}
+	return leave_run(thread, first, native->count - 1);
+}
+
+/* The native walk did not come as far as the interpreter loop: that is shown between the two. */
+static uint32_t leaf_base(struct thread *thread, uint32_t node)
+{
+	if (__builtin_expect(thread->native.truncated, 0))
+		return intern_node(thread, node, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_TRUNCATED));
+	if (__builtin_expect(thread->native.stopped, 0))
+		return intern_node(thread, node, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_UNKNOWN));
+	return node;
 }
 
 /* Python frames, and above them what the innermost one has called. */
@@ -220,7 +316,7 @@ static uint32_t merge_leaf(struct thread *thread, const struct native_start *sta
 		return node;
 	native_walk(&thread->native, start, stop);
 	count_native(thread);
-	return intern_native(thread, node);
+	return intern_leaf(thread, leaf_base(thread, node), 0);
 }
 
 /* The loop's frames are known by their code. */
@@ -242,10 +338,7 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 	}
 	if (first == 0)
 		return node;
-	for (uint32_t i = first; i < native->count; i++)
-		node = intern_node(thread, node, native_word(&native->frames[i]));
-	thread->native_base = UINT32_MAX;     /* the memo's nodes belong to no base */
-	return node;
+	return intern_leaf(thread, node, first);
 }
 
 uint32_t stack_capture(struct thread *thread, const struct native_start *start)

@@ -28,8 +28,6 @@
  */
 #include "stack_native.h"
 
-#include <string.h>
-
 #include "unwind_modules.h"
 
 #include "banned.h"
@@ -128,6 +126,15 @@ static bool range_of(struct native_stack *stack, uintptr_t sp, struct native_ran
 	return true;
 }
 
+/*
+ * The range of a frame.  Its sp may be the very end of a stack, but the return address below it is inside; unless
+ * it was interrupted at the very beginning of one.
+ */
+static bool range_of_frame(struct native_stack *stack, uintptr_t sp, struct native_range *range)
+{
+	return range_of(stack, sp - sizeof(uintptr_t), range) || range_of(stack, sp, range);
+}
+
 /* What a walk carries from frame to frame. */
 struct walk {
 	struct native_stack *stack;
@@ -153,9 +160,9 @@ static bool walk_enter_stack(struct walk *walk, uintptr_t sp)
 {
 	struct native_range range;
 
-	if (sp >= walk->low && sp < walk->high)
+	if (sp > walk->low && sp <= walk->high)
 		return true;
-	if (!range_of(walk->stack, sp, &range))
+	if (!range_of_frame(walk->stack, sp, &range))
 		return false;
 	walk_enter(walk, &range);
 	return true;
@@ -351,14 +358,15 @@ static enum step step_guess(struct walk *walk, struct native_frame *from, struct
 		return STEP_STOP;
 	from->cfa = from->bp + 16;
 	step = caller_check(walk, from, from->cfa, ra, false);
-	*to = (struct native_frame){ .pc = ra - 1, .sp = from->cfa, .bp = bp, .flags = NATIVE_IRREGULAR | NATIVE_GUESSED };
+	*to = (struct native_frame){ .pc = ra - 1, .sp = from->cfa, .bp = bp,
+		.flags = NATIVE_IRREGULAR | NATIVE_GUESSED };
 	return step;
 }
 
 /* The step that a code of the two common kinds means, taken slowly: where it leaves the stack it began on. */
 static enum step step_common(struct walk *walk, uint32_t code, struct native_frame *from, struct native_frame *to)
 {
-	uint32_t slot = code & ((1u << UNWIND_SLOT_BITS) - 1);
+	uint32_t slot = unwind_code_slot(code);
 	uintptr_t ra, bp = from->bp;
 	enum step step;
 
@@ -367,7 +375,7 @@ static enum step step_common(struct walk *walk, uint32_t code, struct native_fra
 		from->cfa = from->bp + 16;
 		slot = 2;
 	} else {
-		from->cfa = from->sp + 8 * (uintptr_t)(code >> UNWIND_SLOT_BITS);
+		from->cfa = from->sp + unwind_code_size(code);
 	}
 	if (!load(walk, from->cfa - 8, &ra) || (slot && !load(walk, from->cfa - 8 * slot, &bp)))
 		return STEP_STOP;
@@ -386,7 +394,7 @@ static enum step step_slow(struct walk *walk, struct native_frame *from, struct 
 	enum step step;
 
 	from->cfa = from->sp;
-	if (code == UNWIND_NONE)
+	if (code == UNWIND_NONE || code == UNWIND_ENTRY)
 		step = step_guess(walk, from, to);
 	else if (code == UNWIND_REGISTERS)
 		step = step_recover(walk, from, to);
@@ -394,7 +402,7 @@ static enum step step_slow(struct walk *walk, struct native_frame *from, struct 
 		step = step_rule(walk, &walk->table->rules[code & (UNWIND_RULES_MAX - 1)], from, to);
 	else
 		step = step_common(walk, code, from, to);
-	return step;
+	return step == STEP_STOP && code == UNWIND_ENTRY ? STEP_END : step;
 }
 
 /* A step out of a frame may end on another stack. */
@@ -414,6 +422,7 @@ static inline uintptr_t flags_slot(uint32_t flags)
 }
 
 /* Whether `frame` is what lies outside `inside`, which is proved, but for its bp if that does not matter. */
+__attribute__((noinline))
 static bool proved_by_step(struct walk *walk, const struct native_frame *inside, const struct native_frame *frame)
 {
 	struct native_frame from = *inside, to;
@@ -424,7 +433,7 @@ static bool proved_by_step(struct walk *walk, const struct native_frame *inside,
 }
 
 /* The same by words, for frames reached by a regular step. */
-READS_STACKS static inline bool proved_by_words(const struct native_frame *frame)
+READS_STACKS static inline __attribute__((always_inline)) bool proved_by_words(const struct native_frame *frame)
 {
 	uint32_t flags = frame->flags;
 
@@ -434,22 +443,23 @@ READS_STACKS static inline bool proved_by_words(const struct native_frame *frame
 }
 
 /* frames[from] is proved: how far outwards are the others?  The index of the outermost one. */
-READS_STACKS static uint32_t prove(struct walk *walk, uint32_t from)
+READS_STACKS static inline __attribute__((always_inline)) uint32_t prove(struct walk *walk, uint32_t from)
 {
-	const struct native_frame *frames = walk->stack->frames;
-	uint32_t i = from;
+	const struct native_frame *frames = walk->stack->frames, *frame = &frames[from];
 
-	while (i > 0) {
-		const struct native_frame *frame = &frames[i - 1];
-
-		if (frame->flags & NATIVE_IRREGULAR ? !proved_by_step(walk, frame + 1, frame) : !proved_by_words(frame))
+	for (; frame > frames; frame--) {
+		if (__builtin_expect(!(frame[-1].flags & NATIVE_IRREGULAR), 1)) {
+			if (!proved_by_words(&frame[-1]))
+				break;
+		} else if (!proved_by_step(walk, frame, &frame[-1])) {
 			break;
-		i--;
+		}
 	}
-	return i;
+	return (uint32_t)(frame - frames);
 }
 
 /* All frames are proved; is the end of the stack still what it was? */
+__attribute__((noinline))
 static bool prove_end(struct walk *walk)
 {
 	struct native_stack *stack = walk->stack;
@@ -489,7 +499,7 @@ READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, struct nat
 			next.bp = current->bp;
 		}
 		next.node = 0;
-		/* There is room: each new frame takes the place of an old one.  `next` was read before it may be written. */
+		/* There is room: each takes the place of an old one, at worst that of `next`, which is read already. */
 		walk->stack->frames[--walk->top] = *current;
 		*current = next;
 	}
@@ -536,46 +546,61 @@ static bool resume(struct walk *walk, struct native_frame *current, uint32_t *ke
 	return false;
 }
 
-static inline bool same_frame(const struct native_frame *old, const struct native_frame *current)
+/*
+ * Takes regular steps for as long as it can, pushing frames; `current` is where it stopped.  True if that is a frame
+ * of the previous walk, false if the next step is anything but regular, or there is no room.
+ *
+ * Nearly all of the time of fresh frames is here: the chain from one return address over its rule to the next.  So
+ * what is carried is in local variables, and the bound is the nearer of the stack's end and the limit.
+ */
+READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
 {
-	return old->sp == current->sp && old->pc == current->pc &&
-		(old->bp == current->bp || !(old->flags & NATIVE_BP_LIVE));
-}
+	struct native_frame *frames = walk->stack->frames, *top = &frames[walk->top], *old = &frames[walk->old];
+	struct unwind_table *table = walk->table;
+	uintptr_t pc = current->pc, sp = current->sp, bp = current->bp;
+	uintptr_t bound = walk->limit < walk->high ? walk->limit : walk->high;
+	uint32_t flags = current->flags, generation = walk->generation;
+	bool match = false;
 
-/* One step of a walk, by the fast path if the rule and the stack allow it.  `current` gets its cfa and flags. */
-READS_STACKS static inline enum step step_fast(struct walk *walk, struct native_frame *current,
-	struct native_frame *next)
-{
-	uint32_t code = unwind_code(walk->table, walk->generation, current->pc);
-	uint32_t slot = code & ((1u << UNWIND_SLOT_BITS) - 1);
-	uintptr_t cfa, ra, bp = current->bp;
-	bool common;
+	for (;;) {
+		uint32_t code, slot, used = 0;
+		uintptr_t cfa, ra;
 
-	if (code == UNWIND_FRAME_POINTER) {
-		common = bp >= current->sp && bp <= walk->high - 16;
-		cfa = bp + 16;
-		slot = 2;
-		current->flags |= NATIVE_BP_USED;
-	} else {
-		cfa = current->sp + 8 * (uintptr_t)(code >> UNWIND_SLOT_BITS);
-		common = !(code & UNWIND_RARE) && cfa > current->sp && cfa <= walk->high;
+		while (old > frames && old[-1].sp < sp)
+			old--;
+		if (old > frames && old[-1].sp == sp && old[-1].pc == pc &&
+				(old[-1].bp == bp || !(old[-1].flags & NATIVE_BP_LIVE))) {
+			match = true;
+			break;
+		}
+		code = unwind_code(table, generation, pc);
+		if (code == UNWIND_FRAME_POINTER) {
+			if (bp < sp || bp > bound - 16 || top == old)
+				break;
+			cfa = bp + 16;
+			slot = 2;
+			used = NATIVE_BP_USED;
+		} else {
+			cfa = sp + unwind_code_size(code);
+			slot = unwind_code_slot(code);
+			if (code & UNWIND_RARE || cfa > bound || cfa <= sp || top == old)
+				break;
+		}
+		ra = word_at(cfa - 8);
+		if (__builtin_expect(!unwind_is_code_address(ra), 0))
+			break;
+		top--;
+		*top = (struct native_frame){ .pc = pc, .sp = sp, .bp = bp, .cfa = cfa, .flags = flags | used };
+		if (slot)
+			bp = word_at(cfa - 8 * slot);
+		pc = ra - 1;
+		sp = cfa;
+		flags = slot << NATIVE_SLOT_SHIFT;
 	}
-	if (__builtin_expect(!common, 0)) {
-		struct native_frame from = *current, to = { .pc = 0 };
-		enum step step = step_across(walk, &from, &to);
-
-		*current = from;
-		*next = to;
-		return step;
-	}
-	current->cfa = cfa;
-	ra = word_at(cfa - 8);
-	if (slot)
-		bp = word_at(cfa - 8 * slot);
-	if (!unwind_is_code_address(ra))
-		return ra == 0 ? STEP_END : STEP_STOP;
-	*next = (struct native_frame){ .pc = ra - 1, .sp = cfa, .bp = bp, .flags = slot << NATIVE_SLOT_SHIFT };
-	return STEP_FRAME;
+	walk->top = (uint32_t)(top - frames);
+	walk->old = (uint32_t)(old - frames);
+	*current = (struct native_frame){ .pc = pc, .sp = sp, .bp = bp, .flags = flags };
+	return match;
 }
 
 /* All of the array is new and the stack goes on: the outer part of it is left out. */
@@ -591,41 +616,39 @@ static void truncate(struct walk *walk)
 }
 
 /* Steps from `current` until the previous walk's frames take over, or the stack ends.  The number of frames kept. */
-READS_STACKS static uint32_t walk_frames(struct walk *walk, struct native_frame current)
+static uint32_t walk_frames(struct walk *walk, struct native_frame current)
 {
 	struct native_stack *stack = walk->stack;
-	struct native_frame *frames = stack->frames, next = current;
 	uint32_t kept;
 
 	for (;;) {
-		uintptr_t limit = walk->limit;
+		struct native_frame next;
+		uintptr_t limit;
 		enum step step;
 
-		while (walk->old && frames[walk->old - 1].sp < current.sp)
-			walk->old--;
-		if (walk->old && same_frame(&frames[walk->old - 1], &current)) {
-			struct native_frame matched = current;
-
-			if (resume(walk, &matched, &kept))
+		if (walk_regular(walk, &current)) {
+			if (resume(walk, &current, &kept))
 				return kept;
-			current = matched;
-			limit = walk->limit;
+			continue;
 		}
-		step = step_fast(walk, &current, &next);
+		if (walk->top == walk->old) {
+			if (walk->top == 0) {
+				truncate(walk);
+				return 0;
+			}
+			/* Old frames make room: the price is the memo, this once. */
+			walk->old = 0;
+			continue;
+		}
+		limit = walk->limit;
+		step = step_across(walk, &current, &next);
 		if (current.cfa > limit) {
 			stack->beyond = current;
 			stack->beyond.flags |= current.flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;
 			stack->end = NATIVE_END_BEYOND;
 			return 0;
 		}
-		/* Old frames make room: the price is the memo, this once. */
-		if (walk->top == walk->old)
-			walk->old = 0;
-		if (walk->top == 0) {
-			truncate(walk);
-			return 0;
-		}
-		frames[--walk->top] = current;
+		stack->frames[--walk->top] = current;
 		if (step != STEP_FRAME) {
 			walk->stopped = step == STEP_STOP;
 			stack->end = step == STEP_BOTTOM ? NATIVE_END_BOTTOM : NATIVE_END_WORDS;
@@ -641,40 +664,85 @@ static bool bp_passes(uint32_t flags)
 	return flags & NATIVE_IRREGULAR || flags_slot(flags) == 0;
 }
 
-/* Works out of which frames the saved bp matters: from the outermost new one inwards. */
-static void settle(struct native_stack *stack)
+/* The frame that a walk ended before: whether the saved bp matters to it.  Whether it does to the frame inside. */
+static bool settle_beyond(struct native_frame *beyond)
+{
+	uint32_t flags = beyond->flags & ~(uint32_t)NATIVE_BP_CHECKED;
+
+	if (flags & NATIVE_BP_LIVE && flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
+		flags |= NATIVE_BP_CHECKED;
+	beyond->flags = flags;
+	return flags & NATIVE_BP_LIVE && bp_passes(flags);
+}
+
+/*
+ * Moves the new frames to the kept ones, and works out in which of them the saved bp matters, from the outermost
+ * inwards.
+ */
+static void settle(struct native_stack *stack, const struct native_frame *from, uint32_t fresh)
 {
 	enum { SETTLED = NATIVE_BP_LIVE | NATIVE_BP_CHECKED | NATIVE_GUESSED_OUTSIDE };
-	bool live = stack->end == NATIVE_END_WORDS, guessed = false;
+	struct native_frame *to = &stack->frames[stack->kept];
+	uint32_t live = stack->end == NATIVE_END_WORDS, guessed = 0;
 
-	if (stack->end == NATIVE_END_BEYOND) {
-		uint32_t flags = stack->beyond.flags & ~(uint32_t)NATIVE_BP_CHECKED;
-
-		if (flags & NATIVE_BP_LIVE && flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
-			flags |= NATIVE_BP_CHECKED;
-		stack->beyond.flags = flags;
-		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
-	}
 	if (stack->kept > 0) {
-		uint32_t flags = stack->frames[stack->kept - 1].flags;
-
-		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
-		guessed = flags & (NATIVE_GUESSED | NATIVE_GUESSED_OUTSIDE);
+		live = to[-1].flags & NATIVE_BP_LIVE && bp_passes(to[-1].flags);
+		guessed = to[-1].flags & (NATIVE_GUESSED | NATIVE_GUESSED_OUTSIDE) ? NATIVE_GUESSED_OUTSIDE : 0;
+	} else if (stack->end == NATIVE_END_BEYOND) {
+		live = settle_beyond(&stack->beyond);
 	}
-	for (uint32_t i = stack->kept; i < stack->count; i++) {
-		uint32_t flags = stack->frames[i].flags & ~(uint32_t)SETTLED;
+	for (uint32_t i = 0; i < fresh; i++) {
+		uint32_t flags = (from[i].flags & ~(uint32_t)SETTLED) | guessed;
 
-		flags |= guessed ? NATIVE_GUESSED_OUTSIDE : 0;
 		if (live || flags & NATIVE_BP_USED) {
 			flags |= NATIVE_BP_LIVE;
 			if (flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
 				flags |= NATIVE_BP_CHECKED;
 		}
-		stack->frames[i].flags = flags;
+		to[i] = from[i];
+		to[i].flags = flags;
 		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
-		guessed = guessed || flags & NATIVE_GUESSED;
+		if (flags & NATIVE_GUESSED)
+			guessed = NATIVE_GUESSED_OUTSIDE;
 	}
-	stack->guessed = guessed;
+	stack->count = stack->kept + fresh;
+	stack->guessed = guessed != 0;
+}
+
+/* A walk that has something new to find, if only the frame that it starts from. */
+__attribute__((noinline))
+static void walk_changed(struct walk *walk, const struct native_start *start)
+{
+	struct native_stack *stack = walk->stack;
+	struct native_range range = { walk->low, walk->high };
+
+	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
+	stack->count = 0;
+	stack->kept = walk_frames(walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
+	if (stack->kept == 0) {
+		stack->truncated = walk->truncated;
+		stack->stopped = walk->stopped;
+	}
+	stack->stack_low = range.low;
+	stack->stack_high = range.high;
+	stack->stop_cfa = walk->stop_cfa;
+	stack->generation = walk->generation;
+	settle(stack, &stack->frames[walk->top], stack->capacity - walk->top);
+}
+
+/* The most frequent walk of all: from the same place as the one before, and nothing has changed. */
+static inline bool walk_again(struct walk *walk, const struct native_start *start)
+{
+	struct native_stack *stack = walk->stack;
+	struct native_frame *innermost = &stack->frames[stack->count - 1];
+
+	if (innermost->sp != start->sp || innermost->pc != start->pc - 1 ||
+			(innermost->bp != start->bp && innermost->flags & NATIVE_BP_LIVE))
+		return false;
+	if (prove(walk, stack->count - 1) != 0 || (stack->end != NATIVE_END_BOTTOM && !prove_end(walk)))
+		return false;
+	stack->kept = stack->count;
+	return true;
 }
 
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
@@ -682,32 +750,22 @@ void native_walk(struct native_stack *stack, const struct native_start *start, u
 	struct walk walk = { .stack = stack, .table = unwind_table(), .stop_cfa = stop_cfa,
 		.generation = unwind_generation(), .top = stack->capacity };
 	struct native_range range = { stack->stack_low, stack->stack_high };
-	uint32_t fresh;
 
 	if (!walk.table || !unwind_is_code_address(start->pc) ||
-			((start->sp < range.low || start->sp >= range.high) && !range_of(stack, start->sp, &range))) {
+			((start->sp <= range.low || start->sp > range.high) &&
+				!range_of_frame(stack, start->sp, &range))) {
 		native_forget(stack);
 		stack->stopped = true;
 		return;
 	}
 	walk_enter(&walk, &range);
-	if (memo_fits(stack, walk.generation, stop_cfa))
+	if (memo_fits(stack, walk.generation, stop_cfa)) {
+		if (walk_again(&walk, start))
+			return;
+		walk_enter(&walk, &range);
 		walk.old = stack->count;
-	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
-	stack->count = 0;
-	stack->kept = walk_frames(&walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
-	fresh = stack->capacity - walk.top;
-	memmove(&stack->frames[stack->kept], &stack->frames[walk.top], fresh * sizeof(*stack->frames));
-	if (stack->kept == 0) {
-		stack->truncated = walk.truncated;
-		stack->stopped = walk.stopped;
 	}
-	stack->stack_low = range.low;
-	stack->stack_high = range.high;
-	stack->stop_cfa = stop_cfa;
-	stack->generation = walk.generation;
-	stack->count = stack->kept + fresh;
-	settle(stack);
+	walk_changed(&walk, start);
 }
 
 void native_forget(struct native_stack *stack)

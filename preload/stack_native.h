@@ -26,7 +26,7 @@ struct native_start {
 
 enum native_frame_flag {
 	NATIVE_GUESSED = 1 << 0,      /* found by the frame pointer of a frame without rules: generated code */
-	NATIVE_SIGNAL = 1 << 1,       /* a signal trampoline; the frame outside it was interrupted, its pc is exact */
+	NATIVE_SIGNAL = 1 << 1,       /* a signal trampoline; the frame outside it was interrupted */
 	/* The memo's own: see stack_native.c. */
 	NATIVE_IRREGULAR = 1 << 2,
 	NATIVE_BP_USED = 1 << 3,
@@ -39,7 +39,7 @@ enum native_frame_flag {
 
 struct native_frame {
 	uintptr_t pc;                 /* to look up: the return address less 1, or exact if interrupted by a signal */
-	uintptr_t sp, bp;             /* when the walk came to this frame; bp may be stale where no outer frame needs it */
+	uintptr_t sp, bp;             /* when the walk came to this frame; bp is stale where no outer step uses it */
 	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
 	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
 	uint32_t flags;               /* enum native_frame_flag */

@@ -55,6 +55,7 @@ enum {
 	OWNER_GENERATOR = 1,
 	OWNER_INTERPRETER = 3,        /* and above: frames of the interpreter's own */
 	LOOK_INTERVAL = 1024,         /* walks */
+	STATE_SIZE_MAX = 1024,        /* of a PyThreadState of 3.10, with room to spare: it has 0x160 bytes */
 };
 
 static size_t pages(size_t size)
@@ -137,7 +138,8 @@ static uint32_t compare(struct python_stack *stack, const struct offsets *at, ui
 	const char **next)
 {
 	const struct offsets offsets = *at;
-	struct python_link *link = &stack->links[from];
+	struct python_link *const outermost = stack->links;
+	struct python_link *link = outermost + from;
 	const char *frame = link->frame;
 
 	for (;; link--) {
@@ -149,9 +151,9 @@ static uint32_t compare(struct python_stack *stack, const struct offsets *at, ui
 			link->resolved = link->resolved && code == link->code;
 			link->code = code;
 			link->instruction = instruction;
-			*low = (uint32_t)(link - stack->links);
+			*low = (uint32_t)(link - outermost);
 		}
-		if (link == stack->links) {
+		if (link == outermost) {
 			if (!previous || stack->cut)
 				return NONE;
 			*next = previous;
@@ -164,7 +166,7 @@ static uint32_t compare(struct python_stack *stack, const struct offsets *at, ui
 		__asm__("" : "+r"(expected));
 		if (__builtin_expect(previous != expected, 0)) {
 			*next = previous;
-			return (uint32_t)(link - stack->links);
+			return (uint32_t)(link - outermost);
 		}
 		frame = expected;
 	}
@@ -243,33 +245,40 @@ static uint32_t follow(struct python_stack *stack, const char *frame)
 	return low < base ? low : base;
 }
 
+/*
+ * The last CFrame is part of the thread state, and of no activation; what it has for previous one was never written.
+ * The distance bounds it: a thread state is smaller.
+ */
+static bool is_root_cframe(const void *state, uintptr_t cframe)
+{
+	return cframe - (uintptr_t)state < STATE_SIZE_MAX;
+}
+
 /* 3.10: one CFrame per frame.  Returns how many links are unchanged. */
 static uint32_t match_cframes(struct python_stack *stack, const void *state, uint32_t unchanged)
 {
 	uintptr_t cframe = python_load(state, python_layout.state_cframe);
+	uint32_t known = unchanged;
 
 	for (uint32_t i = stack->link_count; i-- > 0;) {
 		struct python_link *link = &stack->links[i];
-		uintptr_t outer = cframe ? python_load((const void *)cframe, python_layout.cframe_previous) : 0;
-		/* The last CFrame is part of the thread state, and of no activation. */
-		uintptr_t c_address = outer ? cframe : 0;
+		bool root = is_root_cframe(state, cframe);
+		uintptr_t c_address = root ? 0 : cframe;
 
+		if (!root)
+			cframe = python_load((const void *)cframe, python_layout.cframe_previous);
 		/*
 		 * A generator that passes on throw() is put on an empty chain, without an activation of its own: then
 		 * CFrames are left over, and the outermost frame has none.
 		 */
-		if (i == 0 && outer && !stack->cut &&
-			python_load((const void *)outer, python_layout.cframe_previous) != 0)
+		if (i == 0 && !stack->cut && !is_root_cframe(state, cframe))
 			c_address = 0;
-		link->first = i;
-		if (i < unchanged && link->c_address == c_address) {
-			cframe = outer;
+		if (i < known && link->c_address == c_address)
 			continue;
-		}
 		link->c_address = c_address;
+		link->first = i;
 		if (i < unchanged)
 			unchanged = i;
-		cframe = outer;
 	}
 	return unchanged;
 }

@@ -6,16 +6,19 @@
  *           used .. capacity   room
  *
  * A full window is re-coded as columns, compressed and appended as an EVENTS block; only then is the window emptied,
- * under the next sequence number.  A kill in between leaves both, and the reader prefers the block.
+ * under the next sequence number.  A kill in between leaves both, and the reader prefers the block.  Signals are
+ * blocked meanwhile: a handler that jumped out would leave a window that is in the file already and is filled on.
  */
 #include "stream.h"
 
 #include <lz4.h>
 #include <string.h>
+#include <time.h>
 
 #include "arena.h"
 #include "formats/events.h"
 #include "lifecycle.h"
+#include "order.h"
 #include "output.h"
 #include "sys.h"
 
@@ -84,9 +87,11 @@ static void scratch_give(struct scratch *scratch)
 void stream_stop(uint64_t state)
 {
 	_Atomic uint64_t *status = (_Atomic uint64_t *)&output_status()->state;
-	uint64_t running = CAPTURE_RUNNING;
+	uint64_t running = CAPTURE_RUNNING, now_ns = sys_clock_ns(CLOCK_MONOTONIC);
 
-	atomic_compare_exchange_strong(status, &running, state);
+	if (atomic_compare_exchange_strong(status, &running, state))
+		output_status()->end_time_ns = now_ns - lifecycle_start_ns();
+	order_stop();
 	lifecycle_off();
 }
 
@@ -106,14 +111,12 @@ bool stream_open(struct thread *thread)
 	return true;
 }
 
-bool stream_flush(struct thread *thread)
+static bool flush(struct thread *thread)
 {
 	struct capture_stream *window = thread->window;
 	struct scratch *scratch;
 	struct events_summary summary;
 
-	if (!lifecycle_is_recording())
-		return false;
 	scratch = scratch_take();
 	if (!scratch) {
 		stream_stop(CAPTURE_STOPPED_MEMORY);
@@ -142,12 +145,26 @@ bool stream_flush(struct thread *thread)
 	}
 	thread->used = 0;
 	stream_commit(thread);
+	/* A window of the old number without words until the last store makes it the next one. */
 	window->first_stamp = thread->stamp;
 	window->first_time_ns = thread->tick_ns;
 	window->first_thread = thread->index;
 	atomic_store_explicit((_Atomic uint64_t *)&window->sequence, window->sequence + 1, memory_order_release);
 	atomic_store_explicit((_Atomic uint64_t *)&output_status()->tracer_bytes, arena_bytes(), memory_order_relaxed);
 	return true;
+}
+
+bool stream_flush(struct thread *thread)
+{
+	uint64_t signals;
+
+	if (!lifecycle_is_recording())
+		return false;
+	sys_signals_block(&signals);
+	bool ok = flush(thread);
+
+	sys_signals_restore(&signals);
+	return ok;
 }
 
 static void copy_parts(uint8_t *to, const struct stream_part *parts, size_t count)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -74,6 +75,22 @@ bool sys_wipe_on_fork(void *address, size_t size)
 int sys_open(const char *path, int flags, int mode)
 {
 	return (int)sys_call(SYS_openat, AT_FDCWD, (long)path, flags, mode, 0, 0);
+}
+
+int sys_move_high(int fd)
+{
+	enum { HIGHEST = 900 };
+
+	/* As far up as the limit of descriptors allows. */
+	for (int from = HIGHEST; from > fd; from /= 4) {
+		long high = sys_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from, 0, 0, 0);
+
+		if (!sys_failed(high)) {
+			sys_close(fd);
+			return (int)high;
+		}
+	}
+	return fd;
 }
 
 void sys_close(int fd)
@@ -185,6 +202,30 @@ bool sys_thread_exists(int pid, int tid)
 void sys_yield(void)
 {
 	sys_call(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+}
+
+void sys_wait_turn(unsigned *tries)
+{
+	enum { YIELDS_MAX = 64 };
+	const struct timespec while_ns = { .tv_nsec = 100000 };
+
+	/* A thread under a real-time policy that only yields would keep a lesser one from ever ending its turn. */
+	if (++*tries <= YIELDS_MAX)
+		sys_yield();
+	else
+		sys_call(SYS_nanosleep, (long)&while_ns, 0, 0, 0, 0, 0);
+}
+
+void sys_signals_block(uint64_t *saved)
+{
+	const uint64_t all = ~(uint64_t)0;
+
+	sys_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)saved, sizeof(all), 0, 0);
+}
+
+void sys_signals_restore(const uint64_t *saved)
+{
+	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)saved, 0, sizeof(*saved), 0, 0);
 }
 
 bool sys_copy_safely(void *to, uintptr_t from, size_t size)

@@ -27,6 +27,8 @@ void sys_unmap(void *address, size_t size);
 bool sys_wipe_on_fork(void *address, size_t size);
 
 int sys_open(const char *path, int flags, int mode);
+/* The same file under a high number, out of the range that programs count on; fd itself when that cannot be. */
+int sys_move_high(int fd);
 void sys_close(int fd);
 long sys_read(int fd, void *buffer, size_t size);
 long sys_pread(int fd, void *buffer, size_t size, uint64_t offset);
@@ -42,6 +44,11 @@ int sys_tid(void);
 /* Whether the thread of this process still exists. */
 bool sys_thread_exists(int pid, int tid);
 void sys_yield(void);
+/* Waits for another thread that is in the same short section; `tries` counts the waits so far. */
+void sys_wait_turn(unsigned *tries);
+/* No signal handler runs on this thread from here to sys_signals_restore; *saved is the mask as it was. */
+void sys_signals_block(uint64_t *saved);
+void sys_signals_restore(const uint64_t *saved);
 /* Copies memory of this process that may be unmapped; false when it is. */
 bool sys_copy_safely(void *to, uintptr_t from, size_t size);
 

@@ -7,14 +7,19 @@
  *   a new thread needs a state   it takes over a DYING one whose thread the kernel no longer knows, with its stream:
  *                                a THREAD record tells the reader who writes from there on
  *
+ *   the destructor never ran     (the thread ended by a bare system call, or began to record after its destructors):
+ *                                a few states are looked at with each new thread, whether their thread still exists
+ *
  * So thousands of short threads share a few states, and no event after the last destructor is lost.
  */
 #include "thread.h"
 
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "arena.h"
 #include "lifecycle.h"
@@ -27,7 +32,10 @@
 
 #include "banned.h"
 
+enum { LOST_LOOKS = 16 };             /* states looked at with each new thread, whether their thread is still there */
+
 static struct thread no_thread;       /* its gate is WIPED for ever */
+static struct thread lost_thread = { .gate = GATE_STOPPED };   /* of all threads for whom there was no memory */
 _Thread_local struct thread *thread_self __attribute__((tls_model("initial-exec"))) = &no_thread;
 
 static struct thread *_Atomic all_threads;
@@ -74,32 +82,49 @@ void thread_reset(void)
 	thread_self = &no_thread;
 }
 
-bool thread_is_alone(void)
+/* Tries to make the state of a thread that has ended ours. */
+static bool take(struct thread *thread, int owner, int tid, int pid)
 {
-	for (struct thread *thread = atomic_load(&all_threads); thread; thread = thread->next)
-		if (thread != thread_self && thread->owner == OWNER_ALIVE && thread->tid != thread_self->tid)
-			return false;
+	int was = atomic_load_explicit(&thread->tid, memory_order_relaxed);
+
+	/* A thread of our own number can only be one that has ended. */
+	if (was != tid && sys_thread_exists(pid, was))
+		return false;
+	/* Between the two looks another may have taken it and ended as well: the number tells. */
+	if (!atomic_compare_exchange_strong(&thread->owner, &owner, OWNER_TAKEN))
+		return false;
+	if (atomic_load_explicit(&thread->tid, memory_order_relaxed) != was) {
+		atomic_store(&thread->owner, owner);
+		return false;
+	}
 	return true;
 }
 
 /* A state whose thread has ended, now ours; NULL: there is none. */
 static struct thread *take_over(int tid)
 {
+	static _Atomic uint32_t turn;
+	uint32_t others = 0, from = atomic_fetch_add_explicit(&turn, LOST_LOOKS, memory_order_relaxed);
 	int pid = sys_pid();
+	bool any_dying = atomic_load(&dying_count) != 0;
 
-	if (atomic_load(&dying_count) == 0)
-		return NULL;
 	for (struct thread *thread = atomic_load(&all_threads); thread; thread = thread->next) {
-		int dying = OWNER_DYING;
+		int owner = atomic_load_explicit(&thread->owner, memory_order_acquire);
 
-		if (atomic_load_explicit(&thread->owner, memory_order_acquire) != OWNER_DYING)
-			continue;
-		if (thread->tid != tid && sys_thread_exists(pid, thread->tid))
-			continue;
-		if (atomic_compare_exchange_strong(&thread->owner, &dying, OWNER_ALIVE)) {
+		if (owner == OWNER_DYING && any_dying && take(thread, owner, tid, pid)) {
 			atomic_fetch_sub(&dying_count, 1);
 			return thread;
 		}
+	}
+	uint32_t count = atomic_load(&stream_count);
+
+	/* Those whose destructor never ran, some at a time: each look is a system call. */
+	for (struct thread *thread = atomic_load(&all_threads); thread; thread = thread->next, others++) {
+		if (count > LOST_LOOKS && (others + count - from % count) % count >= LOST_LOOKS)
+			continue;
+		if (atomic_load_explicit(&thread->owner, memory_order_acquire) == OWNER_ALIVE
+				&& take(thread, OWNER_ALIVE, tid, pid))
+			return thread;
 	}
 	return NULL;
 }
@@ -112,15 +137,17 @@ static struct thread *new_state(void)
 	if (!thread)
 		return NULL;
 	/* Not wiped at a fork means not known as a child: better not to record than to write into the parent's file. */
-	if (!sys_wipe_on_fork(thread, size) || !stack_init(thread))
+	if (!sys_wipe_on_fork(thread, size) || !stack_init(thread)) {
+		sys_unmap(thread, size);
 		return NULL;
+	}
 	thread->stream = atomic_fetch_add(&stream_count, 1);
-	if (thread->stream >= ORDER_RETIRED - 1 || !stream_open(thread))
+	if (thread->stream >= ORDER_STOPPED || !stream_open(thread)) {
+		stream_stop(CAPTURE_STOPPED_STORAGE);
+		stack_finish(thread);
+		sys_unmap(thread, size);
 		return NULL;
-	thread->owner = OWNER_ALIVE;
-	thread->next = atomic_load(&all_threads);
-	while (!atomic_compare_exchange_weak(&all_threads, &thread->next, thread))
-		;
+	}
 	return thread;
 }
 
@@ -131,6 +158,8 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	thread->rounds = 0;
 	thread->name[0] = 0;
 	thread->own_call = false;
+	thread->entered_sp = UINTPTR_MAX;
+	thread->used = thread->window->used;
 	stack_forget(thread);
 	thread->index = index;
 	if (!stream_room(thread, 1))
@@ -147,24 +176,46 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	return true;
 }
 
-static void count_lost_thread(void)
+static void count_lost(uint64_t *counter)
 {
-	atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_threads, 1);
-	atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
+	atomic_fetch_add((_Atomic uint64_t *)counter, 1);
+}
+
+/* A state of its own for the calling thread; NULL: there is no memory or recording has stopped. */
+static struct thread *outer_state(int tid)
+{
+	struct thread *thread = take_over(tid);
+
+	if (thread)
+		return thread;
+	thread = new_state();
+	if (!thread)
+		return NULL;
+	thread->owner = OWNER_TAKEN;
+	thread->next = atomic_load(&all_threads);
+	while (!atomic_compare_exchange_weak(&all_threads, &thread->next, thread))
+		;
+	return thread;
 }
 
 struct thread *thread_attach(void)
 {
 	int tid = sys_tid();
-	struct thread *thread = take_over(tid);
+	struct thread *thread = outer_state(tid);
 
-	if (!thread)
-		thread = new_state();
-	if (!thread || !introduce(thread, atomic_fetch_add(&thread_count, 1), tid)) {
-		count_lost_thread();
+	if (!thread) {
+		count_lost(&output_status()->lost_threads);
+		count_lost(&output_status()->lost_memory);
+		thread_self = &lost_thread;   /* asking again at each event would only be slow */
 		return NULL;
 	}
 	thread->gate = GATE_OURS;
+	if (!introduce(thread, atomic_fetch_add(&thread_count, 1), tid)) {
+		thread->gate = GATE_STOPPED;
+		thread_self = thread;
+		return NULL;
+	}
+	atomic_store_explicit(&thread->owner, OWNER_ALIVE, memory_order_release);
 	thread->own_call = true;
 	thread_self = thread;
 	if (atomic_load(&key_state) == 2)
@@ -174,45 +225,94 @@ struct thread *thread_attach(void)
 	return thread;
 }
 
-/* A signal handler has interrupted our own code: it gets a state and a stream of its own. */
-static struct thread *nested_state(struct thread *outer)
+/* The gate was closed at a stack pointer that has since been left behind, by longjmp out of a signal handler. */
+static bool was_left_behind(const struct thread *thread, uintptr_t sp)
 {
-	if (!outer->nested) {
-		struct thread *nested = new_state();
+	enum { SAME_STACK_MAX = 1 << 20 };
+	stack_t alternate;
 
+	if (sp < thread->entered_sp || sp - thread->entered_sp >= SAME_STACK_MAX)
+		return false;
+	/* A handler's own stack may happen to lie right above. */
+	if (sys_call(SYS_sigaltstack, 0, (long)&alternate, 0, 0, 0, 0) != 0 || alternate.ss_flags & SS_DISABLE)
+		return true;
+	bool now = sp - (uintptr_t)alternate.ss_sp < alternate.ss_size;
+	bool then = thread->entered_sp - (uintptr_t)alternate.ss_sp < alternate.ss_size;
+
+	return then || !now;
+}
+
+static bool is_closed(const struct thread *thread)
+{
+	return thread->gate == GATE_REAL || thread->gate == GATE_PYTHON || thread->gate == GATE_OURS;
+}
+
+/* Starts afresh after a longjmp over our own code.  false: recording has stopped. */
+static bool leave_behind(struct thread *thread)
+{
+	uint8_t gate = thread->gate;
+
+	thread->gate = GATE_OURS;
+	thread->own_call = false;
+	if (gate == GATE_OURS) {
+		/* Memos may be half written. */
+		stack_forget(thread);
+		memset(thread->cache, 0, sizeof(thread->cache));
+		/* Words put but not committed are dropped, since their record was never whole; but not what they said. */
+		thread->used = thread->window->used;
+		if (stream_room(thread, 2)) {
+			order_repeat(thread);
+			stream_put(thread, stream_head(CAPTURE_TIME, thread->tick_ns));
+			stream_commit(thread);
+		} else {
+			thread->failed = true;
+		}
+	}
+	if (thread->nested && is_closed(thread->nested))
+		leave_behind(thread->nested);
+	thread->gate = thread->failed ? GATE_STOPPED : GATE_IDLE;
+	return !thread->failed;
+}
+
+/* A signal handler has interrupted our own code: it gets a state and a stream of its own. */
+static struct thread *nested_state(struct thread *outer, uintptr_t sp)
+{
+	struct thread *nested = outer->nested;
+
+	if (!nested) {
+		nested = new_state();
 		if (!nested || !introduce(nested, outer->index, outer->tid))
 			return NULL;
 		nested->gate = GATE_IDLE;
 		outer->nested = nested;
 	}
-	return outer->nested->gate == GATE_IDLE ? outer->nested : NULL;
-}
+	if (is_closed(nested))
+		return was_left_behind(nested, sp) && leave_behind(nested) ? nested : NULL;
+	if (nested->gate != GATE_IDLE)
+		return NULL;
+	/* The outer state has passed to another thread since. */
+	if (nested->index != outer->index) {
+		nested->gate = GATE_OURS;
+		bool ok = introduce(nested, outer->index, outer->tid);
 
-/* The gate was closed at a stack pointer that has since been left behind, by longjmp out of a signal handler. */
-static bool was_left_behind(const struct thread *thread, uintptr_t sp)
-{
-	enum { SAME_STACK_MAX = 1 << 20 };
-
-	return sp >= thread->entered_sp && sp - thread->entered_sp < SAME_STACK_MAX;
+		nested->gate = ok ? GATE_IDLE : GATE_STOPPED;
+	}
+	return nested->gate == GATE_IDLE ? nested : NULL;
 }
 
 static struct thread *find_nested(struct thread *thread, uintptr_t sp)
 {
-	if (was_left_behind(thread, sp)) {
-		if (thread->gate == GATE_OURS)
-			stack_forget(thread);
-		/* Words put but not committed are dropped: their record was never whole. */
-		thread->used = thread->window->used;
-		thread->gate = GATE_IDLE;
-		return thread;
-	}
+	if (was_left_behind(thread, sp))
+		return leave_behind(thread) ? thread : NULL;
 	/* Called by ourselves, by a PyMem hook, or by an allocator that comes back to us.  libc's never does. */
 	if (thread->own_call || thread->gate == GATE_PYTHON || (thread->gate == GATE_REAL && !real_is_libc))
 		return NULL;
-	struct thread *nested = nested_state(thread);
+	if (thread->nested && thread->nested->gate == GATE_PYTHON)
+		return NULL;                  /* backing store, in a signal handler */
+	struct thread *nested = nested_state(thread, sp);
 
 	if (!nested)
-		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_reentry, 1);
+		count_lost(&output_status()->lost_reentry);
 	return nested;
 }
 
@@ -222,14 +322,13 @@ struct thread *thread_find(uintptr_t sp)
 
 	switch (thread->gate) {
 	case GATE_STOPPED:
+		if (thread == &lost_thread && lifecycle_is_recording() && !lifecycle_is_child())
+			count_lost(&output_status()->lost_memory);
 		return NULL;
 	case GATE_WIPED:
-		if (thread == &no_thread) {
-			if (!lifecycle_ready())
-				return NULL;
-		} else if (!lifecycle_child()) {
+		/* A thread without a state may be the one that forked, too. */
+		if (!(lifecycle_is_child() ? lifecycle_child() : lifecycle_ready()))
 			return NULL;
-		}
 		/* Starting may have attached this thread already. */
 		if (thread_self != &no_thread && thread_self->gate == GATE_IDLE)
 			return thread_self;

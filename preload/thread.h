@@ -12,6 +12,9 @@
  * A call that finds REAL or OURS comes from a signal handler that interrupted the hook: it is recorded through a
  * second state of the same thread (`nested`), with a stream of its own.  Unless the real allocator is not libc's: then
  * a call that finds REAL is taken for the allocator's own, getting its backing store, and is not an event.
+ *
+ * A handler may also jump out (siglongjmp) and leave the gate closed.  The next call from further up the stack shows it:
+ * then the state starts afresh.
  */
 #ifndef SCTMEM_PRELOAD_THREAD_H
 #define SCTMEM_PRELOAD_THREAD_H
@@ -26,7 +29,12 @@
 
 enum thread_gate { GATE_WIPED = 0, GATE_IDLE, GATE_REAL, GATE_PYTHON, GATE_OURS, GATE_STOPPED };
 
-enum thread_owner { OWNER_NONE, OWNER_ALIVE, OWNER_DYING };
+enum thread_owner {
+	OWNER_NONE,                   /* a nested state: it goes with the outer one */
+	OWNER_TAKEN,                  /* on its way to a new thread */
+	OWNER_ALIVE,
+	OWNER_DYING,
+};
 
 enum { INTERN_CACHE_SIZE = 256 };     /* a power of two */
 
@@ -68,7 +76,7 @@ struct thread {
 
 	/* Life. */
 	uint32_t index;               /* thread number in the capture */
-	int tid;
+	_Atomic int tid;
 	int rounds;                   /* of TLS destructors seen */
 	_Atomic int owner;            /* enum thread_owner */
 	struct thread *next;          /* in the list of all states */
@@ -94,8 +102,5 @@ void thread_reset(void);
 
 /* Writes the thread's name when it is new or has changed. */
 void thread_note_name(struct thread *thread);
-
-/* True when the calling thread is the only one that has a state. */
-bool thread_is_alone(void);
 
 #endif

@@ -19,30 +19,17 @@
 
 #if UNWIND_SUPPORTED
 
-static _Atomic(struct unwind_table *) shared_table;
-/* Counts changes; its low bits go into slots.  0 there means an empty slot and is passed over. */
-static _Atomic uint32_t changes = 1;
+struct unwind_shared unwind_shared = { .changes = 1 };
 
-struct unwind_table *unwind_table(void)
+struct unwind_table *unwind_table_map(void)
 {
-	struct unwind_table *table = atomic_load_explicit(&shared_table, memory_order_acquire);
-	struct unwind_table *other = NULL;
-
-	if (table)
-		return table;
 	/* Pages come into being as they are touched: a small program uses a few of them. */
-	table = sys_map_memory(sizeof(*table));
-	if (!table)
-		return NULL;
-	if (atomic_compare_exchange_strong(&shared_table, &other, table))
+	struct unwind_table *table = sys_map_memory(sizeof(*table)), *other = NULL;
+
+	if (!table || atomic_compare_exchange_strong(&unwind_shared.table, &other, table))
 		return table;
 	sys_unmap(table, sizeof(*table));
 	return other;
-}
-
-uint32_t unwind_generation(void)
-{
-	return atomic_load_explicit(&changes, memory_order_acquire) & ((1u << UNWIND_GENERATION_BITS) - 1);
 }
 
 static void table_clear(struct unwind_table *table)
@@ -54,16 +41,16 @@ static void table_clear(struct unwind_table *table)
 
 void unwind_modules_changed(void)
 {
-	uint32_t now = atomic_load_explicit(&changes, memory_order_relaxed), next;
+	uint32_t now = atomic_load_explicit(&unwind_shared.changes, memory_order_relaxed), next;
 
 	do {
 		next = now + 1;
 		if ((next & ((1u << UNWIND_GENERATION_BITS) - 1)) == 0) {
 			/* The numbers begin anew: what carries an old one must be gone before it is valid again. */
-			table_clear(atomic_load_explicit(&shared_table, memory_order_acquire));
+			table_clear(atomic_load_explicit(&unwind_shared.table, memory_order_acquire));
 			next++;
 		}
-	} while (!atomic_compare_exchange_weak(&changes, &now, next));
+	} while (!atomic_compare_exchange_weak(&unwind_shared.changes, &now, next));
 }
 
 bool unwind_row_find(uintptr_t pc, struct unwind_row *row)
@@ -95,15 +82,14 @@ static uint32_t code_common(const struct unwind_row *row)
 		return 0;
 	if (term_is(cfa, UNWIND_BP, 0, 16) && term_is(bp, UNWIND_CFA, 1, -16))
 		return UNWIND_FRAME_POINTER;
-	if (!term_is(cfa, UNWIND_SP, 0, cfa->first) || cfa->first % 8 || cfa->first < 8 ||
-			cfa->first > 8 * UNWIND_WORDS_MAX)
+	if (!term_is(cfa, UNWIND_SP, 0, cfa->first) || cfa->first < 8 || (cfa->first & ~UNWIND_SIZE_MASK) != 0)
 		return 0;
 	if (bp->base == UNWIND_CFA && bp->loads == 1 && bp->second == 0 && bp->first % 8 == 0 && bp->first < -8 &&
-			bp->first > -8 * (1 << UNWIND_SLOT_BITS) && -bp->first <= cfa->first)
+			bp->first >= -8 * UNWIND_SLOT_MAX && -bp->first <= cfa->first)
 		slot = (uint32_t)(-bp->first / 8);
 	else if (!term_is(bp, UNWIND_BP, 0, 0))
 		return 0;
-	return (uint32_t)(cfa->first / 8) << UNWIND_SLOT_BITS | slot;
+	return (uint32_t)cfa->first | (slot & 7) | (slot & 0x18) << 11;
 }
 
 static uint32_t hash_rule(const struct unwind_rule *rule)
@@ -154,7 +140,7 @@ static uint32_t code_of_row(struct unwind_table *table, const struct unwind_row 
 		return code;
 	if (row->end)
 		rule.ra = rule.bp = (struct unwind_term){ .base = UNWIND_CONSTANT };
-	/* sp in the caller must be the CFA, as everywhere; or what the CFA is computed from, as in signal trampolines. */
+	/* sp in the caller must be the CFA, as everywhere; or be given as the same term, as in signal trampolines. */
 	if (!row->end && !term_is(sp, UNWIND_CFA, 0, 0) && memcmp(sp, &row->cfa, sizeof(*sp)) != 0)
 		return UNWIND_REGISTERS;
 	if (term_needs_more(&rule.cfa) || term_needs_more(&rule.ra) || term_needs_more(&rule.bp))
@@ -167,20 +153,23 @@ static uint32_t code_of_row(struct unwind_table *table, const struct unwind_row 
 
 uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, uintptr_t pc)
 {
-	uint64_t hash = (uint64_t)pc * UNWIND_HASH_FACTOR & (((uint64_t)1 << UNWIND_PC_BITS) - 1);
-	_Atomic uint64_t *pair = &table->slots[hash >> 32 << 1];
-	uint64_t slot = (hash & 0xffffffffu) << UNWIND_GENERATION_BITS | generation;
+	_Atomic uint64_t *pair = unwind_pair(table, pc);
 	uint64_t first = atomic_load_explicit(&pair[0], memory_order_relaxed);
 	uint32_t code = UNWIND_NONE;
 	struct unwind_module module;
 	struct unwind_row row;
 
-	if (unwind_module_find(pc, generation, &module) && unwind_cfi_row(&module, pc, &row))
-		code = code_of_row(table, &row);
+	if (unwind_module_find(pc, generation, &module)) {
+		if (unwind_cfi_row(&module, pc, &row))
+			code = code_of_row(table, &row);
+		else if (unwind_cfi_row(&module, pc + 1, &row))
+			/* Not a call's return address but the first of a function, pushed by hand. */
+			code = row.end || row.signal ? code_of_row(table, &row) : UNWIND_ENTRY;
+	}
 	/* The newcomer is likely to be asked for again soon: it takes the first place, what was there the second. */
 	if ((first >> UNWIND_CODE_BITS & ((1u << UNWIND_GENERATION_BITS) - 1)) == generation)
 		atomic_store_explicit(&pair[1], first, memory_order_relaxed);
-	atomic_store_explicit(&pair[0], slot << UNWIND_CODE_BITS | code, memory_order_release);
+	atomic_store_explicit(&pair[0], unwind_tag(generation, pc) << UNWIND_CODE_BITS | code, memory_order_release);
 	return code;
 }
 

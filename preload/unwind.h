@@ -6,17 +6,22 @@
  * unwind_modules_changed().  A rule is compiled the first time its address is met (a few hundred nanoseconds) and
  * then kept in one table of the process, so that the next look-up is a load and a compare:
  *
- *     one slot, 64 bits:   hash of the address (32) | generation (15) | code (17)
+ *     an address, 47 bits:   high (30) | middle (15) | low (2)
+ *     its pair of slots:     middle ^ lower 15 bits of high
+ *     one slot, 64 bits:     high, low (32) | generation (15) | code (17)
  *
- * The hash is a bijection of the 47 bits of an address; its upper 15 bits choose a pair of slots, its lower 32 are
- * stored: so a hit is exact, never probable.  The generation makes all slots of before a dlclose void.
+ * Place and contents of a slot together give the whole address, so a hit is exact, never probable.  No
+ * multiplication: the look-up is on the chain of loads that bounds the speed of a walk.  The generation makes all
+ * slots of before a dlclose void.
  *
  *     code                            meaning
  *     1                               CFA = bp + 16, the caller's bp at CFA - 16       (code with frame pointers)
- *     words << 5 | slot               CFA = sp + 8 * words, words >= 1; the caller's bp at CFA - 8 * slot,
- *                                     or unchanged when slot is 0                      (code without)
+ *     sizes                           CFA = sp + size, size a multiple of 8 in bits 3 to 13; the caller's bp at
+ *                                     CFA - 8 * slot, slot in bits 0 to 2 and 14 to 15, or unchanged when slot is 0
  *     UNWIND_RARE | n                 entry n of the dictionary: everything else, by terms (below)
  *     UNWIND_NONE                     no module, or no rule there: generated code
+ *     UNWIND_ENTRY                    the same, but a function begins right after: its first instruction was made a
+ *                                     return address by hand, as makecontext does at the bottom of a coroutine
  *     UNWIND_REGISTERS                depends on registers besides sp and bp: a walk with all registers decides
  *
  * In the first two the return address is at CFA - 8.  Everything here may run inside the traced program's malloc()
@@ -94,14 +99,14 @@ struct unwind_row {
 };
 
 #define UNWIND_PC_BITS 47
-#define UNWIND_HASH_FACTOR UINT64_C(0x1e3779b97f4b)   /* odd: multiplying by it can be undone */
 
 enum {
 	UNWIND_CODE_BITS = 17,
 	UNWIND_FRAME_POINTER = 1,
-	UNWIND_SLOT_BITS = 5,
-	UNWIND_WORDS_MAX = 2047,
+	UNWIND_SIZE_MASK = 0x3ff8,
+	UNWIND_SLOT_MAX = 31,
 	UNWIND_RARE = 1 << 16,
+	UNWIND_ENTRY = UNWIND_RARE | 0xfffd,
 	UNWIND_NONE = UNWIND_RARE | 0xfffe,
 	UNWIND_REGISTERS = UNWIND_RARE | 0xffff,
 	UNWIND_GENERATION_BITS = 15,
@@ -121,30 +126,69 @@ struct unwind_table {
 	struct unwind_rule rules[UNWIND_RULES_MAX];
 };
 
-/* The table, mapped at the first call; NULL when there is no memory for it. */
-struct unwind_table *unwind_table(void);
-/* The number that rules and memos must carry to be valid now; never 0. */
-uint32_t unwind_generation(void);
+/* One of the process; looked at through the functions below. */
+struct unwind_shared {
+	_Atomic(struct unwind_table *) table;
+	_Atomic uint32_t changes;     /* of modules; the low bits are the generation and never 0 */
+};
+extern struct unwind_shared unwind_shared __attribute__((visibility("hidden")));
 
+struct unwind_table *unwind_table_map(void);
 /* Compiles the rule of an address and enters it. */
 uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, uintptr_t pc);
 /* The whole row of an address, not cached; false when the address has none. */
 bool unwind_row_find(uintptr_t pc, struct unwind_row *row);
 
+/* The table, mapped at the first call; NULL when there is no memory for it. */
+static inline struct unwind_table *unwind_table(void)
+{
+	struct unwind_table *table = atomic_load_explicit(&unwind_shared.table, memory_order_acquire);
+
+	return __builtin_expect(!table, 0) ? unwind_table_map() : table;
+}
+
+/* The number that rules and memos must carry to be valid now; never 0. */
+static inline uint32_t unwind_generation(void)
+{
+	return atomic_load_explicit(&unwind_shared.changes, memory_order_acquire) &
+		((1u << UNWIND_GENERATION_BITS) - 1);
+}
+
+/* The two slots that may hold the rule of an address, and what stands above the code in the one that does. */
+static inline _Atomic uint64_t *unwind_pair(struct unwind_table *table, uintptr_t pc)
+{
+	return &table->slots[((pc >> 2 ^ pc >> 17) & ((1u << UNWIND_PAIR_BITS) - 1)) * 2];
+}
+
+static inline uint64_t unwind_tag(uint32_t generation, uintptr_t pc)
+{
+	return (pc >> 17 << 2 | (pc & 3)) << UNWIND_GENERATION_BITS | generation;
+}
+
 /* The code of the address in the instruction that a frame stands at; pc must pass unwind_is_code_address(). */
 static inline uint32_t unwind_code(struct unwind_table *table, uint32_t generation, uintptr_t pc)
 {
-	uint64_t hash = (uint64_t)pc * UNWIND_HASH_FACTOR & (((uint64_t)1 << UNWIND_PC_BITS) - 1);
-	const _Atomic uint64_t *pair = &table->slots[hash >> 32 << 1];
-	uint64_t wanted = (hash & 0xffffffffu) << UNWIND_GENERATION_BITS | generation;
+	const _Atomic uint64_t *pair = unwind_pair(table, pc);
+	uint64_t tag = unwind_tag(generation, pc);
 	uint64_t slot = atomic_load_explicit(&pair[0], memory_order_acquire);
 
-	if (slot >> UNWIND_CODE_BITS == wanted)
+	if (slot >> UNWIND_CODE_BITS == tag)
 		return (uint32_t)slot & ((1u << UNWIND_CODE_BITS) - 1);
 	slot = atomic_load_explicit(&pair[1], memory_order_acquire);
-	if (slot >> UNWIND_CODE_BITS == wanted)
+	if (slot >> UNWIND_CODE_BITS == tag)
 		return (uint32_t)slot & ((1u << UNWIND_CODE_BITS) - 1);
 	return unwind_code_compile(table, generation, pc);
+}
+
+/* Of a code that is neither rare nor UNWIND_FRAME_POINTER: from sp to the CFA, and from there down to the saved bp. */
+static inline uint32_t unwind_code_size(uint32_t code)
+{
+	return code & UNWIND_SIZE_MASK;
+}
+
+static inline uint32_t unwind_code_slot(uint32_t code)
+{
+	return (code & 7) | (code >> 11 & 0x18);
 }
 
 #endif

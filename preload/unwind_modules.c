@@ -12,6 +12,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -254,7 +255,8 @@ static size_t headers_read(uintptr_t image, Elf64_Phdr headers[HEADERS_MAX])
 {
 	Elf64_Ehdr elf;
 
-	if (!copy(&elf, image, sizeof(elf)) || memcmp(elf.e_ident, ELFMAG, SELFMAG) || elf.e_ident[EI_CLASS] != ELFCLASS64)
+	if (!copy(&elf, image, sizeof(elf)) || memcmp(elf.e_ident, ELFMAG, SELFMAG) ||
+			elf.e_ident[EI_CLASS] != ELFCLASS64)
 		return 0;
 	if (elf.e_phentsize != sizeof(Elf64_Phdr) || elf.e_phnum == 0 || elf.e_phnum > HEADERS_MAX ||
 			elf.e_phoff > 1 << 20)
@@ -401,8 +403,85 @@ struct loader_object {
 	void *eh_frame;               /* of .eh_frame_hdr, NULL when there is none */
 	unsigned long long reserved[7];
 };
-extern int loader_find_object(void *address, struct loader_object *object) __asm__("_dl_find_object")
-	__attribute__((weak));
+typedef int loader_function(void *address, struct loader_object *object);
+
+/*
+ * _dl_find_object itself, or 1 when there is none, or 0 before it was looked for.  A weak reference would do, were
+ * it not that the linker gives it a version, and glibc before 2.35 refuses to load a library that asks for it.
+ * dlsym would do, did it not take the loader's lock.
+ */
+static _Atomic uintptr_t loader_found;
+extern struct r_debug _r_debug __attribute__((weak));
+
+/* Addresses in a dynamic section are made absolute by the loader, but for the vdso. */
+static uintptr_t dynamic_value(const struct link_map *map, Elf64_Sxword tag)
+{
+	for (const Elf64_Dyn *entry = map->l_ld; entry && entry->d_tag != DT_NULL; entry++)
+		if (entry->d_tag == tag)
+			return tag != DT_SONAME && entry->d_un.d_ptr < map->l_addr ? entry->d_un.d_ptr + map->l_addr :
+				entry->d_un.d_ptr;
+	return 0;
+}
+
+static uintptr_t symbol_find(const struct link_map *map, const char *name)
+{
+	const uint32_t *table = (const uint32_t *)dynamic_value(map, DT_GNU_HASH), *buckets, *chain;
+	const Elf64_Sym *symbols = (const Elf64_Sym *)dynamic_value(map, DT_SYMTAB);
+	const char *strings = (const char *)dynamic_value(map, DT_STRTAB);
+	uint32_t hash = 5381, index;
+
+	if (!table || !symbols || !strings || table[0] == 0)
+		return 0;
+	for (const char *at = name; *at; at++)
+		hash = hash * 33 + (unsigned char)*at;
+	/* Four words; a Bloom filter of table[2] pairs; table[0] buckets; the chains, from symbol table[1] on. */
+	buckets = table + 4 + 2 * table[2];
+	chain = buckets + table[0];
+	index = buckets[hash % table[0]];
+	for (; index >= table[1]; index++) {
+		uint32_t entry = chain[index - table[1]];
+
+		if ((entry | 1) == (hash | 1) && strcmp(strings + symbols[index].st_name, name) == 0 &&
+				symbols[index].st_shndx != SHN_UNDEF)
+			return map->l_addr + symbols[index].st_value;
+		if (entry & 1)
+			break;
+	}
+	return 0;
+}
+
+static uintptr_t loader_look_for(void)
+{
+	enum { MAPS_MAX = 4096 };
+	const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
+	uintptr_t function;
+
+	/* Libraries needed at the start are in the list for good: another thread's dlopen only appends to it. */
+	for (unsigned i = 0; map && i < MAPS_MAX; i++, map = map->l_next) {
+		uintptr_t strings = dynamic_value(map, DT_STRTAB), name = dynamic_value(map, DT_SONAME);
+
+		if (!strings || !name || (strcmp((const char *)strings + name, "libc.so.6") != 0 &&
+				strcmp((const char *)strings + name, "ld-linux-x86-64.so.2") != 0))
+			continue;
+		function = symbol_find(map, "_dl_find_object");
+		if (function)
+			return function;
+	}
+	return 1;
+}
+
+static loader_function *loader(void)
+{
+	uintptr_t found = atomic_load_explicit(&loader_found, memory_order_relaxed);
+
+	if (!found) {
+		found = loader_look_for();
+		atomic_store_explicit(&loader_found, found, memory_order_relaxed);
+	}
+	if (found == 1 || atomic_load_explicit(&loader_hidden, memory_order_relaxed))
+		return NULL;
+	return (loader_function *)found;
+}
 
 void unwind_modules_without_loader(bool without)
 {
@@ -412,12 +491,13 @@ void unwind_modules_without_loader(bool without)
 
 bool unwind_module_find(uintptr_t pc, uint32_t generation, struct unwind_module *module)
 {
+	loader_function *find_object = loader();
 	struct loader_object object;
 	struct slot *slot;
 
-	if (!loader_find_object || atomic_load_explicit(&loader_hidden, memory_order_relaxed))
+	if (!find_object)
 		return module_find_by_maps(pc, generation, module);
-	if (loader_find_object((void *)pc, &object) != 0)
+	if (find_object((void *)pc, &object) != 0)
 		return false;
 	slot = &slots[((uintptr_t)object.map_start >> 12) * 0x9e3779b1u % SLOTS];
 	if (slot_read(slot, generation, pc, module))

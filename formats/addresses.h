@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses in few bits: the column that plain differences compress badly.
+ *
+ * An allocator hands out what was freed last, and programs free in the order in which they allocated, or in the
+ * reverse.  So both sides of the format keep the same small picture of one window and write down only how reality
+ * differs from it:
+ *
+ *   allocation   predicted: the block of this size class that was freed last in this window; with none, the place
+ *                behind the class's last allocation.  Written: the difference (0 when the prediction holds).
+ *   free         a block allocated in this window has a number, counted from 0.  Written: the difference of its
+ *                number to that of the block freed before, low bit 0.  Any other: the difference of its address to
+ *                that of the free before, low bit 1.
+ *
+ * The picture begins empty with each window, so that blocks of a capture decode independently.  Writer and reader
+ * must do the same steps: they are the same functions here, but for the look-up of a block's number by its address,
+ * which only the writer needs.  formats/capture.md, section "Addresses", is normative.
+ */
+#ifndef SCTMEM_FORMATS_ADDRESSES_H
+#define SCTMEM_FORMATS_ADDRESSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "capture.h"
+
+enum {
+	ADDRESSES_CLASSES = 1026,         /* chunks of 16 bytes up to 16 KiB, and one for all larger */
+	ADDRESSES_BLOCKS_MAX = 8192,      /* blocks that get a number in one window; later ones get none */
+	ADDRESSES_SLOTS = 4 * ADDRESSES_BLOCKS_MAX,
+	ADDRESSES_NONE = 0xffff,
+};
+
+/* What writer and reader know of one window so far. */
+struct addresses {
+	uint64_t last_allocated[ADDRESSES_CLASSES];
+	uint16_t freed[ADDRESSES_CLASSES];        /* number of the block freed last in the class; NONE */
+	uint64_t last_freed;
+	uint32_t last_number;
+	uint32_t count;                           /* blocks with a number */
+	uint64_t address[ADDRESSES_BLOCKS_MAX];
+	uint16_t class_of[ADDRESSES_BLOCKS_MAX];
+	uint16_t freed_before[ADDRESSES_BLOCKS_MAX];  /* the one freed before it in its class; NONE */
+	bool live[ADDRESSES_BLOCKS_MAX];
+};
+
+/* The writer's way from an address to a number. */
+struct addresses_index {
+	uint16_t slots[ADDRESSES_SLOTS];          /* number + 1; 0: empty */
+};
+
+static inline void addresses_init(struct addresses *addresses)
+{
+	memset(addresses->last_allocated, 0, sizeof(addresses->last_allocated));
+	memset(addresses->freed, 0xff, sizeof(addresses->freed));
+	addresses->last_freed = 0;
+	addresses->last_number = 0;
+	addresses->count = 0;
+}
+
+/* The size class: glibc's chunks for malloc and its kin, pymalloc's for Python's small blocks. */
+static inline uint32_t addresses_class(unsigned kind, uint64_t size)
+{
+	uint64_t units;
+
+	if (size > 16384)
+		return ADDRESSES_CLASSES - 1;
+	if (CAPTURE_IS_PYTHON(kind) && size <= 512)
+		units = (size + 15) / 16;
+	else
+		units = size <= 24 ? 2 : (size + 23) / 16;
+	return (uint32_t)(units < ADDRESSES_CLASSES ? units : ADDRESSES_CLASSES - 1);
+}
+
+static inline uint64_t addresses_predict(const struct addresses *addresses, uint32_t class)
+{
+	uint16_t freed = addresses->freed[class];
+
+	return freed != ADDRESSES_NONE ? addresses->address[freed]
+		: addresses->last_allocated[class] + (uint64_t)class * 16;
+}
+
+/* After an allocation: the number that the block got, or NONE. */
+static inline uint16_t addresses_allocated(struct addresses *addresses, uint32_t class, uint64_t address)
+{
+	uint16_t freed = addresses->freed[class], number;
+
+	if (freed != ADDRESSES_NONE && addresses->address[freed] == address)
+		addresses->freed[class] = addresses->freed_before[freed];
+	addresses->last_allocated[class] = address;
+	if (addresses->count == ADDRESSES_BLOCKS_MAX)
+		return ADDRESSES_NONE;
+	number = (uint16_t)addresses->count++;
+	addresses->address[number] = address;
+	addresses->class_of[number] = (uint16_t)class;
+	addresses->live[number] = true;
+	return number;
+}
+
+/* After a free of a block that has a number. */
+static inline void addresses_freed(struct addresses *addresses, uint32_t number)
+{
+	uint32_t class = addresses->class_of[number];
+
+	addresses->live[number] = false;
+	addresses->freed_before[number] = addresses->freed[class];
+	addresses->freed[class] = (uint16_t)number;
+	addresses->last_number = number;
+	addresses->last_freed = addresses->address[number];
+}
+
+static inline uint64_t addresses_zigzag(uint64_t delta)
+{
+	return (delta << 1) ^ (uint64_t)((int64_t)delta >> 63);
+}
+
+static inline uint64_t addresses_unzigzag(uint64_t value)
+{
+	return (value >> 1) ^ (0 - (value & 1));
+}
+
+/* A difference of addresses: a multiple of 16, as most are, is divided by 16 and marked by a low bit of 0. */
+static inline uint64_t addresses_pack(uint64_t delta)
+{
+	if (delta & 15)
+		return addresses_zigzag(delta) << 1 | 1;
+	return addresses_zigzag((uint64_t)((int64_t)delta >> 4)) << 1;
+}
+
+static inline uint64_t addresses_unpack(uint64_t value)
+{
+	uint64_t delta = addresses_unzigzag(value >> 1);
+
+	return value & 1 ? delta : delta << 4;
+}
+
+/* The reader's side.  `code` is untrusted: a number that does not exist gives false. */
+static inline uint64_t addresses_read_allocation(struct addresses *addresses, unsigned kind, uint64_t size, uint64_t code)
+{
+	uint32_t class = addresses_class(kind, size);
+	uint64_t address = (addresses_predict(addresses, class) + addresses_unpack(code)) & 0xffffffffffffffu;
+
+	addresses_allocated(addresses, class, address);
+	return address;
+}
+
+static inline bool addresses_read_free(struct addresses *addresses, uint64_t code, uint64_t *address)
+{
+	if (code & 1) {
+		addresses->last_freed = (addresses->last_freed + addresses_unpack(code >> 1)) & 0xffffffffffffffu;
+		*address = addresses->last_freed;
+		return true;
+	}
+	uint64_t number = addresses->last_number + addresses_unzigzag(code >> 1);
+
+	if (number >= addresses->count || !addresses->live[number])
+		return false;
+	addresses_freed(addresses, (uint32_t)number);
+	*address = addresses->last_freed;
+	return true;
+}
+
+/* The writer's side. */
+static inline uint32_t addresses_slot(uint64_t address)
+{
+	return (uint32_t)((address >> 4) * 0x9e3779b1u >> 17) & (ADDRESSES_SLOTS - 1);
+}
+
+static inline uint64_t addresses_write_allocation(struct addresses *addresses, struct addresses_index *index,
+	unsigned kind, uint64_t size, uint64_t address)
+{
+	uint32_t class = addresses_class(kind, size);
+	uint64_t code = addresses_pack(address - addresses_predict(addresses, class));
+	uint16_t number = addresses_allocated(addresses, class, address);
+
+	if (number == ADDRESSES_NONE)
+		return code;
+	uint32_t at = addresses_slot(address);
+
+	/* An address that comes again takes the place of its earlier number. */
+	while (index->slots[at] != 0 && addresses->address[index->slots[at] - 1] != address)
+		at = (at + 1) & (ADDRESSES_SLOTS - 1);
+	index->slots[at] = (uint16_t)(number + 1);
+	return code;
+}
+
+static inline uint64_t addresses_write_free(struct addresses *addresses, const struct addresses_index *index,
+	uint64_t address)
+{
+	for (uint32_t at = addresses_slot(address); index->slots[at] != 0; at = (at + 1) & (ADDRESSES_SLOTS - 1)) {
+		uint32_t number = index->slots[at] - 1u;
+
+		if (addresses->address[number] != address)
+			continue;
+		if (!addresses->live[number])
+			break;
+		uint64_t code = addresses_zigzag((uint64_t)number - addresses->last_number) << 1;
+
+		addresses_freed(addresses, number);
+		return code;
+	}
+	uint64_t code = addresses_pack(address - addresses->last_freed) << 1 | 1;
+
+	addresses->last_freed = address;
+	return code;
+}
+
+#endif
