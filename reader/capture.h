@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A capture, opened: its header, its status, the list of its windows by stream, and the metadata that its
+ * records have brought so far.  Used by merge.c (events), profile.c (names) and the verb that dumps.
+ *
+ *     capture_open      header and status checked, blocks listed, windows of STREAM blocks copied, WORDS absorbed
+ *     capture_read      one window: checked, decompressed, and a cursor over its records
+ *     capture_absorb    takes one metadata record into the tables: nodes, threads, modules, code objects, marks
+ *
+ * The file is read with pread: a capture may be cut or trimmed by its writer while we read, which would kill a
+ * reader that maps it.  It may be damaged anywhere: what cannot be read is counted in capture.damage and skipped.
+ * Nothing is believed: sizes are held against the file, ids against the tables.
+ */
+#ifndef SCTMEM_READER_CAPTURE_H
+#define SCTMEM_READER_CAPTURE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "formats/capture.h"
+#include "formats/events.h"
+#include "table.h"
+
+enum {
+	CAPTURE_NODES_MAX = 1 << 26,      /* more distinct stack nodes than this are damage */
+};
+
+/* One window of a stream: the words still in its STREAM block, or an EVENTS or WORDS block. */
+struct capture_part {
+	uint64_t offset;              /* of the block in the file */
+	uint64_t payload_checksum;
+	uint64_t first_time_ns, last_time_ns;
+	uint32_t stored_size, raw_size;
+	uint32_t sequence;
+	uint32_t event_count;
+	uint16_t kind;                /* enum capture_block_kind */
+	uint16_t flags;
+	uint32_t stream;
+	uint32_t index;               /* order of discovery, which is order in the file */
+};
+
+/* The windows of one stream in order; the last may be the words of its STREAM block. */
+struct capture_stream_parts {
+	uint32_t stream;
+	size_t count;
+	const struct capture_part *parts;
+	uint64_t *words;              /* copy of the STREAM block's words */
+	struct capture_stream carry;
+	uint32_t missing;             /* windows between the first and the last that are nowhere in the file */
+};
+
+/* A node of the trie of stacks.  present 0: no record named this id. */
+struct capture_node {
+	uint64_t frame;
+	uint32_t parent;
+	uint32_t present;
+};
+
+struct capture_thread {
+	uint32_t index, tid;
+	uint64_t start_time_ns;
+	uint64_t named_ns;            /* time of the newest THREAD_INFO */
+	const char *name;
+	uint32_t flags;
+};
+
+struct capture_loaded_module {
+	struct capture_module info;
+	const char *path;
+	const uint8_t *build_id;
+};
+
+struct capture_code_object {
+	struct capture_code info;
+	const char *file, *name;
+	const uint8_t *table;
+};
+
+struct capture_runtime {
+	struct capture_python info;
+	const char *path, *allocator;
+};
+
+struct capture_note {
+	uint64_t time_ns;
+	const char *text;
+	bool is_mark;                 /* MARK, else NOTE */
+};
+
+/* What could not be read. */
+struct capture_damage {
+	uint64_t bytes;               /* of the file, skipped */
+	uint64_t windows;             /* of streams, missing or unreadable */
+	uint64_t records;             /* refused: cyclic, too large, naming unknown things */
+	uint64_t count;               /* of all findings */
+	char first[256];              /* the first finding, with its offset; "" when none */
+};
+
+struct capture {
+	const char *path;
+	int file;
+	uint64_t file_size;           /* when opened */
+	uint64_t used_size;           /* end of the last block */
+	uint64_t file_device, file_inode;
+	struct capture_header header;
+	struct capture_status status; /* copied when opened */
+	const char *host, *executable, *parent_path, *directory, *libc, *kernel, *writer;   /* never NULL */
+	const char *const *arguments; /* NULL at the end */
+	bool alive;                   /* its process still runs here and still writes it */
+
+	struct capture_part *parts; size_t part_count;     /* all blocks, in file order */
+	struct capture_stream_parts *streams; size_t stream_count;
+
+	pthread_mutex_t lock;         /* guards all below while windows are decoded by several threads */
+	struct capture_damage damage;
+	struct capture_node *nodes; size_t node_capacity; uint32_t node_end;   /* by id */
+	struct capture_thread *threads; size_t thread_count;
+	struct capture_loaded_module *modules; size_t module_count;
+	struct capture_code_object *codes; size_t code_count;
+	struct capture_runtime *runtimes; size_t runtime_count;
+	struct capture_note *notes; size_t note_count;
+
+	/* private */
+	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity;
+	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
+	struct map64 thread_by_index, code_by_id;
+	struct pool pool;
+};
+
+MUST_CHECK bool capture_open(struct capture **out, const char *path, struct error *error);
+void capture_close(struct capture *capture);
+
+/* Memory that capture_read uses again and again; zeroed at first, freed by capture_buffer_finish. */
+struct capture_buffer {
+	uint8_t *stored, *raw;
+	size_t stored_capacity, raw_capacity;
+};
+void capture_buffer_finish(struct capture_buffer *buffer);
+
+enum capture_read_result { CAPTURE_READ, CAPTURE_READ_DAMAGED, CAPTURE_READ_NO_MEMORY };
+
+/*
+ * Opens a cursor over one part.  The records lie in buffer until its next use.  Damage is noted.
+ * parts of kind STREAM need the stream that they belong to (in streams); others may pass NULL.
+ * May be called from several threads with a buffer each.
+ */
+enum capture_read_result capture_read(struct capture *capture, const struct capture_stream_parts *stream,
+	const struct capture_part *part, struct capture_buffer *buffer, struct events_cursor *cursor);
+
+/* Takes a metadata record or NODE into the tables.  The caller holds lock when other threads may read windows. */
+MUST_CHECK bool capture_absorb(struct capture *capture, const struct capture_event *event, struct error *error);
+
+/* Notes damage of so many bytes at an offset; keeps the text of the first.  Takes the lock. */
+void capture_note_damage(struct capture *capture, uint64_t offset, uint64_t bytes, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* The node of this id; NULL when no record named it. */
+static inline const struct capture_node *capture_find_node(const struct capture *capture, uint32_t id)
+{
+	return id < capture->node_end && capture->nodes[id].present ? &capture->nodes[id] : NULL;
+}
+
+/* NULL when there is none. */
+const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);
+const struct capture_code_object *capture_find_code(const struct capture *capture, uint32_t id);
+/* Of the module mapped at the frame's address in its generation; -1 when none. */
+long capture_find_module(const struct capture *capture, uint64_t frame);
+/* To be called once all metadata is absorbed, before capture_find_module. */
+void capture_sort_modules(struct capture *capture);
+
+/* Whether the first bytes of the file are those of a capture. */
+bool capture_has_magic(const char *path);
+
+/* Used by capture_open only, one file each. */
+MUST_CHECK bool capture_read_header(struct capture *capture, struct error *error);
+MUST_CHECK bool capture_index_blocks(struct capture *capture, struct error *error);
+void capture_metadata_finish(struct capture *capture);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fast decoder of windows.  Allocations, frees and stamps, which are nearly all records, are read here from
+ * the columns with their state in registers; everything else, and the last bytes of each column, goes through
+ * events_next.  A test holds both against each other on random and damaged blocks.
+ */
+#include "decode.h"
+
+#include <string.h>
+
+enum {
+	VARINT_MAX = 10,              /* bytes: with as many left in a column, a varint needs no bounds checks */
+	STATES_MAX = 3,               /* decoded events that one record can give: TIME, THREAD and itself */
+};
+
+void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream)
+{
+	*decoder = (struct decoder){ .capture = capture, .stream = stream, .thread = UINT64_MAX };
+}
+
+void decoder_finish(struct decoder *decoder)
+{
+	capture_buffer_finish(&decoder->buffer);
+}
+
+size_t decoder_room(const struct decoder *decoder)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < decoder->stream->count; i++) {
+		const struct capture_part *part = &decoder->stream->parts[i];
+		size_t records = part->kind == CAPTURE_BLOCK_STREAM ? (size_t)decoder->stream->carry.used : part->raw_size;
+
+		most = records > most ? records : most;
+	}
+	return most + STATES_MAX + 1;
+}
+
+/* Opens the next window that can be read. */
+static bool open_part(struct decoder *decoder)
+{
+	while (decoder->next_part < decoder->stream->count) {
+		decoder->part = &decoder->stream->parts[decoder->next_part++];
+		switch (capture_read(decoder->capture, decoder->stream, decoder->part, &decoder->buffer, &decoder->cursor)) {
+		case CAPTURE_READ:
+			return true;
+		case CAPTURE_READ_NO_MEMORY:
+			decoder->no_memory = true;
+			return false;
+		case CAPTURE_READ_DAMAGED:
+			break;
+		}
+	}
+	return false;
+}
+
+/* Reads a varint that has VARINT_MAX bytes before its column's end; NULL when it does not end. */
+static inline const uint8_t *read_varint(const uint8_t *at, uint64_t *value)
+{
+	uint64_t result = at[0];
+
+	if (__builtin_expect(result < 0x80, 1)) {
+		*value = result;
+		return at + 1;
+	}
+	result &= 0x7f;
+	for (unsigned i = 1; i < VARINT_MAX; i++) {
+		uint64_t byte = at[i];
+
+		result |= (byte & 0x7f) << (7 * i);
+		if (byte < 0x80) {
+			*value = result;
+			return at + i + 1;
+		}
+	}
+	return NULL;
+}
+
+static inline uint64_t unzigzag(uint64_t value)
+{
+	return (value >> 1) ^ (0 - (value & 1));
+}
+
+static inline uint64_t add_address(uint64_t last, uint64_t value)
+{
+	uint64_t delta = unzigzag(value >> 1);
+
+	return (last + (value & 1 ? delta : delta << 4)) & 0xffffffffffffffu;
+}
+
+static inline bool is_plain_free(unsigned kind)
+{
+	return kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE || kind == CAPTURE_MOVE_PYTHON;
+}
+
+/*
+ * Decodes allocations, frees and stamps until something else comes, a column runs short or the room is used.
+ * On return the cursor stands before the first record that was not decoded.
+ */
+static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded_event *out, struct decoded_event *end)
+{
+	struct events_cursor *cursor = &decoder->cursor;
+	const uint8_t *kinds = cursor->at[EVENTS_KINDS], *kinds_end = cursor->end[EVENTS_KINDS];
+	const uint8_t *addresses = cursor->at[EVENTS_ADDRESSES], *sizes = cursor->at[EVENTS_SIZES];
+	const uint8_t *stacks = cursor->at[EVENTS_STACKS], *stamps = cursor->at[EVENTS_STAMPS];
+	const ptrdiff_t room_needed = VARINT_MAX;
+	uint64_t address = cursor->last_address, stamp = cursor->stamp, value = 0;
+	uint32_t stack = (uint32_t)cursor->last_stack;
+
+	if ((size_t)(kinds_end - kinds) > cursor->remaining)
+		kinds_end = kinds + cursor->remaining;
+	while (kinds < kinds_end && out < end) {
+		const unsigned kind = *kinds;
+		const uint8_t *next;
+
+		if (CAPTURE_IS_ALLOCATION(kind)) {
+			const uint8_t *next_size, *next_stack;
+			uint64_t size = 0, step = 0;
+
+			if (cursor->end[EVENTS_ADDRESSES] - addresses < room_needed ||
+			    cursor->end[EVENTS_SIZES] - sizes < room_needed || cursor->end[EVENTS_STACKS] - stacks < room_needed)
+				break;
+			next = read_varint(addresses, &value);
+			next_size = read_varint(sizes, &size);
+			next_stack = read_varint(stacks, &step);
+			if (!next || !next_size || !next_stack)
+				break;
+			addresses = next;
+			sizes = next_size;
+			stacks = next_stack;
+			address = add_address(address, value);
+			stack = (uint32_t)(stack + unzigzag(step));
+			*out++ = (struct decoded_event){ .head = address << 8 | kind,
+				.size = cursor->size_high << 32 | (uint32_t)size, .stamp = stamp, .stack = stack };
+			cursor->size_high = 0;
+		} else if (is_plain_free(kind)) {
+			if (cursor->end[EVENTS_ADDRESSES] - addresses < room_needed)
+				break;
+			next = read_varint(addresses, &value);
+			if (!next)
+				break;
+			addresses = next;
+			address = add_address(address, value);
+			*out++ = (struct decoded_event){ .head = address << 8 | kind, .stamp = stamp };
+		} else if (kind == CAPTURE_STAMP) {
+			if (cursor->end[EVENTS_STAMPS] - stamps < room_needed)
+				break;
+			next = read_varint(stamps, &value);
+			if (!next || value >> 56 || (stamp + value) >> 56)
+				break;
+			stamps = next;
+			stamp += value;
+		} else {
+			break;
+		}
+		kinds++;
+	}
+	cursor->remaining -= (uint32_t)(kinds - cursor->at[EVENTS_KINDS]);
+	cursor->at[EVENTS_KINDS] = kinds;
+	cursor->at[EVENTS_ADDRESSES] = addresses;
+	cursor->at[EVENTS_SIZES] = sizes;
+	cursor->at[EVENTS_STACKS] = stacks;
+	cursor->at[EVENTS_STAMPS] = stamps;
+	cursor->last_address = address;
+	cursor->last_stack = stack;
+	cursor->stamp = stamp;
+	return out;
+}
+
+/* Takes metadata; the rest becomes one event, after the changes of time and thread that it brings. */
+static struct decoded_event *take_event(struct decoder *decoder, const struct capture_event *event,
+	struct decoded_event *out)
+{
+	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
+		pthread_mutex_lock(&decoder->capture->lock);
+		if (!capture_absorb(decoder->capture, event, NULL))
+			decoder->no_memory = true;
+		pthread_mutex_unlock(&decoder->capture->lock);
+		return out;
+	}
+	if (event->time_ns > decoder->time_ns) {
+		decoder->time_ns = event->time_ns;
+		*out++ = (struct decoded_event){ .head = event->time_ns << 8 | CAPTURE_TIME, .stamp = event->stamp };
+	}
+	if (event->thread != decoder->thread) {
+		decoder->thread = event->thread;
+		*out++ = (struct decoded_event){ .head = (uint64_t)event->thread << 8 | CAPTURE_THREAD, .stamp = event->stamp };
+	}
+	*out++ = (struct decoded_event){ .head = event->address << 8 | event->kind, .size = event->size,
+		.stamp = event->stamp, .stack = event->stack, .flags = event->flags };
+	return out;
+}
+
+/* Whether events may be decoded without looking at the time and thread: they are those of the event before. */
+static bool is_settled(const struct decoder *decoder)
+{
+	return decoder->cursor.columns && !decoder->slow && decoder->cursor.thread == decoder->thread &&
+		decoder->cursor.time_ns <= decoder->time_ns;
+}
+
+/* Stamps of a damaged capture may go back from one window to the next; the merge needs them in order. */
+static void order_stamps(struct decoder *decoder, struct decoded_event *events, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (events[i].stamp < decoder->stamp)
+			events[i].stamp = decoder->stamp;
+		else
+			decoder->stamp = events[i].stamp;
+	}
+}
+
+size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room)
+{
+	struct decoded_event *out = events, *end = events + room;
+
+	while (end - out > STATES_MAX && !decoder->no_memory) {
+		struct capture_event event;
+
+		if (!decoder->open && !(decoder->open = open_part(decoder)))
+			break;
+		if (is_settled(decoder))
+			out = decode_fast(decoder, out, end - STATES_MAX);
+		if (end - out <= STATES_MAX)
+			break;
+		if (events_next(&decoder->cursor, &event)) {
+			out = take_event(decoder, &event, out);
+			continue;
+		}
+		decoder->open = false;
+		if (decoder->cursor.bad)
+			capture_note_damage(decoder->capture, decoder->part->offset, 0, "records that contradict themselves in a block");
+		if (out > events)
+			break;
+	}
+	order_stamps(decoder, events, (size_t)(out - events));
+	return (size_t)(out - events);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One stream's windows, decoded in order into arrays of compact events.  Used by merge.c only.
+ *
+ * Metadata goes straight into the capture's tables.  Events keep their order.  A change of the time or of the
+ * thread becomes an event of its own (TIME, THREAD) before the first event that it applies to.
+ */
+#ifndef SCTMEM_READER_DECODE_H
+#define SCTMEM_READER_DECODE_H
+
+#include "capture.h"
+
+/* What replay consumes: 32 bytes, so that a chunk stays in the cache between decoder and replay. */
+struct decoded_event {
+	uint64_t head;                /* kind in the low eight bits; above: address, time, thread index or resident bytes */
+	uint64_t size;                /* SAMPLE: anonymous bytes */
+	uint64_t stamp;
+	uint32_t stack;
+	uint32_t flags;               /* MAP */
+};
+#define DECODED_KIND(event) ((unsigned)((event)->head & 0xff))
+#define DECODED_OPERAND(event) ((event)->head >> 8)
+
+struct decoder {
+	struct capture *capture;
+	const struct capture_stream_parts *stream;
+	size_t next_part;
+	const struct capture_part *part;
+	struct capture_buffer buffer;
+	struct events_cursor cursor;
+	bool open;                    /* cursor reads part */
+	bool no_memory;               /* sticky */
+	bool slow;                    /* tests: only by events_next */
+	uint64_t stamp, time_ns;      /* of what was decoded last; never decrease */
+	uint64_t thread;              /* UINT64_MAX before the first event */
+};
+
+void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream);
+void decoder_finish(struct decoder *decoder);
+
+/*
+ * Decodes up to `room` (at least 4) events; fewer than that only near the end of a window.  0: the stream has
+ * ended, or no_memory is set.
+ */
+size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room);
+
+/* Room beyond which decoder_next never gives more events at once: those of the stream's largest window. */
+size_t decoder_room(const struct decoder *decoder);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Builds the profile: opens the captures, replays them together, and turns what came out into frames, nodes,
+ * sites and totals.  See profile_build.h for who does what.
+ *
+ * Several captures are replayed on one clock, the wall clock, each in an address space of its own; so the peak is
+ * that of their sum.
+ */
+#include "profile.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "merge.h"
+#include "profile_build.h"
+
+enum { DECODERS_MAX = 2 };
+
+/* Captures of one family lie within this; more is a damaged header. */
+#define FAMILY_SPAN_NS ((uint64_t)1 << 60)
+
+const struct profile_options profile_options_default = {
+	.at_ns = UINT64_MAX, .to_ns = UINT64_MAX, .temporary_limit = 1, .timeline_points = 1000, .need_stacks = true,
+	.thread = -1,
+};
+
+const char *domain_name(enum domain domain)
+{
+	static const char *const names[DOMAIN_COUNT] = { "heap", "python", "mapped", "arena", "file", "reserved" };
+
+	return (unsigned)domain < DOMAIN_COUNT ? names[domain] : "unknown";
+}
+
+bool profile_counts(const struct profile *profile, const struct site *site)
+{
+	if (profile->domains)
+		return profile->domains >> site->domain & 1;
+	switch ((enum domain)site->domain) {
+	case DOMAIN_HEAP:
+	case DOMAIN_PYTHON:
+	case DOMAIN_MAPPED:
+		return true;
+	case DOMAIN_ARENA:
+		if (site->thread >= profile->thread_count)
+			return false;
+		return !(profile->captures[profile->threads[site->thread].capture].features & CAPTURE_PYTHON_ALLOCATORS);
+	default:
+		return false;
+	}
+}
+
+bool build_string(struct build *build, const char *text, const char **out)
+{
+	uint32_t id;
+
+	if (!strings_add(build->strings, text, &id, build->error))
+		return false;
+	*out = build->strings->texts[id];
+	return true;
+}
+
+void build_progress(struct build *build, const char *what, uint64_t done, uint64_t all)
+{
+	if (build->options->progress)
+		build->options->progress(build->options->progress_context, what, done, all);
+}
+
+/* One capture's place in the replay of all. */
+struct player {
+	struct merge *merge;
+	uint64_t next_ns;             /* when its next event happens, on the common clock; UINT64_MAX: it has ended */
+};
+
+/* Plays one capture until its time passes limit_ns, or to its end. */
+static bool play(struct build *build, struct player *player, uint32_t number, uint64_t limit_ns)
+{
+	struct replay_process *process = &build->replay.processes[number];
+	uint64_t turns = 0;
+
+	for (;;) {
+		const struct decoded_event *events;
+		size_t count, ahead, done;
+		uint32_t stream;
+
+		if (!merge_run(player->merge, &events, &count, &ahead, &stream, build->error))
+			return false;
+		if (count == 0) {
+			player->next_ns = UINT64_MAX;
+			return true;
+		}
+		if (!replay_run(&build->replay, number, stream, events, count, ahead, limit_ns, &done, build->error))
+			return false;
+		merge_consume(player->merge, done);
+		if (done < count) {
+			player->next_ns = process->start_ns + DECODED_OPERAND(&events[done]);
+			return true;
+		}
+		if (turns++ % 1024 == 0 && build->options->progress) {
+			uint64_t all, ready = merge_done(player->merge, &all);
+
+			build_progress(build, "replaying", ready, all);
+		}
+	}
+}
+
+/* Always plays the capture that is behind, until the next one would be. */
+static bool play_all(struct build *build, struct player *players)
+{
+	for (;;) {
+		uint32_t first = 0;
+		uint64_t limit_ns = UINT64_MAX;
+
+		for (uint32_t i = 1; i < build->capture_count; i++) {
+			if (players[i].next_ns < players[first].next_ns)
+				first = i;
+		}
+		if (players[first].next_ns == UINT64_MAX)
+			return true;
+		for (uint32_t i = 0; i < build->capture_count; i++) {
+			if (i != first && players[i].next_ns < limit_ns)
+				limit_ns = players[i].next_ns;
+		}
+		if (!play(build, &players[first], first, limit_ns))
+			return false;
+	}
+}
+
+/* Decoding ahead pays when there is a second processor and enough to decode. */
+static unsigned choose_decoders(const struct build *build)
+{
+	uint64_t bytes = 0;
+	cpu_set_t cpus;
+	int count;
+
+	for (uint32_t i = 0; i < build->capture_count; i++)
+		bytes += build->captures[i].capture->used_size;
+	if (bytes < 1 << 20 || sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+		return 0;
+	count = CPU_COUNT(&cpus) - 1;
+	return count > DECODERS_MAX ? DECODERS_MAX : (unsigned)count;
+}
+
+/* The captures' starts on the common clock, whose 0 is the earliest. */
+static void align_starts(struct build *build)
+{
+	uint64_t earliest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < build->capture_count; i++) {
+		const uint64_t start = build->captures[i].capture->header.start_realtime_ns;
+
+		earliest = start < earliest ? start : earliest;
+	}
+	for (uint32_t i = 0; i < build->capture_count; i++) {
+		const uint64_t start = build->captures[i].capture->header.start_realtime_ns - earliest;
+
+		build->captures[i].start_ns = start < FAMILY_SPAN_NS ? start : 0;
+	}
+}
+
+static uint64_t duration_of(const struct build *build, uint32_t number)
+{
+	const struct capture_status *status = &build->captures[number].capture->status;
+	const uint64_t last = build->replay.processes[number].last_time_ns;
+
+	if (status->state != CAPTURE_RUNNING && status->end_time_ns > last && !(status->end_time_ns >> 56))
+		return status->end_time_ns;
+	return last;
+}
+
+static bool replay_captures(struct build *build)
+{
+	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
+		.to_ns = build->options->to_ns, .temporary_limit = build->options->temporary_limit,
+		.timeline_points = build->options->timeline_points };
+	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
+	struct decode_crew *crew = NULL;
+	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
+
+	align_starts(build);
+	ok = ok && replay_init(&build->replay, build->capture_count, &options, build->error);
+	for (uint32_t i = 0; ok && i < build->capture_count; i++) {
+		struct build_capture *own = &build->captures[i];
+
+		ok = merge_open(&players[i].merge, own->capture, crew, build->error) &&
+			replay_add_process(&build->replay, i, own->capture, own->start_ns, merge_stream_count(players[i].merge),
+				build->error);
+		players[i].next_ns = own->start_ns;
+	}
+	ok = ok && play_all(build, players);
+	for (uint32_t i = 0; players && i < build->capture_count; i++)
+		merge_close(players[i].merge);
+	decode_crew_free(crew);
+	free(players);
+	for (uint32_t i = 0; ok && i < build->capture_count; i++) {
+		const uint64_t end = build->captures[i].start_ns + duration_of(build, i);
+
+		if (end > build->profile->duration_ns)
+			build->profile->duration_ns = end;
+	}
+	return ok && replay_end(&build->replay, build->profile->duration_ns, build->error);
+}
+
+static bool describe_problem(struct build *build, const struct capture *capture, struct profile_capture *out)
+{
+	const struct capture_damage *damage = &capture->damage;
+	char text[sizeof(damage->first) + 200];
+
+	out->damaged = damage->count > 0;
+	out->damaged_bytes = damage->bytes;
+	if (!out->damaged)
+		return build_string(build, "", &out->problem);
+	snprintf(text, sizeof(text), "%s%s; the rest was read: %" PRIu64 " windows and %" PRIu64 " records are missing",
+		damage->first, damage->count > 1 ? " and other places" : "", damage->windows, damage->records);
+	return build_string(build, text, &out->problem);
+}
+
+static bool copy_arguments(struct build *build, const struct capture *capture, struct profile_capture *out)
+{
+	struct profile_owner *owner = (struct profile_owner *)build->profile;
+	const char **copy;
+	size_t count = 0;
+
+	while (capture->arguments[count])
+		count++;
+	copy = pool_take(&owner->pool, (count + 1) * sizeof(*copy));
+	if (!copy)
+		return fail_memory(build->error);
+	copy[count] = NULL;
+	out->arguments = copy;
+	for (size_t i = 0; i < count; i++) {
+		if (!build_string(build, capture->arguments[i], &copy[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool describe_capture(struct build *build, uint32_t number)
+{
+	const struct capture *capture = build->captures[number].capture;
+	const struct capture_status *status = &capture->status;
+	const struct replay_process *process = &build->replay.processes[number];
+	const struct capture_runtime *runtime = capture->runtime_count ? &capture->runtimes[capture->runtime_count - 1] : NULL;
+	struct profile_capture *out = &build->profile->captures[number];
+
+	*out = (struct profile_capture){
+		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
+		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = duration_of(build, number),
+		.peak_time_ns = process->peak_time_ns - (process->peak_time_ns ? process->start_ns : 0),
+		.events = process->events, .file_bytes = capture->used_size, .features = capture->header.features,
+		.state = (uint32_t)status->state, .alive = capture->alive,
+		.lost_events = status->lost_memory + status->lost_storage + status->lost_reentry,
+		.lost_memory = status->lost_memory, .lost_storage = status->lost_storage,
+		.lost_reentry = status->lost_reentry, .lost_threads = status->lost_threads,
+		.stacks_truncated = status->stacks_truncated, .stacks_degraded = status->stacks_degraded,
+		.unwind_guessed = status->unwind_guessed, .unwind_stopped = status->unwind_stopped,
+		.python_refused = status->python_refused, .tracer_bytes = status->tracer_bytes,
+		.clock_resolution_ns = capture->header.clock_resolution_ns,
+		.unknown_frees = process->unknown_frees, .contradictions = process->contradictions,
+	};
+	if (runtime) {
+		out->python_version = runtime->info.version;
+		out->python_flags = runtime->info.flags;
+	}
+	return describe_problem(build, capture, out) && copy_arguments(build, capture, out) &&
+		build_string(build, capture->path, &out->path) && build_string(build, capture->host, &out->host) &&
+		build_string(build, capture->executable, &out->executable) &&
+		build_string(build, capture->directory, &out->directory) && build_string(build, capture->libc, &out->libc) &&
+		build_string(build, capture->writer, &out->writer) &&
+		build_string(build, capture->parent_path, &out->parent_path) &&
+		build_string(build, runtime ? runtime->allocator : "", &out->python_allocator);
+}
+
+/* Threads that allocated or freed, or have a name; replay also keeps one that nobody may have used. */
+static bool describe_threads(struct build *build)
+{
+	struct profile *profile = build->profile;
+	const struct replay *replay = &build->replay;
+
+	profile->threads = calloc(replay->thread_count + 1, sizeof(*profile->threads));
+	build->thread_of = calloc(replay->thread_count + 1, sizeof(*build->thread_of));
+	if (!profile->threads || !build->thread_of)
+		return fail_memory(build->error);
+	for (size_t i = 0; i < replay->thread_count; i++) {
+		const struct replay_thread *thread = &replay->threads[i];
+		const struct build_capture *own = &build->captures[thread->process];
+		const struct capture_thread *known = capture_find_thread(own->capture, thread->index);
+		struct profile_thread *out = &profile->threads[profile->thread_count];
+
+		build->thread_of[i] = UINT32_MAX;
+		if (!known && thread->sequence == 0)
+			continue;
+		build->thread_of[i] = profile->thread_count++;
+		out->capture = thread->process;
+		out->tid = known ? known->tid : 0;
+		out->start_ns = own->start_ns + (known ? known->start_time_ns : 0);
+		if (!build_string(build, known ? known->name : "", &out->name))
+			return false;
+	}
+	return true;
+}
+
+static int compare_marks(const void *a, const void *b)
+{
+	const struct profile_mark *left = a, *right = b;
+
+	return left->time_ns < right->time_ns ? -1 : left->time_ns > right->time_ns;
+}
+
+static bool describe_marks(struct build *build)
+{
+	struct profile *profile = build->profile;
+	size_t capacity = 0;
+
+	for (uint32_t i = 0; i < build->capture_count; i++) {
+		const struct build_capture *own = &build->captures[i];
+
+		for (size_t n = 0; n < own->capture->note_count; n++) {
+			const struct capture_note *note = &own->capture->notes[n];
+
+			if (!note->is_mark)
+				continue;
+			if (!array_reserve(&profile->marks, &capacity, profile->mark_count + (size_t)1, sizeof(*profile->marks),
+				build->error))
+				return false;
+			profile->marks[profile->mark_count].time_ns = own->start_ns + note->time_ns;
+			if (!build_string(build, note->text, &profile->marks[profile->mark_count++].name))
+				return false;
+		}
+	}
+	if (profile->mark_count)
+		qsort(profile->marks, profile->mark_count, sizeof(*profile->marks), compare_marks);
+	return true;
+}
+
+/* What replay knows without stacks. */
+static void take_replay(struct build *build)
+{
+	struct profile *profile = build->profile;
+	struct replay *replay = &build->replay;
+
+	profile->timeline = replay->timeline.points;
+	profile->timeline_count = replay->timeline.count;
+	replay->timeline.points = NULL;
+	profile->free_count = replay->free_count;
+	profile->peak_time_ns = replay->peak_time_ns;
+	profile->resident_peak_bytes = replay->resident_peak_bytes;
+	profile->temporary_limit = build->options->temporary_limit;
+	profile->domains = build->options->domains;
+	profile->at_time_ns = build->options->at_peak ? replay->peak_time_ns :
+		build->options->at_ns < profile->duration_ns ? build->options->at_ns : profile->duration_ns;
+	for (unsigned width = 0; width < REPLAY_SIZE_BINS; width++) {
+		profile->size_bins[width] = (struct size_bin){
+			.min = width ? (uint64_t)1 << (width - 1) : 0, .max = width ? ((uint64_t)1 << (width - 1)) * 2 - 1 : 0,
+			.count = replay->bin_count[width], .bytes = replay->bin_bytes[width] };
+		if (replay->bin_count[width])
+			profile->size_bin_count = width + 1;
+	}
+}
+
+static void build_finish(struct build *build)
+{
+	replay_finish(&build->replay);
+	for (uint32_t i = 0; build->captures && i < build->capture_count; i++) {
+		capture_close(build->captures[i].capture);
+		free(build->captures[i].node_of);
+		map64_finish(&build->captures[i].frame_spans);
+	}
+	free(build->captures);
+	free(build->spans);
+	free(build->span_frames);
+	free(build->frame_slots);
+	free(build->frame_keys);
+	free(build->thread_of);
+	map64_finish(&build->nodes);
+}
+
+static bool open_captures(struct build *build, const char *const *paths, size_t count)
+{
+	struct profile *profile = build->profile;
+
+	if (count == 0 || count > UINT32_MAX / 2)
+		return fail(build->error, STATUS_NO_INPUT, "no capture to read: name one");
+	build->captures = calloc(count, sizeof(*build->captures));
+	profile->captures = calloc(count, sizeof(*profile->captures));
+	if (!build->captures || !profile->captures)
+		return fail_memory(build->error);
+	for (size_t i = 0; i < count; i++) {
+		if (!capture_open(&build->captures[i].capture, paths[i], build->error))
+			return false;
+		build->capture_count = (uint32_t)i + 1;
+		for (size_t other = 0; other < i; other++) {
+			const struct capture *known = build->captures[other].capture, *now = build->captures[i].capture;
+
+			if (known->file_device == now->file_device && known->file_inode == now->file_inode)
+				return fail(build->error, STATUS_USAGE, "%s is named twice: name each capture once", paths[i]);
+		}
+	}
+	profile->capture_count = build->capture_count;
+	return true;
+}
+
+bool profile_build(struct profile **out, const char *const *paths, size_t path_count,
+	const struct profile_options *options, struct error *error)
+{
+	struct profile_owner *owner = calloc(1, sizeof(*owner));
+	struct profile_options chosen = options ? *options : profile_options_default;
+	struct build build = { .options = &chosen, .error = error };
+	bool ok;
+
+	*out = NULL;
+	if (!owner)
+		return fail_memory(error);
+	/* A filter by frames needs frames. */
+	if (chosen.function || chosen.file || chosen.module)
+		chosen.need_stacks = true;
+	build.profile = &owner->profile;
+	build.strings = &owner->strings;
+	ok = strings_init(build.strings, error) && open_captures(&build, paths, path_count) && replay_captures(&build) &&
+		describe_threads(&build) && build_tree(&build);
+	for (uint32_t i = 0; ok && i < build.capture_count; i++)
+		ok = describe_capture(&build, i);
+	ok = ok && describe_marks(&build);
+	if (ok)
+		take_replay(&build);
+	ok = ok && build_sites(&build);
+	build_finish(&build);
+	if (!ok) {
+		profile_free(&owner->profile);
+		return false;
+	}
+	*out = &owner->profile;
+	return true;
+}
+
+void profile_free(struct profile *profile)
+{
+	struct profile_owner *owner = (struct profile_owner *)profile;
+
+	if (!profile)
+		return;
+	free(profile->captures);
+	free(profile->frames);
+	free(profile->nodes);
+	free(profile->sites);
+	free(profile->threads);
+	free(profile->timeline);
+	free(profile->marks);
+	strings_finish(&owner->strings);
+	pool_finish(&owner->pool);
+	free(owner);
+}
+
+static void cost_join(struct cost *sum, const struct cost *cost)
+{
+	sum->total_bytes += cost->total_bytes;
+	sum->total_count += cost->total_count;
+	sum->peak_bytes += cost->peak_bytes;
+	sum->peak_count += cost->peak_count;
+	sum->live_bytes += cost->live_bytes;
+	sum->live_count += cost->live_count;
+	sum->temporary_bytes += cost->temporary_bytes;
+	sum->temporary_count += cost->temporary_count;
+}
+
+void profile_inclusive(const struct profile *profile, struct cost *costs)
+{
+	memset(costs, 0, profile->node_count * sizeof(*costs));
+	for (size_t i = 0; i < profile->site_count; i++) {
+		if (profile_counts(profile, &profile->sites[i]))
+			cost_join(&costs[profile->sites[i].node], &profile->sites[i].cost);
+	}
+	/* A child's index is larger than its parent's: from the last to the first, each is complete when it is added. */
+	for (uint32_t i = profile->node_count; i-- > 1;)
+		cost_join(&costs[profile->nodes[i].parent], &costs[i]);
+}

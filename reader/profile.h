@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The profile: the one structure from which every view is made.  A number that two views show is the same
+ * field read twice.
+ *
+ *     captures -> replay -> sites (stack id, thread, domain, allocator -> costs)
+ *              -> symbols -> frames and a tree of stacks
+ *              -> struct profile -> stats | tree | table | leaks | flame graph | exports
+ *
+ * Built once by profile_build from one or several captures (a process family is merged); read-only after.
+ */
+#ifndef SCTMEM_READER_PROFILE_H
+#define SCTMEM_READER_PROFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+/* What kind of memory.  "counted" domains add up to the figures of totals, peak and leaks. */
+enum domain {
+	DOMAIN_HEAP,              /* malloc and its kin */
+	DOMAIN_PYTHON,            /* PyMem and PyObject blocks */
+	DOMAIN_MAPPED,            /* anonymous mappings made by the program, and the break */
+	DOMAIN_ARENA,             /* backing store of Python's allocator: counted only when its blocks are not recorded */
+	DOMAIN_FILE,              /* file mappings: not counted */
+	DOMAIN_RESERVED,          /* PROT_NONE or MAP_NORESERVE: address space, not counted */
+	DOMAIN_COUNT
+};
+const char *domain_name(enum domain domain);    /* "heap", "python", "mapped", "arena", "file", "reserved" */
+
+struct cost {
+	uint64_t total_bytes, total_count;          /* allocated in all */
+	uint64_t peak_bytes, peak_count;            /* live at the high-water mark of all counted memory */
+	uint64_t live_bytes, live_count;            /* live at the end, or at the time asked for ("leaked" at the end) */
+	uint64_t temporary_bytes, temporary_count;  /* freed by the same thread within `temporary_limit` of its allocations */
+};
+
+enum frame_kind { FRAME_PYTHON, FRAME_NATIVE, FRAME_SPECIAL };
+
+enum frame_flag {
+	FRAME_INTERPRETER = 1 << 0,   /* inside the Python runtime's own code (libpython or the python executable) */
+	FRAME_IMPORT = 1 << 1,        /* the import machinery: <frozen importlib...> */
+	FRAME_LIBRARY = 1 << 2,       /* Python's standard library or site-packages; for native: a system library */
+	FRAME_INLINED = 1 << 3,
+	FRAME_UNRESOLVED = 1 << 4,    /* no symbol: function is module+0xoffset */
+	FRAME_ALLOCATOR = 1 << 5,     /* allocator entry of libc or PyMem */
+};
+
+/* A place in the program.  Index 0 is the root, "<all>".  Strings are bytes from untrusted files: escape them. */
+struct frame {
+	const char *function;         /* never NULL */
+	const char *file;             /* "" when unknown */
+	const char *module;           /* base name of the native module, "" for Python */
+	uint32_t line;                /* 0 when unknown */
+	uint8_t kind;                 /* enum frame_kind */
+	uint8_t flags;                /* enum frame_flag */
+};
+
+/* A node of the tree of stacks.  Node 0 is the root; a parent's index is always smaller than its child's. */
+struct node {
+	uint32_t parent;
+	uint32_t frame;
+};
+
+/* What was allocated at one stack by one thread in one domain by one function.  Exclusive costs. */
+struct site {
+	uint32_t node;
+	uint32_t thread;              /* index in threads */
+	uint8_t domain;               /* enum domain */
+	uint8_t allocator;            /* enum capture_record */
+	struct cost cost;
+};
+
+struct profile_thread {
+	uint32_t capture;             /* index in captures */
+	uint32_t tid;
+	const char *name;             /* "" when unknown */
+	uint64_t start_ns;
+};
+
+struct profile_capture {
+	const char *path;
+	const char *host, *executable, *directory, *libc, *writer, *parent_path;
+	const char *const *arguments; /* argv, NULL at the end */
+	uint32_t pid, parent_pid;
+	uint64_t start_realtime_ns;
+	uint64_t duration_ns;         /* from the start to the orderly end, or to the last event */
+	uint64_t peak_time_ns;        /* of this capture alone */
+	uint64_t events;              /* allocations, frees, maps ... */
+	uint64_t file_bytes;          /* in use */
+	uint32_t python_version;      /* PY_VERSION_HEX; 0: no Python seen */
+	uint32_t python_flags;        /* of the PYTHON record */
+	const char *python_allocator; /* "pymalloc", "malloc_debug" ...; "" when unknown */
+	uint64_t features;            /* enum capture_feature */
+	uint32_t state;               /* enum capture_state */
+	bool alive;                   /* RUNNING and its process still exists on this host: read as it is now */
+	bool damaged;                 /* something could not be read; problem says what and where */
+	const char *problem;          /* "" when none */
+	uint64_t damaged_bytes;       /* skipped */
+	uint64_t lost_events;         /* sum of lost_* of the status */
+	uint64_t lost_memory, lost_storage, lost_reentry, lost_threads;
+	uint64_t stacks_truncated, stacks_degraded, unwind_guessed, unwind_stopped, python_refused;
+	uint64_t tracer_bytes;
+	uint64_t clock_resolution_ns;
+	uint64_t unknown_frees;       /* frees of blocks that this capture did not see allocated */
+	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
+};
+
+/* One point of the time line; at most profile_options.timeline_points of them, evenly spaced over the run. */
+struct timeline_point {
+	uint64_t time_ns;             /* since the start of the earliest capture */
+	uint64_t live_bytes;          /* counted memory at this moment */
+	uint64_t live_max_bytes;      /* its maximum since the point before */
+	uint64_t domain_bytes[DOMAIN_COUNT];
+	uint64_t resident_bytes;      /* newest sample; 0 before the first */
+	uint64_t allocations;         /* counted allocations since the point before */
+	uint64_t allocated_bytes;     /* and their bytes */
+};
+
+struct size_bin { uint64_t min, max, count, bytes; };   /* inclusive bounds */
+
+struct profile_mark { uint64_t time_ns; const char *name; };
+
+struct profile {
+	struct profile_capture *captures; uint32_t capture_count;
+	struct frame *frames; uint32_t frame_count;
+	struct node *nodes; uint32_t node_count;
+	struct site *sites; size_t site_count;      /* sorted by node, thread, domain, allocator; no two alike */
+	struct profile_thread *threads; uint32_t thread_count;
+	struct timeline_point *timeline; uint32_t timeline_count;
+	struct profile_mark *marks; uint32_t mark_count;
+	struct size_bin size_bins[64]; uint32_t size_bin_count;   /* powers of two: [1,1], [2,3], [4,7] ... and [0,0] first */
+
+	struct cost total;            /* counted domains only */
+	struct cost by_domain[DOMAIN_COUNT];
+	struct cost by_allocator[64]; /* index: enum capture_record; MAP, and the allocation kinds */
+	uint64_t free_count;          /* frees and unmaps of known blocks */
+	uint64_t peak_bytes;          /* == total.peak_bytes */
+	uint64_t peak_time_ns;        /* since the start of the earliest capture */
+	uint64_t resident_peak_bytes;
+	uint64_t duration_ns;         /* from the earliest start to the latest end */
+	uint64_t at_time_ns;          /* where "live" was taken: duration_ns for the end */
+	uint32_t temporary_limit;
+	unsigned domains;             /* options.domains: when not 0, these are the counted domains */
+	bool symbols_resolved;
+};
+
+/*
+ * from_ns and to_ns choose events: what was allocated outside them is as if it had not been, also in the search for
+ * the peak.  thread, domains, function, file and module choose sites afterwards: their peak is what they held at the
+ * peak of all memory, as it is in the page, where the same filters can be set; size bins, time line and free_count
+ * stay those of all.
+ */
+struct profile_options {
+	uint64_t at_ns;               /* live heap at this time; UINT64_MAX: at the end */
+	bool at_peak;                 /* live heap at the peak instead */
+	uint64_t from_ns, to_ns;      /* only allocations made within; 0 and UINT64_MAX: all */
+	uint32_t temporary_limit;     /* default 1 */
+	uint32_t timeline_points;     /* default 1000; 0: no time line */
+	bool need_stacks;             /* false: frames and nodes are not built, and all sites lie at the root */
+	bool no_symbols;              /* native frames as module+0xoffset */
+	bool debuginfod;
+	int thread;                   /* tid to keep, or -1 */
+	unsigned domains;             /* bit mask of domains to keep; 0: all */
+	const char *function, *file, *module;   /* regular expressions (POSIX extended): keep stacks with a matching frame */
+	/* called now and then during long work, with what is going on and how much is done; may be NULL */
+	void (*progress)(void *context, const char *what, uint64_t done, uint64_t all);
+	void *progress_context;
+};
+
+extern const struct profile_options profile_options_default;
+
+/* paths: captures.  false: error says which file, where, and what to do. */
+MUST_CHECK bool profile_build(struct profile **out, const char *const *paths, size_t path_count,
+	const struct profile_options *options, struct error *error);
+void profile_free(struct profile *profile);
+
+/*
+ * Inclusive costs: costs[i] is what was allocated in node i and below.  costs has room for node_count.
+ * Only counted domains, as everywhere.
+ */
+void profile_inclusive(const struct profile *profile, struct cost *costs);
+
+/* Whether sites of this domain are in profile->total (ARENA is, when Python's blocks are not recorded). */
+bool profile_counts(const struct profile *profile, const struct site *site);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files that build a profile share; nobody else includes this.
+ *
+ *     profile.c         the order of things; captures, threads, marks
+ *     profile_frames.c  frames of captures -> frames of the profile: Python lines, symbols, names
+ *     profile_tree.c    nodes of captures -> nodes of the profile
+ *     profile_sites.c   sites of replay -> sites of the profile, filters, totals
+ */
+#ifndef SCTMEM_READER_PROFILE_BUILD_H
+#define SCTMEM_READER_PROFILE_BUILD_H
+
+#include "capture.h"
+#include "profile.h"
+#include "replay.h"
+#include "table.h"
+
+/* One capture while a profile is built. */
+struct build_capture {
+	struct capture *capture;
+	uint64_t start_ns;            /* of its time 0, since the start of the earliest capture */
+	uint32_t *node_of;            /* capture node -> profile node, for used ones; BUILD_USED and BUILD_UNUSED before */
+	uint32_t node_end;            /* size of node_of */
+	struct map64 frame_spans;     /* capture frame -> index in build.spans */
+};
+enum { BUILD_UNUSED = 0, BUILD_USED = UINT32_MAX };
+
+/* Frames of the profile that one frame of a capture stands for: build.span_frames[first..first+count), outermost first. */
+struct frame_span {
+	uint32_t first, count;
+};
+
+struct build {
+	struct profile *profile;
+	const struct profile_options *options;
+	struct error *error;
+	struct build_capture *captures;
+	uint32_t capture_count;
+	struct replay replay;
+	struct strings *strings;      /* of the profile */
+
+	struct frame_span *spans; size_t span_count, span_capacity;
+	uint32_t *span_frames; size_t span_frame_count, span_frame_capacity;
+	size_t frame_capacity, node_capacity;
+	uint32_t *frame_slots; size_t frame_slot_count;   /* frame index + 1 by hash */
+	uint32_t *frame_keys; size_t frame_key_capacity;  /* ids of function, file and module, three a frame */
+	struct map64 nodes;           /* parent and frame -> node */
+	uint32_t *thread_of;          /* thread of replay -> thread of the profile; UINT32_MAX: left out */
+};
+
+/* A profile with what it owns. */
+struct profile_owner {
+	struct profile profile;       /* first: what callers hold */
+	struct strings strings;
+	struct pool pool;
+};
+
+MUST_CHECK bool build_string(struct build *build, const char *text, const char **out);
+void build_progress(struct build *build, const char *what, uint64_t done, uint64_t all);
+
+/* profile_frames.c */
+MUST_CHECK bool build_frames(struct build *build);       /* spans of all frames of used nodes */
+MUST_CHECK bool build_frame(struct build *build, const struct frame *frame, uint32_t *index);
+MUST_CHECK bool build_special_frame(struct build *build, const char *name, uint32_t *index);
+
+/* profile_tree.c */
+MUST_CHECK bool build_tree(struct build *build);
+
+/* profile_sites.c */
+MUST_CHECK bool build_sites(struct build *build);
+
+#endif

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames: what a capture's 64-bit frames mean to a user.  Each distinct one is resolved once.
+ *
+ *     Python    code object + instruction -> function, file, line
+ *     native    address -> module -> symbols: a function with its file and line, and those inlined there
+ *     special   what could not be recorded, in words
+ *
+ * The recorder's own frames stand for none.  Two frames with the same function, file, line, module and kind are one.
+ */
+#include "profile_build.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "python_lines.h"
+#include "symbols.h"
+
+enum { MODULE_PROGRAM = 1, MODULE_RECORDER = 2, MODULE_VDSO = 4 };
+
+/* One native frame that waits for its module's symbols. */
+struct pending {
+	uint64_t address;             /* in the ELF file */
+	uint32_t symbols_module;
+	uint32_t span;
+	uint32_t capture;
+	uint32_t module;              /* of the capture */
+};
+
+struct resolver {
+	struct build *build;
+	struct symbols *symbols;
+	struct pending *pending; size_t count, capacity;
+	const struct pending *batch;  /* what symbols_resolve_many's indexes count from */
+	bool ok;
+};
+
+static uint32_t frame_hash(const uint32_t *key, const struct frame *frame)
+{
+	uint32_t words[5] = { key[0], key[1], key[2], frame->line, frame->kind };
+
+	return (uint32_t)(XXH3_64bits_withSeed(words, sizeof(words), table_seed()) >> 32);
+}
+
+static void place_frame(struct build *build, uint32_t index)
+{
+	const size_t mask = build->frame_slot_count - 1;
+	size_t i = frame_hash(build->frame_keys + 3 * (size_t)index, &build->profile->frames[index]) & mask;
+
+	while (build->frame_slots[i])
+		i = (i + 1) & mask;
+	build->frame_slots[i] = index + 1;
+}
+
+static bool grow_frame_slots(struct build *build)
+{
+	const size_t count = build->frame_slot_count ? build->frame_slot_count * 2 : 1024;
+	uint32_t *slots = calloc(count, sizeof(*slots));
+
+	if (!slots)
+		return fail_memory(build->error);
+	free(build->frame_slots);
+	build->frame_slots = slots;
+	build->frame_slot_count = count;
+	for (uint32_t i = 0; i < build->profile->frame_count; i++)
+		place_frame(build, i);
+	return true;
+}
+
+bool build_frame(struct build *build, const struct frame *frame, uint32_t *index)
+{
+	struct profile *profile = build->profile;
+	uint32_t key[3];
+
+	if (!strings_add(build->strings, frame->function, &key[0], build->error) ||
+	    !strings_add(build->strings, frame->file, &key[1], build->error) ||
+	    !strings_add(build->strings, frame->module, &key[2], build->error))
+		return false;
+	if ((profile->frame_count + (size_t)1) * 2 > build->frame_slot_count && !grow_frame_slots(build))
+		return false;
+	const size_t mask = build->frame_slot_count - 1;
+	size_t i = frame_hash(key, frame) & mask;
+	for (; build->frame_slots[i]; i = (i + 1) & mask) {
+		const struct frame *known = &profile->frames[build->frame_slots[i] - 1];
+
+		*index = build->frame_slots[i] - 1;
+		if (memcmp(build->frame_keys + 3 * (size_t)*index, key, sizeof(key)) == 0 && known->line == frame->line &&
+		    known->kind == frame->kind)
+			return true;
+	}
+	if (!array_reserve(&profile->frames, &build->frame_capacity, profile->frame_count + (size_t)1,
+		sizeof(*profile->frames), build->error) ||
+	    !array_reserve(&build->frame_keys, &build->frame_key_capacity, 3 * (profile->frame_count + (size_t)1),
+		sizeof(*build->frame_keys), build->error))
+		return false;
+	*index = profile->frame_count++;
+	memcpy(build->frame_keys + 3 * (size_t)*index, key, sizeof(key));
+	profile->frames[*index] = *frame;
+	profile->frames[*index].function = build->strings->texts[key[0]];
+	profile->frames[*index].file = build->strings->texts[key[1]];
+	profile->frames[*index].module = build->strings->texts[key[2]];
+	build->frame_slots[i] = *index + 1;
+	return true;
+}
+
+bool build_special_frame(struct build *build, const char *name, uint32_t *index)
+{
+	return build_frame(build, &(struct frame){ .function = name, .file = "", .module = "", .kind = FRAME_SPECIAL },
+		index);
+}
+
+/* Appends a frame to the span that is being made: always the last of span_frames. */
+static bool extend_span(struct build *build, uint32_t span, const struct frame *frame)
+{
+	uint32_t index;
+
+	if (!build_frame(build, frame, &index) ||
+	    !array_reserve(&build->span_frames, &build->span_frame_capacity, build->span_frame_count + 1,
+		sizeof(*build->span_frames), build->error))
+		return false;
+	if (build->spans[span].count == 0)
+		build->spans[span].first = (uint32_t)build->span_frame_count;
+	build->span_frames[build->span_frame_count++] = index;
+	build->spans[span].count++;
+	return true;
+}
+
+static bool is_library_path(const char *path)
+{
+	static const char *const inside[] = { "/site-packages/", "/dist-packages/", "/lib-dynload/" };
+
+	for (size_t i = 0; i < sizeof(inside) / sizeof(*inside); i++) {
+		if (strstr(path, inside[i]))
+			return true;
+	}
+	return strncmp(path, "/lib", 4) == 0 || strncmp(path, "/usr/lib", 8) == 0;
+}
+
+/* Python's own modules lie in .../lib/python3.11/...; installed ones in site-packages there or elsewhere. */
+static bool is_python_library(const char *file)
+{
+	const char *at = strstr(file, "/lib/python");
+
+	if (strncmp(file, "<frozen", 7) == 0 || strstr(file, "/site-packages/") || strstr(file, "/dist-packages/"))
+		return true;
+	return at && strchr(at + 11, '/') != NULL && at[11] >= '0' && at[11] <= '9';
+}
+
+static bool resolve_python(struct build *build, struct build_capture *own, uint64_t raw, uint32_t span)
+{
+	const struct capture_code_object *code = capture_find_code(own->capture, CAPTURE_FRAME_CODE(raw));
+	struct python_position position = { 0 };
+	struct frame frame = { .module = "", .kind = FRAME_PYTHON };
+	char unknown[64];
+
+	if (!code) {
+		snprintf(unknown, sizeof(unknown), "<unknown code %" PRIu32 ">", CAPTURE_FRAME_CODE(raw));
+		frame.function = unknown;
+		frame.file = "";
+		frame.flags = FRAME_UNRESOLVED;
+		return extend_span(build, span, &frame);
+	}
+	if (python_line(code->info.table_kind, code->table, code->info.table_size, code->info.first_line,
+		CAPTURE_FRAME_UNITS(raw), &position))
+		frame.line = position.line;
+	else
+		frame.line = code->info.first_line;
+	frame.function = code->name;
+	frame.file = code->file;
+	if (is_python_library(code->file))
+		frame.flags |= FRAME_LIBRARY;
+	if (strncmp(code->file, "<frozen importlib", 17) == 0 || strstr(code->file, "/importlib/_bootstrap"))
+		frame.flags |= FRAME_IMPORT;
+	return extend_span(build, span, &frame);
+}
+
+static bool resolve_special(struct build *build, uint64_t raw, uint32_t span)
+{
+	static const char *const names[] = {
+		[CAPTURE_FRAME_TRUNCATED] = "<stack truncated>",
+		[CAPTURE_FRAME_UNKNOWN] = "<unknown native frames>",
+		[CAPTURE_FRAME_DEGRADED] = "<stack table full>",
+		[CAPTURE_FRAME_NO_PYTHON] = "<python not understood>",
+		[CAPTURE_FRAME_INTERNALS] = "<interpreter internals>",
+	};
+	const uint64_t what = raw & ~((uint64_t)3 << 62);
+	struct frame frame = { .function = "<unknown frame>", .file = "", .module = "", .kind = FRAME_SPECIAL };
+
+	if (what < sizeof(names) / sizeof(*names) && names[what])
+		frame.function = names[what];
+	return extend_span(build, span, &frame);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+static bool is_interpreter(const struct capture *capture, const struct capture_loaded_module *module)
+{
+	for (size_t i = 0; i < capture->runtime_count; i++) {
+		if (strcmp(capture->runtimes[i].path, module->path) == 0)
+			return true;
+	}
+	return strncmp(base_name(module->path), "libpython", 9) == 0;
+}
+
+static bool is_allocator(const char *function)
+{
+	static const char *const names[] = { "PyMem_Malloc", "PyMem_Calloc", "PyMem_Realloc", "PyMem_RawMalloc",
+		"PyMem_RawCalloc", "PyMem_RawRealloc", "PyObject_Malloc", "PyObject_Calloc", "PyObject_Realloc",
+		"_PyMem_RawMalloc", "_PyMem_RawCalloc", "_PyMem_RawRealloc", "_PyObject_Malloc", "_PyObject_Calloc",
+		"_PyObject_Realloc", "_PyMem_Malloc", "_PyMem_DebugRawAlloc", "_PyMem_DebugRawMalloc", "_PyMem_DebugMalloc",
+		"_PyObject_Arena", "_PyObject_ArenaMmap", "new_arena", "allocate_from_new_pool", "pymalloc_alloc",
+		"malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "memalign",
+		"operator new(unsigned long)", "operator new[](unsigned long)" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(function, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A native frame without a symbol: the module and the offset in it, or the bare address. */
+static bool name_by_offset(struct build *build, const struct pending *pending, const struct frame *like)
+{
+	char text[512];
+	struct frame frame = *like;
+
+	if (frame.module[0])
+		snprintf(text, sizeof(text), "%s+0x%" PRIx64, frame.module, pending->address);
+	else
+		snprintf(text, sizeof(text), "0x%" PRIx64, pending->address);
+	frame.function = text;
+	frame.file = "";
+	frame.flags |= FRAME_UNRESOLVED;
+	return extend_span(build, pending->span, &frame);
+}
+
+static void found_symbols(void *context, size_t index, const struct symbol_frame *found, size_t count)
+{
+	struct resolver *resolver = context;
+	struct build *build = resolver->build;
+	const struct pending *pending = &resolver->batch[index];
+	const struct capture *capture = build->captures[pending->capture].capture;
+	const struct capture_loaded_module *module = &capture->modules[pending->module];
+	struct frame base = { .module = base_name(module->path), .kind = FRAME_NATIVE };
+
+	if (is_interpreter(capture, module))
+		base.flags |= FRAME_INTERPRETER;
+	else if (is_library_path(module->path))
+		base.flags |= FRAME_LIBRARY;
+	if (count == 0 || !found[0].function) {
+		resolver->ok = resolver->ok && name_by_offset(build, pending, &base);
+		return;
+	}
+	for (size_t i = count; i-- > 0 && resolver->ok;) {
+		struct frame frame = base;
+
+		if (!found[i].function)
+			continue;
+		frame.function = found[i].function;
+		frame.file = found[i].file ? found[i].file : "";
+		frame.line = found[i].line;
+		frame.flags |= (found[i].inlined ? FRAME_INLINED : 0) | (is_allocator(frame.function) ? FRAME_ALLOCATOR : 0);
+		resolver->ok = extend_span(build, pending->span, &frame);
+	}
+}
+
+static bool resolve_native(struct resolver *resolver, uint32_t capture_number, uint64_t raw, uint32_t span)
+{
+	struct build *build = resolver->build;
+	const struct capture *capture = build->captures[capture_number].capture;
+	const long found = capture_find_module(capture, raw);
+	struct pending pending = { .address = CAPTURE_FRAME_ADDRESS(raw), .span = span, .capture = capture_number };
+
+	if (found < 0)
+		return name_by_offset(build, &pending, &(struct frame){ .module = "", .kind = FRAME_NATIVE });
+	const struct capture_loaded_module *module = &capture->modules[found];
+	if (module->info.flags & MODULE_RECORDER)
+		return true;
+	pending.module = (uint32_t)found;
+	pending.address -= module->info.bias;
+	if (!resolver->symbols || module->info.flags & MODULE_VDSO) {
+		resolver->batch = &pending;
+		resolver->ok = true;
+		found_symbols(resolver, 0, NULL, 0);
+		return resolver->ok;
+	}
+	pending.symbols_module = symbols_add_module(resolver->symbols, module->path, module->build_id,
+		module->info.build_id_size);
+	if (!array_reserve(&resolver->pending, &resolver->capacity, resolver->count + 1, sizeof(pending), build->error))
+		return false;
+	resolver->pending[resolver->count++] = pending;
+	return true;
+}
+
+static int compare_pending(const void *a, const void *b)
+{
+	const struct pending *left = a, *right = b;
+
+	if (left->symbols_module != right->symbols_module)
+		return left->symbols_module < right->symbols_module ? -1 : 1;
+	return left->address < right->address ? -1 : left->address > right->address;
+}
+
+/* Looks the waiting addresses up, module by module: a file is opened only when an address in it was used. */
+static bool resolve_pending(struct resolver *resolver)
+{
+	struct build *build = resolver->build;
+	uint64_t *addresses = calloc(resolver->count + 1, sizeof(*addresses));
+
+	if (!addresses)
+		return fail_memory(build->error);
+	if (resolver->count)
+		qsort(resolver->pending, resolver->count, sizeof(*resolver->pending), compare_pending);
+	for (size_t i = 0; i < resolver->count; i++)
+		addresses[i] = resolver->pending[i].address;
+	resolver->ok = true;
+	for (size_t first = 0, end; first < resolver->count && resolver->ok; first = end) {
+		for (end = first; end < resolver->count &&
+			resolver->pending[end].symbols_module == resolver->pending[first].symbols_module; end++)
+			;
+		build_progress(build, "resolving symbols", first, resolver->count);
+		resolver->batch = resolver->pending + first;
+		symbols_resolve_many(resolver->symbols, resolver->pending[first].symbols_module, addresses + first, end - first,
+			found_symbols, resolver);
+	}
+	free(addresses);
+	return resolver->ok;
+}
+
+/* Gives the frame of each used node its span; native ones with symbols are filled later. */
+static bool collect_frames(struct resolver *resolver, uint32_t capture_number)
+{
+	struct build *build = resolver->build;
+	struct build_capture *own = &build->captures[capture_number];
+
+	capture_sort_modules(own->capture);
+	for (uint32_t id = 1; id < own->node_end; id++) {
+		const uint64_t raw = own->capture->nodes[id].frame;
+		const uint32_t span = (uint32_t)build->span_count;
+		bool ok;
+
+		if (own->node_of[id] != BUILD_USED || map64_get(&own->frame_spans, raw) != MAP64_NONE)
+			continue;
+		if (!array_reserve(&build->spans, &build->span_capacity, build->span_count + 1, sizeof(*build->spans),
+			build->error) || !map64_put(&own->frame_spans, raw, span, build->error))
+			return false;
+		build->spans[build->span_count++] = (struct frame_span){ 0 };
+		if (CAPTURE_FRAME_KIND(raw) == CAPTURE_FRAME_NATIVE)
+			ok = resolve_native(resolver, capture_number, raw, span);
+		else if (CAPTURE_FRAME_KIND(raw) == CAPTURE_FRAME_PYTHON)
+			ok = resolve_python(build, own, raw, span);
+		else
+			ok = resolve_special(build, raw, span);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+bool build_frames(struct build *build)
+{
+	struct resolver resolver = { .build = build };
+	const struct symbols_options options = { .debuginfod = build->options->debuginfod };
+	bool ok = true;
+
+	if (!build->options->no_symbols) {
+		resolver.symbols = symbols_new(&options);
+		if (!resolver.symbols)
+			return fail_memory(build->error);
+	}
+	for (uint32_t i = 0; ok && i < build->capture_count; i++)
+		ok = collect_frames(&resolver, i);
+	if (ok && resolver.symbols)
+		ok = resolve_pending(&resolver);
+	build->profile->symbols_resolved = resolver.symbols != NULL;
+	symbols_free(resolver.symbols);
+	free(resolver.pending);
+	return ok;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sites: replay's, by capture node, become the profile's, by profile node.  Here filters are applied, sites that
+ * became alike are joined, and the totals are made: from the sites, so that they cannot differ from them.
+ */
+#include "profile_build.h"
+
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILTER_FUNCTION = 1, FILTER_FILE = 2, FILTER_MODULE = 4 };
+
+static bool matches(const regex_t *expression, const char *text)
+{
+	return regexec(expression, text, 0, NULL, 0) == 0;
+}
+
+/* For each frame, which of the expressions it matches; *wanted: which there are. */
+static bool match_frames(struct build *build, uint8_t *matched, unsigned *wanted)
+{
+	const struct profile *profile = build->profile;
+	const struct { const char *expression, *option; unsigned bit; } filters[] = {
+		{ build->options->function, "--function", FILTER_FUNCTION },
+		{ build->options->file, "--file", FILTER_FILE },
+		{ build->options->module, "--module", FILTER_MODULE },
+	};
+
+	for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++) {
+		char problem[128];
+		regex_t compiled;
+
+		if (!filters[i].expression)
+			continue;
+		int code = regcomp(&compiled, filters[i].expression, REG_EXTENDED | REG_NOSUB);
+		if (code != 0) {
+			regerror(code, &compiled, problem, sizeof(problem));
+			return fail(build->error, STATUS_USAGE, "%s '%s' is not a regular expression: %s", filters[i].option,
+				filters[i].expression, problem);
+		}
+		*wanted |= filters[i].bit;
+		for (uint32_t frame = 0; frame < profile->frame_count; frame++) {
+			const struct frame *its = &profile->frames[frame];
+			const char *text = filters[i].bit == FILTER_FUNCTION ? its->function :
+				filters[i].bit == FILTER_FILE ? its->file : its->module;
+
+			if (matches(&compiled, text))
+				matched[frame] |= filters[i].bit;
+		}
+		regfree(&compiled);
+	}
+	return true;
+}
+
+/* *keep: for each node whether its stack has a matching frame for every expression; NULL when there is none. */
+static bool filter_nodes(struct build *build, uint8_t **keep)
+{
+	const struct profile_options *options = build->options;
+	const struct profile *profile = build->profile;
+	uint8_t *matched;
+	unsigned wanted = 0;
+	bool ok;
+
+	*keep = NULL;
+	if (!options->function && !options->file && !options->module)
+		return true;
+	matched = calloc(profile->frame_count + (size_t)1, 1);
+	*keep = calloc(profile->node_count + (size_t)1, 1);
+	ok = matched && *keep ? match_frames(build, matched, &wanted) : fail_memory(build->error);
+	for (uint32_t i = 0; ok && i < profile->node_count; i++)
+		(*keep)[i] = matched[profile->nodes[i].frame] | (i ? (*keep)[profile->nodes[i].parent] : 0);
+	for (uint32_t i = 0; ok && i < profile->node_count; i++)
+		(*keep)[i] = (*keep)[i] == wanted;
+	free(matched);
+	return ok;
+}
+
+/* The profile's node of a site's stack; the specials were made by build_tree. */
+static bool find_node(struct build *build, uint64_t key, uint32_t *node)
+{
+	const struct build_capture *own = &build->captures[build->replay.threads[site_thread(key)].process];
+	const uint32_t id = site_stack(key);
+	uint32_t frame;
+
+	*node = 0;
+	if (!build->options->need_stacks)
+		return true;
+	if (id < own->node_end && capture_find_node(own->capture, id)) {
+		*node = own->node_of[id];
+		return true;
+	}
+	if (!build_special_frame(build, id == CAPTURE_NODE_ROOT ? "<no stack>" : "<unknown stack>", &frame))
+		return false;
+	*node = map64_get(&build->nodes, frame);
+	return true;
+}
+
+static struct cost cost_of(const struct build *build, size_t index)
+{
+	const struct replay_site *site = &build->replay.sites[index];
+	const struct replay_site_extra *extra = &build->replay.extras[index];
+	const bool at_peak = build->options->at_peak;
+
+	return (struct cost){
+		.total_bytes = site->total_bytes, .total_count = site->total_count,
+		.peak_bytes = site->peak_bytes, .peak_count = site->peak_count,
+		.live_bytes = at_peak ? site->peak_bytes : extra->at_bytes,
+		.live_count = at_peak ? site->peak_count : extra->at_count,
+		.temporary_bytes = extra->temporary_bytes, .temporary_count = extra->temporary_count,
+	};
+}
+
+static void cost_add(struct cost *sum, const struct cost *cost)
+{
+	sum->total_bytes += cost->total_bytes;
+	sum->total_count += cost->total_count;
+	sum->peak_bytes += cost->peak_bytes;
+	sum->peak_count += cost->peak_count;
+	sum->live_bytes += cost->live_bytes;
+	sum->live_count += cost->live_count;
+	sum->temporary_bytes += cost->temporary_bytes;
+	sum->temporary_count += cost->temporary_count;
+}
+
+static int compare_sites(const void *a, const void *b)
+{
+	const struct site *left = a, *right = b;
+
+	if (left->node != right->node)
+		return left->node < right->node ? -1 : 1;
+	if (left->thread != right->thread)
+		return left->thread < right->thread ? -1 : 1;
+	if (left->domain != right->domain)
+		return left->domain < right->domain ? -1 : 1;
+	return left->allocator < right->allocator ? -1 : left->allocator > right->allocator;
+}
+
+/* Sorts the sites and joins those that are alike. */
+static void join_sites(struct profile *profile)
+{
+	size_t kept = 0;
+
+	if (profile->site_count)
+		qsort(profile->sites, profile->site_count, sizeof(*profile->sites), compare_sites);
+	for (size_t i = 0; i < profile->site_count; i++) {
+		if (kept && compare_sites(&profile->sites[kept - 1], &profile->sites[i]) == 0)
+			cost_add(&profile->sites[kept - 1].cost, &profile->sites[i].cost);
+		else
+			profile->sites[kept++] = profile->sites[i];
+	}
+	profile->site_count = kept;
+}
+
+static void sum_up(struct profile *profile)
+{
+	for (size_t i = 0; i < profile->site_count; i++) {
+		const struct site *site = &profile->sites[i];
+
+		cost_add(&profile->by_domain[site->domain], &site->cost);
+		if (!profile_counts(profile, site))
+			continue;
+		cost_add(&profile->total, &site->cost);
+		cost_add(&profile->by_allocator[site->allocator], &site->cost);
+	}
+	profile->peak_bytes = profile->total.peak_bytes;
+}
+
+bool build_sites(struct build *build)
+{
+	struct profile *profile = build->profile;
+	const struct profile_options *options = build->options;
+	uint8_t *keep;
+	bool ok = filter_nodes(build, &keep);
+
+	profile->sites = calloc(build->replay.site_count + 1, sizeof(*profile->sites));
+	if (ok && !profile->sites)
+		ok = fail_memory(build->error);
+	for (size_t i = 1; ok && i < build->replay.site_count; i++) {
+		const uint64_t key = build->replay.sites[i].key;
+		struct site site = { .thread = build->thread_of[site_thread(key)], .domain = (uint8_t)site_domain(key),
+			.allocator = site_allocator(key), .cost = cost_of(build, i) };
+
+		ok = find_node(build, key, &site.node);
+		if (!ok || (keep && !keep[site.node]))
+			continue;
+		if (options->thread >= 0 && profile->threads[site.thread].tid != (uint32_t)options->thread)
+			continue;
+		if (options->domains && !(options->domains >> site.domain & 1))
+			continue;
+		profile->sites[profile->site_count++] = site;
+	}
+	free(keep);
+	join_sites(profile);
+	sum_up(profile);
+	return ok;
+}

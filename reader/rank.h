@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Costs by function, file, module, line, stack or thread: the rows of summary, table and stats' lists.
+ *
+ * A row's own cost is what was allocated there; its total also what was allocated in what it called, counted once
+ * for a stack in which it appears several times (recursion).
+ */
+#ifndef SCTMEM_READER_RANK_H
+#define SCTMEM_READER_RANK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "calltree.h"
+#include "view.h"
+
+enum rank_by { RANK_FUNCTION, RANK_FILE, RANK_MODULE, RANK_LINE, RANK_STACK, RANK_THREAD, RANK_LOCATION };
+
+struct rank_row {
+	uint32_t frame;               /* one that the row stands for; its fields that `by` names are the key */
+	uint32_t node;                /* STACK: of the calltree */
+	uint32_t thread;              /* THREAD */
+	struct cost own, total;       /* STACK, THREAD and LOCATION: the same */
+};
+
+struct rank {
+	const struct calltree *tree;
+	enum rank_by by;
+	struct rank_row *rows;
+	size_t count;
+};
+
+/* LOCATION: what calltree_location names, one row a place. */
+void rank_init(struct rank *rank, const struct calltree *tree, enum rank_by by);
+void rank_finish(struct rank *rank);
+
+enum rank_sort { RANK_TOTAL_BYTES, RANK_OWN_BYTES, RANK_TOTAL_COUNT, RANK_OWN_COUNT };
+/* Largest first; equal ones by name, so that two runs print the same. */
+void rank_sort(struct rank *rank, enum rank_sort sort, enum metric metric);
+
+/* What the row stands for, unescaped, cut at size. */
+char *rank_row_text(const struct rank *rank, const struct rank_row *row, char *out, size_t size);
+
+#endif

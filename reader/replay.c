@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replay of blocks, threads and time; see replay.h.  Mappings are replay_map.c's.
+ *
+ * A MOVE is booked as the free that it mostly is.  The REALLOC that completes it is an allocation when it moved or
+ * grew; else, and for a STAY, the free is taken back.
+ */
+#include "replay.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "replay_cost.h"
+
+enum {
+	PREFETCH_EVENTS = 12,         /* a miss of memory takes about as long as so many events */
+	THREADS_MAX = 1 << 24,        /* what fits a site's key; all beyond share the last */
+	LIVE_BITS_FIRST = 12,
+};
+
+const uint8_t replay_site_codes[256] = {
+	[SITE_CODE_NONE] = DOMAIN_COUNT,
+	[SITE_CODE_MAPPED] = DOMAIN_MAPPED | SITE_COUNTED,
+	[SITE_CODE_ARENA] = DOMAIN_ARENA,
+	[SITE_CODE_ARENA_COUNTED] = DOMAIN_ARENA | SITE_COUNTED,
+	[SITE_CODE_FILE] = DOMAIN_FILE,
+	[SITE_CODE_RESERVED] = DOMAIN_RESERVED,
+	[CAPTURE_MALLOC ... CAPTURE_PVALLOC] = DOMAIN_HEAP | SITE_COUNTED,
+	[CAPTURE_PYMEM_MALLOC ... CAPTURE_PYOBJECT_REALLOC] = DOMAIN_PYTHON | SITE_COUNTED,
+	[CAPTURE_PYOBJECT_REALLOC + 1 ... 63] = DOMAIN_HEAP | SITE_COUNTED,
+};
+
+enum domain site_domain(uint64_t key)
+{
+	return (enum domain)(replay_site_codes[site_code(key)] & 7);
+}
+
+bool site_counted(uint64_t key)
+{
+	return replay_site_codes[site_code(key)] & SITE_COUNTED;
+}
+
+uint8_t site_allocator(uint64_t key)
+{
+	return site_code(key) >= CAPTURE_MALLOC ? site_code(key) : CAPTURE_MAP;
+}
+
+/* Free slots; large tables on huge pages, since nearly every access is to another page. */
+static struct live_block *new_slots(size_t count, struct error *error)
+{
+	const size_t huge = 2 << 20, bytes = count * sizeof(struct live_block);
+	struct live_block *slots = bytes < 2 * huge ? malloc(bytes) : aligned_alloc(huge, (bytes + huge - 1) & ~(huge - 1));
+
+	if (!slots) {
+		fail_memory(error);
+		return NULL;
+	}
+	if (bytes >= 2 * huge)
+		madvise(slots, bytes, MADV_HUGEPAGE);
+	memset(slots, 0xff, bytes);
+	return slots;
+}
+
+bool live_init(struct live *live, struct error *error)
+{
+	*live = (struct live){ .seed = table_seed(), .shift = 64 - LIVE_BITS_FIRST, .mask = (1 << LIVE_BITS_FIRST) - 1 };
+	live->slots = new_slots(live->mask + 1, error);
+	return live->slots != NULL;
+}
+
+void live_finish(struct live *live)
+{
+	free(live->slots);
+	*live = (struct live){ 0 };
+}
+
+bool live_grow(struct live *live, struct error *error)
+{
+	struct live grown = { .seed = live->seed, .shift = live->shift - 1, .mask = live->mask * 2 + 1,
+		.count = live->count };
+
+	grown.slots = new_slots(grown.mask + 1, error);
+	if (!grown.slots)
+		return false;
+	for (size_t i = 0; i <= live->mask; i++) {
+		if (live->slots[i].address != LIVE_FREE)
+			*live_slot(&grown, live->slots[i].address) = live->slots[i];
+	}
+	free(live->slots);
+	*live = grown;
+	return true;
+}
+
+bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site)
+{
+	*site = map64_get(&replay->site_by_key, key);
+	if (__builtin_expect(*site != MAP64_NONE, 1))
+		return true;
+	if (!array_reserve(&replay->sites, &replay->site_capacity, replay->site_count + 1, sizeof(*replay->sites),
+		replay->error) ||
+	    !array_reserve(&replay->extras, &replay->extra_capacity, replay->site_count + 1, sizeof(*replay->extras),
+		replay->error) ||
+	    !map64_put(&replay->site_by_key, key, (uint32_t)replay->site_count, replay->error))
+		return false;
+	*site = (uint32_t)replay->site_count++;
+	replay->sites[*site] = (struct replay_site){ .key = key, .epoch = replay->epoch };
+	return true;
+}
+
+/* The block's address was given out again: its free was not seen. */
+static void drop_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
+{
+	process->contradictions++;
+	replay_lose(replay, process, block->site, block->size, 1);
+}
+
+/* Enters a block in the live table. */
+static bool enter_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
+{
+	struct live_block *slot = live_slot(&process->live, block->address);
+
+	if (slot->address != LIVE_FREE) {
+		drop_block(replay, process, slot);
+	} else {
+		if ((process->live.count + 1) * 2 > process->live.mask) {
+			if (!live_grow(&process->live, replay->error))
+				return false;
+			slot = live_slot(&process->live, block->address);
+		}
+		process->live.count++;
+	}
+	*slot = *block;
+	return true;
+}
+
+static bool allocate_block(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	struct live_block block = { .address = DECODED_OPERAND(event), .size = event->size, .site = REPLAY_SITE_NONE };
+
+	if (replay->recording && !replay_find_site(replay, site_key(event->stack, (uint32_t)(thread - replay->threads),
+		DECODED_KIND(event)), &block.site))
+		return false;
+	block.sequence = ++thread->sequence;
+	if (!enter_block(replay, process, &block))
+		return false;
+	replay_allocate(replay, process, block.site, block.size);
+	return true;
+}
+
+/* Books the end of a block by this thread; true when it was temporary. */
+static inline bool end_block(struct replay *replay, struct replay_process *process, const struct replay_thread *thread,
+	const struct live_block *block)
+{
+	const bool temporary = replay_is_temporary(replay, thread, block->site, block->sequence);
+
+	replay->free_count += block->site != REPLAY_SITE_NONE;
+	replay_lose(replay, process, block->site, block->size, 1);
+	if (temporary)
+		replay_book_temporary(replay, block->site, block->size, 1);
+	return temporary;
+}
+
+static void free_block(struct replay *replay, struct replay_process *process, const struct replay_thread *thread,
+	uint64_t address)
+{
+	struct live_block *slot = live_slot(&process->live, address);
+
+	if (slot->address == LIVE_FREE) {
+		process->unknown_frees++;
+		return;
+	}
+	end_block(replay, process, thread, slot);
+	live_remove(&process->live, slot);
+}
+
+static void begin_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	uint64_t address)
+{
+	struct replay_move move = { .block = { .address = address, .site = REPLAY_MOVE_UNKNOWN } };
+	struct live_block *slot = live_slot(&process->live, address);
+
+	if (slot->address == LIVE_FREE) {
+		process->unknown_frees++;
+	} else {
+		move.block = *slot;
+		move.temporary = end_block(replay, process, thread, slot);
+		live_remove(&process->live, slot);
+	}
+	/* The oldest is a realloc that freed, or one that was killed: a free, as it is booked. */
+	if (thread->move_count == REPLAY_MOVES_MAX) {
+		memmove(thread->moves, thread->moves + 1, (REPLAY_MOVES_MAX - 1) * sizeof(*thread->moves));
+		thread->move_count--;
+	}
+	thread->moves[thread->move_count++] = move;
+}
+
+/* Takes the booking of begin_move back: the block lives on, with this size. */
+static bool undo_move(struct replay *replay, struct replay_process *process, const struct replay_move *move,
+	uint64_t size)
+{
+	struct live_block block = move->block;
+
+	block.size = size;
+	if (move->temporary)
+		replay_book_temporary(replay, block.site, move->block.size, -1);
+	replay->free_count -= block.site != REPLAY_SITE_NONE;
+	if (!enter_block(replay, process, &block))
+		return false;
+	replay_gain(replay, process, block.site, size, 1);
+	return true;
+}
+
+static bool complete_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	const struct replay_move *move;
+
+	if (thread->move_count == 0)
+		return allocate_block(replay, process, thread, event);   /* realloc(NULL, size) */
+	move = &thread->moves[--thread->move_count];
+	if (move->block.site != REPLAY_MOVE_UNKNOWN && move->block.address == DECODED_OPERAND(event) &&
+	    event->size <= move->block.size)
+		return undo_move(replay, process, move, event->size);
+	return allocate_block(replay, process, thread, event);
+}
+
+static bool stay(struct replay *replay, struct replay_process *process, struct replay_thread *thread, uint64_t address)
+{
+	for (uint32_t i = thread->move_count; i-- > 0;) {
+		struct replay_move move = thread->moves[i];
+
+		if (move.block.address != address)
+			continue;
+		thread->move_count = i;       /* what is above it was never completed */
+		if (move.block.site != REPLAY_MOVE_UNKNOWN)
+			return undo_move(replay, process, &move, move.block.size);
+		process->unknown_frees--;
+		return true;
+	}
+	process->contradictions++;
+	return true;
+}
+
+/* The dense number of a process's thread, made when it is new. */
+static bool find_thread(struct replay *replay, struct replay_process *process, uint32_t index, uint32_t *number)
+{
+	*number = map64_get(&process->thread_by_index, index);
+	if (*number != MAP64_NONE)
+		return true;
+	if (replay->thread_count == THREADS_MAX) {
+		*number = THREADS_MAX - 1;
+		return true;
+	}
+	if (!array_reserve(&replay->threads, &replay->thread_capacity, replay->thread_count + 1,
+		sizeof(*replay->threads), replay->error))
+		return false;
+	*number = (uint32_t)replay->thread_count++;
+	replay->threads[*number].process = process->number;
+	replay->threads[*number].index = index;
+	return map64_put(&process->thread_by_index, index, *number, replay->error);
+}
+
+static struct timeline_state timeline_now(const struct replay *replay)
+{
+	struct timeline_state state = { .live_bytes = replay->counted_bytes, .live_max_bytes = replay->interval_max_bytes,
+		.resident_bytes = replay->resident_bytes, .allocations = replay->allocations,
+		.allocated_bytes = replay->allocated_bytes };
+
+	memcpy(state.domain_bytes, replay->domain_bytes, sizeof(state.domain_bytes));
+	return state;
+}
+
+/* Keeps what is live now as the heap at the time asked for. */
+static void take_live(struct replay *replay)
+{
+	for (size_t i = 0; i < replay->site_count; i++) {
+		replay->extras[i].at_bytes = replay->sites[i].live_bytes;
+		replay->extras[i].at_count = replay->sites[i].live_count;
+	}
+	replay->at_taken = true;
+}
+
+static void set_time(struct replay *replay, uint64_t now_ns)
+{
+	if (now_ns <= replay->now_ns)
+		return;
+	if (now_ns >= timeline_due(&replay->timeline)) {
+		struct timeline_state state = timeline_now(replay);
+
+		if (timeline_advance(&replay->timeline, now_ns, &state))
+			replay->interval_max_bytes = replay->counted_bytes;
+	}
+	if (!replay->at_taken && now_ns > replay->options.at_ns)
+		take_live(replay);
+	replay->now_ns = now_ns;
+	replay->recording = now_ns >= replay->options.from_ns && now_ns <= replay->options.to_ns;
+}
+
+static void take_sample(struct replay *replay, struct replay_process *process, uint64_t resident_bytes)
+{
+	replay->resident_bytes += resident_bytes - process->resident_bytes;
+	process->resident_bytes = resident_bytes;
+	if (replay->resident_bytes > replay->resident_peak_bytes)
+		replay->resident_peak_bytes = replay->resident_bytes;
+}
+
+/* Starts loading what the event will need, some events ahead of it. */
+static inline void prefetch_event(const struct replay *replay, const struct replay_process *process, uint32_t thread,
+	const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	if (kind < CAPTURE_FREE)
+		return;
+	live_prefetch(&process->live, DECODED_OPERAND(event));
+	if (CAPTURE_IS_ALLOCATION(kind)) {
+		const struct map64 *map = &replay->site_by_key;
+		const uint64_t key = site_key(event->stack, thread, kind);
+
+		__builtin_prefetch(&map->slots[table_hash(key, map->seed) >> map->shift]);
+	}
+}
+
+/* All events but changes of time and thread. */
+static inline bool replay_event(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	process->events += kind >= CAPTURE_FREE;
+	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
+	    kind != CAPTURE_UNMAP_FAILED)
+		replay_forget_unmapped(replay, thread);
+	switch (kind) {
+	case CAPTURE_FREE:
+	case CAPTURE_FREE_PYTHON:
+		free_block(replay, process, thread, DECODED_OPERAND(event));
+		return true;
+	case CAPTURE_MOVE:
+	case CAPTURE_MOVE_PYTHON:
+		begin_move(replay, process, thread, DECODED_OPERAND(event));
+		return true;
+	case CAPTURE_STAY:
+		return stay(replay, process, thread, DECODED_OPERAND(event));
+	case CAPTURE_REALLOC:
+	case CAPTURE_PYMEM_REALLOC:
+	case CAPTURE_PYOBJECT_REALLOC:
+		return complete_move(replay, process, thread, event);
+	case CAPTURE_MAP:
+		return replay_map(replay, process, thread, event);
+	case CAPTURE_UNMAP:
+		return replay_unmap(replay, process, thread, event);
+	case CAPTURE_UNMAP_FAILED:
+		return replay_unmap_failed(replay, process, thread, event);
+	case CAPTURE_SAMPLE:
+		take_sample(replay, process, DECODED_OPERAND(event));
+		return true;
+	default:
+		return allocate_block(replay, process, thread, event);
+	}
+}
+
+bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream, const struct decoded_event *events,
+	size_t count, size_t ahead, uint64_t limit_ns, size_t *done, struct error *error)
+{
+	struct replay_process *process = &replay->processes[process_number];
+	uint32_t number = process->stream_thread[stream];
+	const size_t all = count + ahead;
+	bool ok = true;
+	size_t i;
+
+	replay->error = error;
+	for (i = 0; ok && i < count; i++) {
+		const struct decoded_event *event = &events[i];
+
+		if (i + PREFETCH_EVENTS < all)
+			prefetch_event(replay, process, number, event + PREFETCH_EVENTS);
+		if (DECODED_KIND(event) == CAPTURE_TIME) {
+			uint64_t time_ns = process->start_ns + DECODED_OPERAND(event);
+
+			if (time_ns > limit_ns && time_ns > replay->now_ns)
+				break;
+			set_time(replay, time_ns);
+			if (DECODED_OPERAND(event) > process->last_time_ns)
+				process->last_time_ns = DECODED_OPERAND(event);
+		} else if (DECODED_KIND(event) == CAPTURE_THREAD) {
+			ok = find_thread(replay, process, (uint32_t)DECODED_OPERAND(event), &number);
+			process->stream_thread[stream] = number;
+		} else {
+			ok = replay_event(replay, process, &replay->threads[number], event);
+		}
+	}
+	*done = i;
+	return ok;
+}
+
+bool replay_init(struct replay *replay, uint32_t process_count, const struct replay_options *options,
+	struct error *error)
+{
+	uint32_t none;
+
+	*replay = (struct replay){ .options = *options, .process_count = process_count, .error = error };
+	replay->recording = options->from_ns == 0;
+	replay->processes = calloc(process_count + (size_t)1, sizeof(*replay->processes));
+	if (!replay->processes)
+		return fail_memory(error);
+	return map64_init(&replay->site_by_key, 4096, error) && replay_find_site(replay, 0, &none) &&
+		timeline_init(&replay->timeline, options->timeline_points, error);
+}
+
+bool replay_add_process(struct replay *replay, uint32_t number, const struct capture *capture, uint64_t start_ns,
+	size_t stream_count, struct error *error)
+{
+	struct replay_process *process = &replay->processes[number];
+	const uint64_t page_size = capture->header.page_size;
+	uint32_t first;
+
+	replay->error = error;
+	*process = (struct replay_process){ .number = number, .start_ns = start_ns,
+		.arenas_counted = !(capture->header.features & CAPTURE_PYTHON_ALLOCATORS) };
+	process->page_size = page_size >= 512 && page_size <= 1 << 24 && (page_size & (page_size - 1)) == 0 ? page_size : 4096;
+	process->stream_thread = calloc(stream_count + 1, sizeof(*process->stream_thread));
+	if (!process->stream_thread)
+		return fail_memory(error);
+	/* Every stream names its thread before its first event; until then its events are the first thread's. */
+	if (!live_init(&process->live, error) || !find_thread(replay, process, 0, &first))
+		return false;
+	for (size_t i = 0; i < stream_count; i++)
+		process->stream_thread[i] = first;
+	return true;
+}
+
+void replay_finish(struct replay *replay)
+{
+	for (uint32_t i = 0; replay->processes && i < replay->process_count; i++) {
+		struct replay_process *process = &replay->processes[i];
+
+		live_finish(&process->live);
+		ranges_finish(&process->ranges);
+		map64_finish(&process->thread_by_index);
+		free(process->stream_thread);
+	}
+	for (size_t i = 0; i < replay->thread_count; i++)
+		free(replay->threads[i].unmapped);
+	free(replay->processes);
+	free(replay->threads);
+	free(replay->sites);
+	free(replay->extras);
+	free(replay->mappings);
+	map64_finish(&replay->site_by_key);
+	timeline_finish(&replay->timeline);
+	*replay = (struct replay){ 0 };
+}
+
+bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error)
+{
+	struct timeline_state state = timeline_now(replay);
+
+	timeline_end(&replay->timeline, duration_ns, &state);
+	for (size_t i = 0; i < replay->site_count; i++)
+		replay_touch(replay, &replay->sites[i]);
+	if (!replay->at_taken)
+		take_live(replay);
+	return true;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replays the events of one or several processes into the live heap, and keeps the costs of each site: of each
+ * stack, thread, domain and allocator.  Called by profile.c; reads merge.h; knows nothing of frames and names.
+ *
+ *     merge runs --replay_run--> live blocks (live.h), mapped ranges (ranges.h) -> sites, totals, time line
+ *
+ * The high-water mark and each site's share of it come out of one pass.  Whenever the sum of counted memory
+ * reaches a new maximum, the epoch moves on; a site whose epoch is older than that saves its live values before
+ * they change: they are what it held at the newest maximum.
+ *
+ * Memory: live blocks, mapped ranges, sites and threads; never events.
+ */
+#ifndef SCTMEM_READER_REPLAY_H
+#define SCTMEM_READER_REPLAY_H
+
+#include "capture.h"
+#include "live.h"
+#include "merge.h"
+#include "profile.h"
+#include "ranges.h"
+#include "timeline.h"
+
+/* One cache line: what most events touch.  The key is split by site_stack and so on. */
+struct replay_site {
+	uint64_t key;
+	uint64_t total_bytes, total_count;
+	uint64_t live_bytes, live_count;
+	uint64_t peak_bytes, peak_count;   /* held at the maximum of number `epoch` */
+	uint64_t epoch;
+};
+_Static_assert(sizeof(struct replay_site) == 64, "one cache line");
+
+/* What few events touch. */
+struct replay_site_extra {
+	uint64_t temporary_bytes, temporary_count;
+	uint64_t at_bytes, at_count;       /* live at the time asked for */
+};
+
+static inline uint32_t site_stack(uint64_t key) { return (uint32_t)key; }
+static inline uint32_t site_thread(uint64_t key) { return (uint32_t)(key >> 32) & 0xffffff; }
+static inline uint8_t site_code(uint64_t key) { return (uint8_t)(key >> 56); }
+enum domain site_domain(uint64_t key);
+bool site_counted(uint64_t key);
+uint8_t site_allocator(uint64_t key);      /* enum capture_record */
+
+enum { REPLAY_SITE_NONE = 0 };             /* the site of what is outside the time range asked for */
+
+/* A realloc whose second half has not come yet. */
+struct replay_move {
+	struct live_block block;      /* address, size, site, sequence; unknown: site REPLAY_MOVE_UNKNOWN */
+	bool temporary;               /* its end was counted as temporary */
+};
+#define REPLAY_MOVE_UNKNOWN UINT32_MAX
+enum { REPLAY_MOVES_MAX = 4 };
+
+/* A thread of a process; dense numbers over all processes. */
+struct replay_thread {
+	uint32_t process;
+	uint32_t index;               /* in its capture */
+	uint32_t sequence;            /* allocations so far */
+	uint32_t move_count;
+	struct replay_move moves[REPLAY_MOVES_MAX];   /* newest last: a signal handler's nest in the others */
+	struct range *unmapped;       /* pieces of its last UNMAP, until its next event */
+	size_t unmapped_capacity;
+	uint32_t unmapped_count;
+	bool unmapping;               /* its last event was UNMAP, of this range: */
+	struct range unmap_range;
+};
+
+/* One mmap, until its last piece is gone. */
+struct replay_mapping {
+	uint64_t length;
+	uint64_t left;                /* bytes still mapped */
+	uint32_t site;
+	uint32_t held;                /* pieces in unmapped lists of threads */
+	uint32_t sequence;
+};
+
+struct replay_process {
+	uint32_t number;
+	uint64_t start_ns;            /* of its time 0, since the start of the earliest process */
+	bool arenas_counted;
+	struct live live;
+	struct ranges ranges;
+	struct map64 thread_by_index;
+	uint32_t *stream_thread;      /* by merge stream: dense number of the thread of its last THREAD */
+	uint64_t counted_bytes, counted_peak_bytes, peak_time_ns;
+	uint64_t events, unknown_frees, contradictions;
+	uint64_t last_time_ns;        /* its own time of its last event */
+	uint64_t resident_bytes;
+	uint64_t page_size;
+};
+
+struct replay_options {
+	uint64_t at_ns;               /* UINT64_MAX: the end */
+	uint64_t from_ns, to_ns;
+	uint32_t temporary_limit;
+	uint32_t timeline_points;
+};
+
+enum { REPLAY_SIZE_BINS = 64 };
+
+struct replay {
+	struct replay_options options;
+	struct replay_process *processes; uint32_t process_count;
+	struct replay_thread *threads; size_t thread_count, thread_capacity;
+	struct replay_site *sites; struct replay_site_extra *extras;
+	size_t site_count, site_capacity, extra_capacity;
+	struct map64 site_by_key;
+	struct replay_mapping *mappings; size_t mapping_count, mapping_capacity;
+	uint32_t mapping_free;
+
+	uint64_t now_ns;              /* since the start of the earliest process; never decreases */
+	bool recording;               /* now is within the time range asked for */
+	bool at_taken;                /* the live heap at at_ns is in extras */
+	uint64_t epoch;               /* of maxima: number of the newest */
+	uint64_t counted_bytes, peak_bytes, peak_time_ns;
+	uint64_t interval_max_bytes;  /* maximum since the last point of the time line */
+	uint64_t domain_bytes[DOMAIN_COUNT];
+	uint64_t allocations, allocated_bytes;   /* counted */
+	uint64_t free_count;
+	uint64_t bin_count[REPLAY_SIZE_BINS + 1], bin_bytes[REPLAY_SIZE_BINS + 1];   /* by bit width of the size */
+	uint64_t resident_bytes, resident_peak_bytes;
+	struct timeline timeline;
+	struct error *error;          /* of the running call */
+};
+
+MUST_CHECK bool replay_init(struct replay *replay, uint32_t process_count, const struct replay_options *options,
+	struct error *error);
+void replay_finish(struct replay *replay);
+
+/* Before the first run of a process. */
+MUST_CHECK bool replay_add_process(struct replay *replay, uint32_t process, const struct capture *capture,
+	uint64_t start_ns, size_t stream_count, struct error *error);
+
+/*
+ * Replays events of one stream of a process.  Stops before the first change of time beyond limit_ns (time since
+ * the start of the earliest process), so that other processes can catch up; *done is how many were consumed.
+ */
+MUST_CHECK bool replay_run(struct replay *replay, uint32_t process, uint32_t stream,
+	const struct decoded_event *events, size_t count, size_t ahead, uint64_t limit_ns, size_t *done,
+	struct error *error);
+
+/* After the last run: completes the shares of the peak, the live heap at the time asked for, and the time line. */
+MUST_CHECK bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error);
+
+#endif

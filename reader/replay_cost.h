@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How replay books memory: the primitives that replay.c (blocks) and replay_map.c (mappings) share.
+ * Every change of live memory goes through replay_gain and replay_lose, which keep the maximum.
+ */
+#ifndef SCTMEM_READER_REPLAY_COST_H
+#define SCTMEM_READER_REPLAY_COST_H
+
+#include "replay.h"
+
+/* The upper byte of a site's key: the allocator, or one of these for the kinds of mappings. */
+enum site_code {
+	SITE_CODE_NONE = 0,
+	SITE_CODE_MAPPED = 1,
+	SITE_CODE_ARENA = 2,
+	SITE_CODE_ARENA_COUNTED = 3,
+	SITE_CODE_FILE = 4,
+	SITE_CODE_RESERVED = 5,
+};
+
+#define SITE_COUNTED 0x80
+extern const uint8_t replay_site_codes[256];   /* domain, ORed with SITE_COUNTED */
+
+/* The site of this key, made when it is new; false: no memory. */
+MUST_CHECK bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site);
+
+static inline uint64_t site_key(uint32_t stack, uint32_t thread, unsigned code)
+{
+	return (uint64_t)code << 56 | (uint64_t)(thread & 0xffffff) << 32 | stack;
+}
+
+/* Saves what the site held at the newest maximum, before it changes. */
+static inline void replay_touch(const struct replay *replay, struct replay_site *site)
+{
+	if (site->epoch != replay->epoch) {
+		site->peak_bytes = site->live_bytes;
+		site->peak_count = site->live_count;
+		site->epoch = replay->epoch;
+	}
+}
+
+static inline void replay_gain(struct replay *replay, struct replay_process *process, uint32_t index,
+	uint64_t bytes, unsigned count)
+{
+	struct replay_site *site = &replay->sites[index];
+	const uint8_t code = replay_site_codes[site->key >> 56];
+
+	if (index == REPLAY_SITE_NONE)
+		return;
+	replay_touch(replay, site);
+	site->live_bytes += bytes;
+	site->live_count += count;
+	replay->domain_bytes[code & 7] += bytes;
+	if (!(code & SITE_COUNTED))
+		return;
+	process->counted_bytes += bytes;
+	if (process->counted_bytes > process->counted_peak_bytes) {
+		process->counted_peak_bytes = process->counted_bytes;
+		process->peak_time_ns = replay->now_ns;
+	}
+	replay->counted_bytes += bytes;
+	if (replay->counted_bytes > replay->interval_max_bytes) {
+		replay->interval_max_bytes = replay->counted_bytes;
+		if (replay->counted_bytes > replay->peak_bytes) {
+			replay->peak_bytes = replay->counted_bytes;
+			replay->peak_time_ns = replay->now_ns;
+			replay->epoch++;
+		}
+	}
+}
+
+static inline void replay_lose(struct replay *replay, struct replay_process *process, uint32_t index,
+	uint64_t bytes, unsigned count)
+{
+	struct replay_site *site = &replay->sites[index];
+	const uint8_t code = replay_site_codes[site->key >> 56];
+
+	if (index == REPLAY_SITE_NONE)
+		return;
+	replay_touch(replay, site);
+	site->live_bytes -= bytes;
+	site->live_count -= count;
+	replay->domain_bytes[code & 7] -= bytes;
+	if (code & SITE_COUNTED) {
+		process->counted_bytes -= bytes;
+		replay->counted_bytes -= bytes;
+	}
+}
+
+/* One allocation at a site: into the totals and the size bins, then live. */
+static inline void replay_allocate(struct replay *replay, struct replay_process *process, uint32_t index, uint64_t bytes)
+{
+	struct replay_site *site = &replay->sites[index];
+
+	if (index == REPLAY_SITE_NONE)
+		return;
+	site->total_bytes += bytes;
+	site->total_count++;
+	if (replay_site_codes[site->key >> 56] & SITE_COUNTED) {
+		unsigned bin = bytes ? 64 - (unsigned)__builtin_clzll(bytes) : 0;
+
+		replay->allocations++;
+		replay->allocated_bytes += bytes;
+		replay->bin_count[bin]++;
+		replay->bin_bytes[bin] += bytes;
+	}
+	replay_gain(replay, process, index, bytes, 1);
+}
+
+/* Whether an allocation of this site and number that this thread ends now was temporary. */
+static inline bool replay_is_temporary(const struct replay *replay, const struct replay_thread *thread, uint32_t index,
+	uint32_t sequence)
+{
+	const uint32_t number = (uint32_t)(thread - replay->threads);
+
+	return thread->sequence - sequence <= replay->options.temporary_limit &&
+		site_thread(replay->sites[index].key) == (number & 0xffffff) && index != REPLAY_SITE_NONE;
+}
+
+/* Books a temporary allocation, or (sign -1) takes it back. */
+static inline void replay_book_temporary(struct replay *replay, uint32_t index, uint64_t bytes, int sign)
+{
+	replay->extras[index].temporary_bytes += (uint64_t)sign * bytes;
+	replay->extras[index].temporary_count += (uint64_t)(int64_t)sign;
+}
+
+/* replay_map.c: mappings.  false: no memory. */
+MUST_CHECK bool replay_map(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event);
+MUST_CHECK bool replay_unmap(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event);
+MUST_CHECK bool replay_unmap_failed(struct replay *replay, struct replay_process *process,
+	struct replay_thread *thread, const struct decoded_event *event);
+/* The thread's next event has come: the pieces of its last UNMAP are gone for good. */
+void replay_forget_unmapped(struct replay *replay, struct replay_thread *thread);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The columns of a report page; see report_columns.h, and formats/report.md for the layout.
+ *
+ *     put_* -> packed bytes -> deflate (gzip) -> base64 -> FILE
+ *
+ * Nothing is kept but the table of strings: the columns stream through two buffers of fixed size, however large the
+ * profile is.  A failure is remembered in the writer and looked at once, at the end, so that the code that lists the
+ * columns reads like the table in the document.
+ */
+#include "report_columns.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "report_text.h"
+
+enum {
+	PACKED_SIZE = 1 << 16,        /* bytes gathered before each call of deflate */
+	STORED_SIZE = 3 << 14,        /* a multiple of 3, so that base64 needs padding only at the end */
+	VARINT_SIZE_MAX = 10,
+};
+
+/* Distinct texts, numbered in the order of their first use; an open-addressing table keyed by content. */
+struct report_strings {
+	const char **texts;           /* by number; number 0 is "" */
+	uint32_t count;
+	uint32_t capacity;
+	uint32_t *slots;              /* numbers plus one; 0: free */
+	uint32_t slot_mask;
+};
+
+struct writer {
+	z_stream stream;
+	FILE *out;
+	uint64_t *clamped;
+	bool failed;                  /* zlib said so; does not happen but for lack of memory */
+	size_t packed_used;
+	unsigned char packed[PACKED_SIZE];
+	unsigned char stored[STORED_SIZE];
+	char text[STORED_SIZE / 3 * 4];
+};
+
+static uint32_t text_hash(const char *text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	return (uint32_t)(hash ^ hash >> 32);
+}
+
+/* The slot where text is, or where it would go. */
+static uint32_t *strings_slot(const struct report_strings *strings, const char *text)
+{
+	uint32_t i = text_hash(text) & strings->slot_mask;
+	while (strings->slots[i] && strcmp(strings->texts[strings->slots[i] - 1], text))
+		i = (i + 1) & strings->slot_mask;
+	return &strings->slots[i];
+}
+
+static bool strings_grow(struct report_strings *strings)
+{
+	if (strings->capacity > UINT32_MAX / 8)
+		return false;
+	uint32_t capacity = strings->capacity ? strings->capacity * 2 : 1024;
+	const char **texts = realloc(strings->texts, capacity * sizeof(*texts));
+	if (!texts)
+		return false;
+	strings->texts = texts;
+	uint32_t *slots = calloc((size_t)capacity * 2, sizeof(*slots));
+	if (!slots)
+		return false;
+	free(strings->slots);
+	strings->slots = slots;
+	strings->slot_mask = capacity * 2 - 1;
+	strings->capacity = capacity;
+	for (uint32_t i = 0; i < strings->count; i++)
+		*strings_slot(strings, strings->texts[i]) = i + 1;
+	return true;
+}
+
+static bool strings_add(struct report_strings *strings, const char *text)
+{
+	if (strings->count == strings->capacity && !strings_grow(strings))
+		return false;
+	uint32_t *slot = strings_slot(strings, text);
+	if (!*slot) {
+		strings->texts[strings->count++] = text;
+		*slot = strings->count;
+	}
+	return true;
+}
+
+bool report_strings_new(struct report_strings **out, const struct profile *profile, struct error *error)
+{
+	struct report_strings *strings = calloc(1, sizeof(*strings));
+	bool good = strings && strings_add(strings, "");
+	for (uint32_t i = 0; good && i < profile->frame_count; i++) {
+		const struct frame *frame = &profile->frames[i];
+		good = strings_add(strings, frame->function) && strings_add(strings, frame->file) &&
+			strings_add(strings, frame->module);
+	}
+	for (uint32_t i = 0; good && i < profile->thread_count; i++)
+		good = strings_add(strings, profile->threads[i].name);
+	if (!good) {
+		report_strings_free(strings);
+		return fail(error, STATUS_MEMORY, "cannot make the report: out of memory for the names of %u frames",
+			profile->frame_count);
+	}
+	*out = strings;
+	return true;
+}
+
+void report_strings_free(struct report_strings *strings)
+{
+	if (!strings)
+		return;
+	free(strings->texts);
+	free(strings->slots);
+	free(strings);
+}
+
+uint32_t report_strings_find(const struct report_strings *strings, const char *text)
+{
+	uint32_t found = *strings_slot(strings, text);
+	return found ? found - 1 : 0;
+}
+
+static size_t base64_encode(char *to, const unsigned char *from, size_t size)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *start = to;
+	for (size_t i = 0; i < size; i += 3) {
+		uint32_t group = (uint32_t)from[i] << 16 | (i + 1 < size ? (uint32_t)from[i + 1] << 8 : 0) |
+			(i + 2 < size ? from[i + 2] : 0);
+		*to++ = digits[group >> 18];
+		*to++ = digits[group >> 12 & 63];
+		*to++ = i + 1 < size ? digits[group >> 6 & 63] : '=';
+		*to++ = i + 2 < size ? digits[group & 63] : '=';
+	}
+	return (size_t)(to - start);
+}
+
+/* Compresses what is packed; with `last` also ends the stream. */
+static void writer_flush(struct writer *writer, bool last)
+{
+	z_stream *stream = &writer->stream;
+	stream->next_in = writer->packed;
+	stream->avail_in = (uInt)writer->packed_used;
+	writer->packed_used = 0;
+	while (!writer->failed) {
+		int result = deflate(stream, last ? Z_FINISH : Z_NO_FLUSH);
+		writer->failed = result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR;
+		bool ended = result == Z_STREAM_END;
+		if (stream->avail_out && !ended)
+			return;
+		size_t size = base64_encode(writer->text, writer->stored, STORED_SIZE - stream->avail_out);
+		fwrite(writer->text, 1, size, writer->out);
+		stream->next_out = writer->stored;
+		stream->avail_out = STORED_SIZE;
+		if (ended)
+			return;
+	}
+}
+
+static void put_byte(struct writer *writer, uint8_t byte)
+{
+	if (writer->packed_used == PACKED_SIZE)
+		writer_flush(writer, false);
+	writer->packed[writer->packed_used++] = byte;
+}
+
+static void put_bytes(struct writer *writer, const char *bytes, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		put_byte(writer, (uint8_t)bytes[i]);
+}
+
+static uint64_t clamp(struct writer *writer, uint64_t value)
+{
+	if (value <= REPORT_NUMBER_MAX)
+		return value;
+	++*writer->clamped;
+	return REPORT_NUMBER_MAX;
+}
+
+static void put_packed(struct writer *writer, uint64_t value)
+{
+	if (writer->packed_used > PACKED_SIZE - VARINT_SIZE_MAX)
+		writer_flush(writer, false);
+	unsigned char *to = writer->packed + writer->packed_used;
+	while (value > 0x7f) {
+		*to++ = (unsigned char)(value | 0x80);
+		value >>= 7;
+	}
+	*to++ = (unsigned char)value;
+	writer->packed_used = (size_t)(to - writer->packed);
+}
+
+static void put_varint(struct writer *writer, uint64_t value)
+{
+	put_packed(writer, clamp(writer, value));
+}
+
+/* *before is the row before, 0 for the first. */
+static void put_delta(struct writer *writer, uint64_t *before, uint64_t value)
+{
+	value = clamp(writer, value);
+	put_packed(writer, value >= *before ? (value - *before) << 1 : (*before - value) * 2 - 1);
+	*before = value;
+}
+
+/* One column: `value` is an expression in the row number i. */
+#define COLUMN_VARINT(writer, first, count, value) \
+	do { \
+		for (size_t i = (first); i < (count); i++) \
+			put_varint((writer), (value)); \
+	} while (0)
+#define COLUMN_DELTA(writer, first, count, value) \
+	do { \
+		uint64_t before = 0; \
+		for (size_t i = (first); i < (count); i++) \
+			put_delta((writer), &before, (value)); \
+	} while (0)
+#define COLUMN_BYTE(writer, first, count, value) \
+	do { \
+		for (size_t i = (first); i < (count); i++) \
+			put_byte((writer), (uint8_t)(value)); \
+	} while (0)
+
+static void put_text(struct writer *writer, const char *text)
+{
+	char piece[4];
+	for (size_t n; (n = report_text_next(&text, piece)) > 0;)
+		put_bytes(writer, piece, n);
+}
+
+static void put_strings(struct writer *writer, const struct report_strings *strings)
+{
+	COLUMN_VARINT(writer, 0, strings->count, report_text_size(strings->texts[i]));
+	for (uint32_t i = 0; i < strings->count; i++)
+		put_text(writer, strings->texts[i]);
+}
+
+static void put_frames(struct writer *writer, const struct profile *profile, const struct report_strings *strings)
+{
+	const struct frame *frames = profile->frames;
+	size_t count = profile->frame_count;
+	COLUMN_DELTA(writer, 0, count, report_strings_find(strings, frames[i].function));
+	COLUMN_DELTA(writer, 0, count, report_strings_find(strings, frames[i].file));
+	COLUMN_DELTA(writer, 0, count, report_strings_find(strings, frames[i].module));
+	COLUMN_VARINT(writer, 0, count, frames[i].line);
+	COLUMN_BYTE(writer, 0, count, frames[i].kind);
+	COLUMN_BYTE(writer, 0, count, frames[i].flags);
+}
+
+static void put_nodes(struct writer *writer, const struct profile *profile)
+{
+	COLUMN_DELTA(writer, 1, profile->node_count, profile->nodes[i].parent);
+	COLUMN_DELTA(writer, 1, profile->node_count, profile->nodes[i].frame);
+}
+
+static void put_threads(struct writer *writer, const struct profile *profile, const struct report_strings *strings)
+{
+	const struct profile_thread *threads = profile->threads;
+	size_t count = profile->thread_count;
+	COLUMN_VARINT(writer, 0, count, threads[i].capture);
+	COLUMN_VARINT(writer, 0, count, threads[i].tid);
+	COLUMN_DELTA(writer, 0, count, report_strings_find(strings, threads[i].name));
+	COLUMN_VARINT(writer, 0, count, threads[i].start_ns / 1000);
+}
+
+static void put_sites(struct writer *writer, const struct profile *profile)
+{
+	const struct site *sites = profile->sites;
+	size_t count = profile->site_count;
+	COLUMN_DELTA(writer, 0, count, sites[i].node);
+	COLUMN_DELTA(writer, 0, count, sites[i].thread);
+	COLUMN_BYTE(writer, 0, count, sites[i].domain | (profile_counts(profile, &sites[i]) ? 0 : 128));
+	COLUMN_BYTE(writer, 0, count, sites[i].allocator);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.total_bytes);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.total_count);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.peak_bytes);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.peak_count);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.live_bytes);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.live_count);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.temporary_bytes);
+	COLUMN_VARINT(writer, 0, count, sites[i].cost.temporary_count);
+}
+
+static void put_timeline(struct writer *writer, const struct profile *profile)
+{
+	const struct timeline_point *points = profile->timeline;
+	size_t count = profile->timeline_count;
+	COLUMN_DELTA(writer, 0, count, points[i].time_ns / 1000);
+	COLUMN_DELTA(writer, 0, count, points[i].live_bytes);
+	COLUMN_DELTA(writer, 0, count, points[i].live_max_bytes);
+	for (unsigned domain = 0; domain < DOMAIN_COUNT; domain++)
+		COLUMN_DELTA(writer, 0, count, points[i].domain_bytes[domain]);
+	COLUMN_DELTA(writer, 0, count, points[i].resident_bytes);
+	COLUMN_DELTA(writer, 0, count, points[i].allocations);
+	COLUMN_DELTA(writer, 0, count, points[i].allocated_bytes);
+}
+
+static void put_sources(struct writer *writer, const struct report_sources *sources,
+	const struct report_strings *strings)
+{
+	size_t count = report_sources_count(sources);
+	COLUMN_VARINT(writer, 0, count, report_strings_find(strings, report_sources_get(sources, i)->file));
+	COLUMN_BYTE(writer, 0, count, report_sources_get(sources, i)->changed);
+	COLUMN_VARINT(writer, 0, count, report_sources_get(sources, i)->line_count);
+	for (size_t file = 0; file < count; file++) {
+		const struct report_source *source = report_sources_get(sources, file);
+		COLUMN_DELTA(writer, 0, source->line_count, source->lines[i].number);
+		COLUMN_VARINT(writer, 0, source->line_count, report_text_size(source->lines[i].text));
+		for (size_t i = 0; i < source->line_count; i++)
+			put_text(writer, source->lines[i].text);
+	}
+}
+
+bool report_columns_write(const struct profile *profile, const struct report_strings *strings,
+	const struct report_sources *sources, FILE *out, uint64_t *clamped, struct error *error)
+{
+	struct writer *writer = calloc(1, sizeof(*writer));
+	/* 16 asks zlib for a gzip header; the header's time stays 0, so that equal profiles give equal pages. */
+	if (!writer || deflateInit2(&writer->stream, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
+		free(writer);
+		return fail(error, STATUS_MEMORY, "cannot make the report: out of memory for compression");
+	}
+	writer->out = out;
+	writer->clamped = clamped;
+	writer->stream.next_out = writer->stored;
+	writer->stream.avail_out = STORED_SIZE;
+
+	put_bytes(writer, "SCTR\1", 5);
+	put_varint(writer, strings->count);
+	put_varint(writer, profile->frame_count);
+	put_varint(writer, profile->node_count);
+	put_varint(writer, profile->thread_count);
+	put_varint(writer, profile->site_count);
+	put_varint(writer, profile->timeline_count);
+	put_varint(writer, report_sources_count(sources));
+	put_strings(writer, strings);
+	put_frames(writer, profile, strings);
+	put_nodes(writer, profile);
+	put_threads(writer, profile, strings);
+	put_sites(writer, profile);
+	put_timeline(writer, profile);
+	put_sources(writer, sources, strings);
+	put_bytes(writer, "END.", 4);
+	writer_flush(writer, true);
+
+	bool failed = writer->failed;
+	deflateEnd(&writer->stream);
+	free(writer);
+	if (failed)
+		return fail(error, STATUS_MEMORY, "cannot make the report: its data cannot be compressed");
+	return true;
+}

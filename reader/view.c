@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See view.h.
+ */
+#include "view.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <regex.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "find.h"
+#include "memory.h"
+
+static const char *const metric_names[] = {
+	[METRIC_PEAK] = "peak", [METRIC_LEAKED] = "leaked", [METRIC_TOTAL] = "total", [METRIC_TEMPORARY] = "temporary",
+	[METRIC_LIVE] = "live", NULL,
+};
+static const char *const at_words[] = { "peak", "end", NULL };
+static const char *const domain_words[] = { "heap", "python", "mapped", "arena", "file", "reserved", NULL };
+
+static bool parse_at(const char *value, void *field, struct error *error)
+{
+	struct view_at at = { .given = true, .time_ns = UINT64_MAX };
+
+	if (strcmp(value, "peak") == 0)
+		at.peak = true;
+	else if (strcmp(value, "end") != 0 && !options_parse_time(value, &at.time_ns))
+		return fail(error, STATUS_USAGE, "not peak, end or a time like 90, 1.5s or 1m30s");
+	*(struct view_at *)field = at;
+	return true;
+}
+
+bool view_parse_range(const char *value, void *field, struct error *error)
+{
+	struct view_range range = { 0, UINT64_MAX };
+	const char *dots = strstr(value, "..");
+	char from[64];
+
+	if (!dots || (size_t)(dots - value) >= sizeof from)
+		return fail(error, STATUS_USAGE, "not a range like 10..20, 1m30s.. or ..5s");
+	memcpy(from, value, (size_t)(dots - value));
+	from[dots - value] = 0;
+	if ((*from && !options_parse_time(from, &range.from_ns)) ||
+		(dots[2] && !options_parse_time(dots + 2, &range.to_ns)))
+		return fail(error, STATUS_USAGE, "not a range like 10..20, 1m30s.. or ..5s");
+	if (range.from_ns > range.to_ns)
+		return fail(error, STATUS_USAGE, "it ends before it begins");
+	*(struct view_range *)field = range;
+	return true;
+}
+
+static bool parse_domains(const char *value, void *field, struct error *error)
+{
+	unsigned mask = 0;
+
+	for (const char *at = value; *at;) {
+		size_t size = strcspn(at, ",");
+		unsigned domain = 0;
+
+		while (domain < DOMAIN_COUNT && (strlen(domain_words[domain]) != size ||
+			memcmp(domain_words[domain], at, size) != 0))
+			domain++;
+		if (domain == DOMAIN_COUNT)
+			return fail(error, STATUS_USAGE, "not a list of heap, python, mapped, arena, file, reserved");
+		mask |= 1u << domain;
+		at += size + (at[size] == ',');
+	}
+	if (mask == 0)
+		return fail(error, STATUS_USAGE, "not a list of heap, python, mapped, arena, file, reserved");
+	*(unsigned *)field |= mask;
+	return true;
+}
+
+/* A pattern that does not compile is the user's slip: said here, with the option's name. */
+static bool parse_pattern(const char *value, void *field, struct error *error)
+{
+	regex_t compiled;
+	int code = regcomp(&compiled, value, REG_EXTENDED | REG_NOSUB);
+
+	if (code != 0) {
+		char why[128];
+
+		regerror(code, &compiled, why, sizeof why);
+		return fail(error, STATUS_USAGE, "not a regular expression: %s", why);
+	}
+	regfree(&compiled);
+	*(const char **)field = value;
+	return true;
+}
+
+const struct option_spec view_selection_options[] = {
+	OPTION_CUSTOM(0, "at", "peak|end|TIME", struct view, at, struct view_at, parse_at, at_words,
+		"what was live then (default end); TIME since the start: 90, 1.5s, 1m30s"),
+	OPTION_CUSTOM(0, "time", "A..B", struct view, range, struct view_range, view_parse_range, NULL,
+		"only what was allocated between these times; either may be left out"),
+	OPTION_NUMBER(0, "thread", "TID", struct view, thread, 0, INT_MAX, "only what this thread allocated"),
+	OPTION_CUSTOM(0, "domain", "NAME[,NAME]", struct view, domains, unsigned, parse_domains, domain_words,
+		"only this kind of memory: heap, python, mapped, arena, file, reserved"),
+	OPTION_CUSTOM(0, "function", "REGEX", struct view, function, const char *, parse_pattern, NULL,
+		"only stacks with a function that matches"),
+	OPTION_CUSTOM(0, "file", "REGEX", struct view, file, const char *, parse_pattern, NULL,
+		"only stacks with a source file that matches"),
+	OPTION_CUSTOM(0, "module", "REGEX", struct view, module, const char *, parse_pattern, NULL,
+		"only stacks with a native module that matches"),
+	OPTION_NUMBER(0, "temporary-limit", "N", struct view, temporary_limit, 0, UINT32_MAX,
+		"what is freed within N allocations of its thread is temporary (default 1)"),
+	OPTION_FLAG(0, "no-symbols", struct view, no_symbols, "show native frames as module+0xoffset"),
+	OPTION_FLAG(0, "debuginfod", struct view, debuginfod, "fetch missing debug information from DEBUGINFOD_URLS"),
+	OPTION_LAST
+};
+
+const struct option_spec view_metric_options[] = {
+	OPTION_CHOICE('m', "metric", "NAME", struct view, metric, metric_names,
+		"peak, leaked, total, temporary or live (with --at)"),
+	OPTION_LAST
+};
+
+#define OUTPUT_ROWS \
+	OPTION_TEXT('o', "output", "FILE", struct view, output, "write to FILE instead of standard output"), \
+	OPTION_FLAG('f', "force", struct view, force, "replace FILE when it exists")
+
+const struct option_spec view_output_options[] = {
+	OUTPUT_ROWS,
+	OPTION_LAST
+};
+
+const struct option_spec view_json_options[] = {
+	OPTION_FLAG('j', "json", struct view, json, "write JSON (its keys: docs/json.md)"),
+	OUTPUT_ROWS,
+	OPTION_TIMES('v', "verbose", struct view, verbose, "show the interpreter's and the allocators' own frames too"),
+	OPTION_LAST
+};
+
+bool view_load(const struct view *view, struct invocation *invocation, bool need_stacks, uint32_t timeline_points,
+	struct profile **profile, struct error *error)
+{
+	struct text_progress progress = text_progress_begin();
+	struct profile_options options = profile_options_default;
+	char *newest = NULL;
+	const char *const *paths = (const char *const *)invocation->arguments.argv;
+	size_t count = (size_t)invocation->arguments.count;
+
+	if (view->metric == METRIC_LEAKED && view->at.given && (view->at.peak || view->at.time_ns != UINT64_MAX))
+		return fail(error, STATUS_USAGE, "leaked is what lives at the end; with --at use --metric live");
+	if (count == 0) {
+		if (!find_newest_said(&newest, error))
+			return false;
+		paths = (const char *const *)&newest;
+		count = 1;
+	}
+	options.at_peak = view->at.peak;
+	options.at_ns = view->at.time_ns;
+	options.from_ns = view->range.from_ns;
+	options.to_ns = view->range.to_ns;
+	options.temporary_limit = (uint32_t)view->temporary_limit;
+	options.timeline_points = timeline_points;
+	options.need_stacks = need_stacks;
+	options.no_symbols = view->no_symbols;
+	options.debuginfod = view->debuginfod;
+	options.thread = view->thread == UINT64_MAX ? -1 : (int)view->thread;
+	options.domains = view->domains;
+	options.function = view->function;
+	options.file = view->file;
+	options.module = view->module;
+	options.progress = text_progress_update;
+	options.progress_context = &progress;
+
+	bool built = profile_build(profile, paths, count, &options, error);
+
+	text_progress_end(&progress);
+	free(newest);
+	return built;
+}
+
+enum metric view_metric(const struct view *view, enum metric usual)
+{
+	if (view->metric >= 0)
+		return (enum metric)view->metric;
+	return view->at.given ? METRIC_LIVE : usual;
+}
+
+const char *metric_name(enum metric metric)
+{
+	return metric_names[metric];
+}
+
+const char *metric_title(enum metric metric, const struct view *view)
+{
+	switch (metric) {
+	case METRIC_PEAK: return "live at the peak";
+	case METRIC_TOTAL: return "allocated in all";
+	case METRIC_TEMPORARY: return "temporary";
+	case METRIC_LEAKED:
+	case METRIC_LIVE: break;
+	}
+	if (view->at.peak)
+		return "live at the peak";
+	return view->at.time_ns == UINT64_MAX ? "live at the end" : "live at the time asked for";
+}
+
+uint64_t metric_bytes(const struct cost *cost, enum metric metric)
+{
+	switch (metric) {
+	case METRIC_PEAK: return cost->peak_bytes;
+	case METRIC_TOTAL: return cost->total_bytes;
+	case METRIC_TEMPORARY: return cost->temporary_bytes;
+	case METRIC_LEAKED:
+	case METRIC_LIVE: break;
+	}
+	return cost->live_bytes;
+}
+
+uint64_t metric_count(const struct cost *cost, enum metric metric)
+{
+	switch (metric) {
+	case METRIC_PEAK: return cost->peak_count;
+	case METRIC_TOTAL: return cost->total_count;
+	case METRIC_TEMPORARY: return cost->temporary_count;
+	case METRIC_LEAKED:
+	case METRIC_LIVE: break;
+	}
+	return cost->live_count;
+}
+
+void cost_add(struct cost *sum, const struct cost *cost)
+{
+	sum->total_bytes += cost->total_bytes;
+	sum->total_count += cost->total_count;
+	sum->peak_bytes += cost->peak_bytes;
+	sum->peak_count += cost->peak_count;
+	sum->live_bytes += cost->live_bytes;
+	sum->live_count += cost->live_count;
+	sum->temporary_bytes += cost->temporary_bytes;
+	sum->temporary_count += cost->temporary_count;
+}
+
+char *view_frame_text(char *out, size_t size, const struct frame *frame)
+{
+	if (*frame->file && frame->line)
+		snprintf(out, size, "%s (%s:%" PRIu32 ")", frame->function, frame->file, frame->line);
+	else if (*frame->file)
+		snprintf(out, size, "%s (%s)", frame->function, frame->file);
+	else if (*frame->module && !(frame->flags & FRAME_UNRESOLVED))
+		snprintf(out, size, "%s (%s)", frame->function, frame->module);
+	else
+		snprintf(out, size, "%s", frame->function);
+	return out;
+}
+
+char *view_frame_location(char *out, size_t size, const struct frame *frame)
+{
+	if (frame->kind == FRAME_SPECIAL)
+		snprintf(out, size, "%s", frame->function);
+	else
+		snprintf(out, size, "%s:%s:%" PRIu32, frame->function, *frame->file ? frame->file : frame->module, frame->line);
+	return out;
+}
+
+static void warn(const struct text *text, const char *path, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void warn(const struct text *text, const char *path, const char *format, ...)
+{
+	char line[1024];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(line, sizeof line, format, list);
+	va_end(list);
+	text_style(text, TEXT_WARNING);
+	fputs("warning: ", text->file);
+	text_style(text, TEXT_PLAIN);
+	text_write(text, path, 0);
+	fputs(": ", text->file);
+	text_write(text, line, 0);
+	putc('\n', text->file);
+}
+
+void view_print_warnings(const struct profile *profile, const struct text *text)
+{
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		const struct profile_capture *capture = &profile->captures[i];
+
+		if (capture->damaged)
+			warn(text, capture->path, "damaged: %s (%s bytes skipped); every figure is too small by what was there",
+				capture->problem, text_count(capture->damaged_bytes).text);
+		if (capture->lost_events)
+			warn(text, capture->path, "%s events were lost; see sctmem stats for the reasons",
+				text_count(capture->lost_events).text);
+		if (capture->contradictions)
+			warn(text, capture->path, "%s events contradict the others (frees that were not seen?)",
+				text_count(capture->contradictions).text);
+		if (capture->stacks_degraded)
+			warn(text, capture->path, "%s stacks were cut because the table of stacks was full",
+				text_count(capture->stacks_degraded).text);
+	}
+}

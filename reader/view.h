@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every view of captures shares: the options that choose what is looked at, which mean the same in each verb,
+ * and the way from the command line to a profile.
+ */
+#ifndef SCTMEM_READER_VIEW_H
+#define SCTMEM_READER_VIEW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "command.h"
+#include "options.h"
+#include "profile.h"
+#include "text.h"
+
+enum metric { METRIC_PEAK, METRIC_LEAKED, METRIC_TOTAL, METRIC_TEMPORARY, METRIC_LIVE };
+
+struct view_at {
+	bool peak, given;
+	uint64_t time_ns;             /* UINT64_MAX: the end */
+};
+
+struct view_range { uint64_t from_ns, to_ns; };
+/* For rows of OPTION_CUSTOM: "10..20", "1m30s..", "..5s" into a struct view_range. */
+bool view_parse_range(const char *value, void *field, struct error *error);
+
+struct view {
+	bool json, force;
+	const char *output;
+	uint64_t thread;              /* UINT64_MAX: all */
+	struct view_range range;
+	struct view_at at;
+	unsigned domains;
+	const char *function, *file, *module;
+	int metric;                   /* enum metric, -1: not given */
+	bool no_symbols, debuginfod;
+	uint64_t temporary_limit;
+	int verbose;                  /* -v: frames of the interpreter and of allocators are shown too */
+};
+
+#define VIEW_DEFAULT \
+	{ .thread = UINT64_MAX, .range = { 0, UINT64_MAX }, .at = { .time_ns = UINT64_MAX }, .metric = -1, \
+	  .temporary_limit = 1 }
+
+/* Groups for a command's list; the struct view lies at `where` in its settings. */
+extern const struct option_spec view_selection_options[];
+extern const struct option_spec view_metric_options[];
+extern const struct option_spec view_output_options[];
+extern const struct option_spec view_json_options[];
+#define VIEW_SELECTION(where) { .title = "What is looked at", .options = view_selection_options, .offset = (where) }
+#define VIEW_METRIC(where) { .title = "What is measured", .options = view_metric_options, .offset = (where) }
+#define VIEW_OUTPUT(where) { .title = "Output", .options = view_output_options, .offset = (where) }
+/* With --json, too. */
+#define VIEW_OUTPUT_JSON(where) { .title = "Output", .options = view_json_options, .offset = (where) }
+
+/* Builds the profile from the operands; without any from the newest capture here, named on stderr. */
+MUST_CHECK bool view_load(const struct view *view, struct invocation *invocation, bool need_stacks,
+	uint32_t timeline_points, struct profile **profile, struct error *error);
+
+/* The metric asked for; else `usual`, or LIVE when --at was given. */
+enum metric view_metric(const struct view *view, enum metric usual);
+const char *metric_name(enum metric metric);                 /* "peak" ... as the option spells it */
+/* "live at the peak", "allocated in all" ...; depends on --at for METRIC_LIVE. */
+const char *metric_title(enum metric metric, const struct view *view);
+uint64_t metric_bytes(const struct cost *cost, enum metric metric);
+uint64_t metric_count(const struct cost *cost, enum metric metric);
+
+void cost_add(struct cost *sum, const struct cost *cost);
+
+/* "function (file:line)", "function (module)" or "function"; unescaped, cut at size. */
+char *view_frame_text(char *out, size_t size, const struct frame *frame);
+/* As memray writes locations: "function:file:line". */
+char *view_frame_location(char *out, size_t size, const struct frame *frame);
+enum { VIEW_FRAME_SIZE = 2048 };
+
+/* What the reader must know before he trusts a number: lost events, damage, cut stacks.  Nothing when all is well. */
+void view_print_warnings(const struct profile *profile, const struct text *text);
+
+#endif

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+// The page's data: from base64 in a <script> element to typed arrays.  formats/report.md is normative.
+
+export const COSTS = 8;
+export const KIND_PYTHON = 0;
+export const KIND_NATIVE = 1;
+export const KIND_SPECIAL = 2;
+export const FLAG_INTERPRETER = 1;
+export const FLAG_IMPORT = 2;
+export const FLAG_LIBRARY = 4;
+export const FLAG_INLINED = 8;
+export const FLAG_UNRESOLVED = 16;
+export const FLAG_ALLOCATOR = 32;
+
+const MAGIC = [0x53, 0x43, 0x54, 0x52, 1];
+const END = [0x45, 0x4e, 0x44, 0x2e];
+const DOMAINS = 6;
+
+export function decodeBase64(text) {
+	const clean = text.trim();
+	if (Uint8Array.fromBase64)
+		return Uint8Array.fromBase64(clean);
+	const binary = atob(clean);
+	const bytes = new Uint8Array(binary.length);
+	for (let i = 0; i < bytes.length; i++)
+		bytes[i] = binary.charCodeAt(i);
+	return bytes;
+}
+
+export async function gunzip(bytes) {
+	const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
+	return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// Reads columns one after the other.  Each checks that it stays within the bytes.
+class ColumnReader {
+	constructor(bytes) {
+		this.bytes = bytes;
+		this.at = 0;
+	}
+
+	expect(expected, what) {
+		if (expected.some((byte, i) => this.bytes[this.at + i] !== byte))
+			throw new Error('the data of this page are damaged: no ' + what + ' at byte ' + this.at);
+		this.at += expected.length;
+	}
+
+	varint() {
+		const bytes = this.bytes;
+		let byte = bytes[this.at++];
+		let value = byte & 127;
+		// Shifts work on 32 bits only, so the higher bits are multiplied.
+		for (let scale = 128; byte > 127; scale *= 128) {
+			byte = bytes[this.at++];
+			value += (byte & 127) * scale;
+		}
+		if (byte === undefined)
+			throw new Error('the data of this page are cut short');
+		return value;
+	}
+
+	count(what) {
+		const count = this.varint();
+		// Each row of each table takes at least a byte, so that damaged data cannot ask for all of memory.
+		if (count > this.bytes.length)
+			throw new Error('the data of this page are damaged: ' + count + ' ' + what);
+		return count;
+	}
+
+	varints(array, first = 0) {
+		for (let i = first; i < array.length; i++)
+			array[i] = this.varint();
+		return array;
+	}
+
+	deltas(array, first = 0) {
+		let value = 0;
+		for (let i = first; i < array.length; i++) {
+			const folded = this.varint();
+			value += folded % 2 ? -(folded + 1) / 2 : folded / 2;
+			array[i] = value;
+		}
+		return array;
+	}
+
+	raw(length) {
+		if (this.at + length > this.bytes.length)
+			throw new Error('the data of this page are cut short');
+		this.at += length;
+		return this.bytes.slice(this.at - length, this.at);
+	}
+}
+
+// string number of a file -> { changed, lines: number -> text }
+function readSources(reader, count) {
+	const file = reader.varints(new Uint32Array(count));
+	const changed = reader.raw(count);
+	const lineCount = reader.varints(new Float64Array(count));
+	const sources = new Map();
+	for (let i = 0; i < count; i++) {
+		const numbers = reader.deltas(new Float64Array(Math.min(lineCount[i], reader.bytes.length)));
+		const texts = readStrings(reader, numbers.length);
+		sources.set(file[i], { changed: changed[i] === 1, lines: new Map(texts.map((text, j) => [numbers[j], text])) });
+	}
+	return sources;
+}
+
+function readStrings(reader, count) {
+	const lengths = reader.varints(new Float64Array(count));
+	const decoder = new TextDecoder();
+	const strings = new Array(count);
+	for (let i = 0; i < count; i++)
+		strings[i] = decoder.decode(reader.raw(lengths[i]));
+	return strings;
+}
+
+function checkBelow(array, limit, what) {
+	for (let i = 0; i < array.length; i++) {
+		if (array[i] >= limit)
+			throw new Error('the data of this page are damaged: ' + what + ' ' + array[i] + ' of ' + limit);
+	}
+}
+
+function readNodes(reader, count) {
+	const parent = reader.deltas(new Uint32Array(count), 1);
+	const frame = reader.deltas(new Uint32Array(count), 1);
+	for (let i = 1; i < count; i++) {
+		if (parent[i] >= i)
+			throw new Error('the data of this page are damaged: node ' + i + ' is above its parent');
+	}
+	return { count, parent, frame };
+}
+
+function readSites(reader, count) {
+	const node = reader.deltas(new Uint32Array(count));
+	const thread = reader.deltas(new Uint32Array(count));
+	const domain = reader.raw(count);
+	const counted = new Uint8Array(count);
+	for (let i = 0; i < count; i++) {
+		counted[i] = domain[i] < 128 ? 1 : 0;
+		domain[i] &= 127;
+	}
+	const allocator = reader.raw(count);
+	const costs = [];
+	for (let i = 0; i < COSTS; i++)
+		costs.push(reader.varints(new Float64Array(count)));
+	return { count, node, thread, domain, counted, allocator, costs };
+}
+
+function readTimeline(reader, count) {
+	const column = () => reader.deltas(new Float64Array(count));
+	const timeline = { count, time: column(), live: column(), liveMax: column(), domains: [] };
+	for (let i = 0; i < DOMAINS; i++)
+		timeline.domains.push(column());
+	timeline.resident = column();
+	timeline.allocations = column();
+	timeline.allocatedBytes = column();
+	return timeline;
+}
+
+export function decodeColumns(bytes) {
+	const reader = new ColumnReader(bytes);
+	reader.expect(MAGIC, 'magic');
+	const [strings, frames, nodes, threads, sites, points, files] =
+		['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files'].map((what) => reader.count(what));
+	const report = { strings: readStrings(reader, strings) };
+	report.frames = {
+		count: frames,
+		function: reader.deltas(new Uint32Array(frames)),
+		file: reader.deltas(new Uint32Array(frames)),
+		module: reader.deltas(new Uint32Array(frames)),
+		line: reader.varints(new Uint32Array(frames)),
+		kind: reader.raw(frames),
+		flags: reader.raw(frames),
+	};
+	report.nodes = readNodes(reader, nodes);
+	report.threads = {
+		count: threads,
+		capture: reader.varints(new Uint32Array(threads)),
+		tid: reader.varints(new Uint32Array(threads)),
+		name: reader.deltas(new Uint32Array(threads)),
+		start: reader.varints(new Float64Array(threads)),
+	};
+	report.sites = readSites(reader, sites);
+	report.timeline = readTimeline(reader, points);
+	report.sources = readSources(reader, files);
+	reader.expect(END, 'end');
+	for (const column of [report.frames.function, report.frames.file, report.frames.module, report.threads.name])
+		checkBelow(column, strings, 'string');
+	checkBelow(report.nodes.frame, Math.max(frames, 1), 'frame');
+	checkBelow(report.sites.node, nodes, 'node');
+	checkBelow(report.sites.thread, threads, 'thread');
+	return report;
+}
+
+export async function loadReport(columnsText, metaText) {
+	const meta = JSON.parse(metaText);
+	const report = decodeColumns(await gunzip(decodeBase64(columnsText)));
+	report.meta = meta;
+	return report;
+}

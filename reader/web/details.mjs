@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// The panel about one frame: its place, every cost, the lines of source around it, and who called it.
+import { KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
+import { CATEGORIES, frameCategory } from './palette.mjs';
+import { METRICS, costColumn } from './tree.mjs';
+import { formatBytes, formatCount, formatExact, formatShare, shorten, visibleText } from './units.mjs';
+
+const NAME_LENGTH = 2000;
+const CALLERS_MAX = 400;
+
+export function element(tag, className, text) {
+	const made = document.createElement(tag);
+	if (className)
+		made.className = className;
+	if (text !== undefined)
+		made.textContent = text;
+	return made;
+}
+
+export function metricLabel(metric, meta) {
+	if (metric === 'leaked')
+		return meta.at_time_us >= meta.duration_us ? 'Leaked' : 'Live';
+	return { peak: 'Peak', total: 'Total', temporary: 'Temporary' }[metric];
+}
+
+export function frameName(report, groups, group) {
+	const frame = groups.frame[group];
+	if (frame === 0)
+		return 'all';
+	const { strings, frames } = report;
+	if (groups.by === 'module')
+		return visibleText(shorten(strings[frames.module[frame]] || strings[frames.file[frame]] || '?', NAME_LENGTH));
+	return visibleText(shorten(strings[frames.function[frame]], NAME_LENGTH)) || '?';
+}
+
+export function framePlace(report, groups, group) {
+	const frame = groups.frame[group];
+	const { strings, frames } = report;
+	const file = visibleText(shorten(strings[frames.file[frame]], NAME_LENGTH));
+	const module = visibleText(shorten(strings[frames.module[frame]], NAME_LENGTH));
+	if (groups.by === 'module')
+		return module ? '' : file;
+	const line = groups.by === 'line' && frames.line[frame] ? ':' + frames.line[frame] : '';
+	return [file ? file + line : '', module].filter((part) => part).join(' · ');
+}
+
+export function frameKind(report, groups, group) {
+	const frame = groups.frame[group];
+	return frame === 0 ? 0 : frameCategory(report.frames.kind[frame], report.frames.flags[frame]);
+}
+
+function costTable(costs, whole, meta, state) {
+	const table = element('table', 'costs');
+	const head = table.createTHead().insertRow();
+	for (const label of ['', 'Bytes', 'Share', 'Blocks']) {
+		const cell = head.appendChild(element('th', '', label));
+		cell.scope = 'col';
+	}
+	const body = table.createTBody();
+	for (const metric of METRICS) {
+		const row = body.insertRow();
+		row.className = metric === state.metric ? 'chosen' : '';
+		const name = row.appendChild(element('th', '', metricLabel(metric, meta)));
+		name.scope = 'row';
+		const [bytes, count] = [costs[costColumn(metric, 'bytes')], costs[costColumn(metric, 'count')]];
+		const all = whole[costColumn(metric, state.unit)];
+		const cells = [formatBytes(bytes), formatShare(state.unit === 'bytes' ? bytes : count, all), formatCount(count)];
+		const exact = [formatExact(bytes) + ' bytes', 'of ' + formatExact(all), formatExact(count) + ' blocks'];
+		cells.forEach((text, i) => {
+			const cell = row.appendChild(element('td', '', text));
+			cell.title = exact[i];
+		});
+		row.cells[1].dataset.exact = String(bytes);
+		row.cells[3].dataset.exact = String(count);
+	}
+	return table;
+}
+
+function sourceLines(report, frame) {
+	const source = report.sources.get(report.frames.file[frame]);
+	const line = report.frames.line[frame];
+	if (!source?.lines.has(line))
+		return null;
+	const list = element('pre', 'source');
+	list.setAttribute('aria-label', 'source');
+	if (source.changed)
+		list.append(element('span', 'source-changed', 'This file is newer than the capture: lines may have moved.\n'));
+	for (let number = Math.max(1, line - 3); number <= line + 3; number++) {
+		if (!source.lines.has(number))
+			continue;
+		const row = list.appendChild(element('span', number === line ? 'source-line chosen' : 'source-line'));
+		row.append(element('span', 'source-number', String(number).padStart(5) + '  '),
+			visibleText(source.lines.get(number).replaceAll('\t', '    ')) + '\n');
+	}
+	return list;
+}
+
+// The frames from the one shown to the root; each is a button that opens it.
+function callerList(report, view, v, whole, open) {
+	const list = element('ol', 'callers');
+	let shown = 0;
+	for (let above = view.parent[v]; above > 0 && shown < CALLERS_MAX; above = view.parent[above], shown++) {
+		const target = above;
+		const button = element('button');
+		button.type = 'button';
+		button.append(element('span', 'dot k' + frameKind(report, view.groups, view.group[above])),
+			element('span', 'name', shorten(frameName(report, view.groups, view.group[above]), 160)),
+			element('span', 'share', formatShare(view.value[above], whole)));
+		button.title = framePlace(report, view.groups, view.group[above]);
+		button.addEventListener('click', () => open(target));
+		list.appendChild(element('li')).append(button);
+	}
+	return list;
+}
+
+export function stackText(report, view, v) {
+	const lines = [];
+	for (; v > 0; v = view.parent[v]) {
+		const group = view.group[v];
+		const place = framePlace(report, view.groups, group);
+		lines.push(frameName(report, view.groups, group) + (place ? '  ' + place : ''));
+	}
+	return lines.join('\n');
+}
+
+// costs: of node v; whole: of all that is selected.
+export function showDetails(root, { report, view, v, costs, whole, state, open }) {
+	const group = view.group[v];
+	const frame = view.groups.frame[group];
+	const kind = frameKind(report, view.groups, group);
+	const title = element('div', 'details-title');
+	const place = v === 0 ? 'everything that is selected' : framePlace(report, view.groups, group);
+	const chip = element('span', 'chip k' + kind, v === 0 ? 'All' : CATEGORIES[kind].label);
+	title.append(element('h3', '', v === 0 ? 'All stacks' : frameName(report, view.groups, group)), chip);
+	const flags = report.frames.flags[frame];
+	if (frame && flags & FLAG_INLINED)
+		title.append(element('span', 'chip', 'inlined'));
+	if (frame && flags & FLAG_UNRESOLVED)
+		title.append(element('span', 'chip', 'no symbol'));
+	const placeLine = element('p', 'place', place || (report.frames.kind[frame] === KIND_SPECIAL ? '' : 'place unknown'));
+	const self = element('p', 'self');
+	const word = state.unit === 'bytes' ? formatBytes(view.self[v]) : formatCount(view.self[v]) + ' blocks';
+	self.append(view.inverted ? 'ends here: ' : 'allocated here itself: ', element('strong', '', word),
+		' · ' + formatExact(view.self[v]) + ' ' + (state.unit === 'bytes' ? 'bytes' : 'blocks'));
+	const parts = [title, placeLine, costTable(costs, whole, report.meta, state), self];
+	const source = frame && view.groups.by === 'line' && report.frames.kind[frame] === KIND_PYTHON ?
+		sourceLines(report, frame) : null;
+	if (source)
+		parts.push(source);
+	if (v > 0 && view.parent[v] > 0) {
+		parts.push(element('h4', '', view.inverted ? 'Towards the allocation' : 'Called from'));
+		parts.push(callerList(report, view, v, whole[costColumn(state.metric, state.unit)], open));
+	}
+	root.replaceChildren(...parts);
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// What the page says about the run: the facts, and as badges whatever a reader must know before trusting them.
+import { formatBytes, formatCount, formatExact, formatTime, pythonVersion } from './units.mjs';
+
+const STATE_RUNNING = 0;
+const STATE_STOPPED_STORAGE = 2;
+const STATE_STOPPED_MEMORY = 3;
+const STATE_STOPPED_USER = 4;
+const PYTHON_FREE_THREADED = 2;
+
+const sum = (captures, key) => captures.reduce((all, capture) => all + capture[key], 0);
+
+// "python3 app.py": arguments with anything unusual are quoted, as a shell would want them.
+export function commandLine(words) {
+	const quote = (word) => /^[\w@%+=:,./~-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'";
+	return words.map(quote).join(' ');
+}
+
+// [{ level: bad | warn | info, label, text }], the worst first.
+export function reportBadges(meta) {
+	const badges = [];
+	const { captures } = meta;
+	const several = captures.length > 1;
+	const add = (level, label, text) => badges.push({ level, label, text });
+	const those = (test) => captures.filter(test);
+	const which = (list) => several ? ' (' + list.length + ' of ' + captures.length + ' captures)' : '';
+	const count = (key, level, label, text) => {
+		const all = sum(captures, key);
+		if (all)
+			add(level, formatCount(all) + ' ' + label, formatExact(all) + ' ' + text);
+	};
+
+	const damaged = those((capture) => capture.damaged);
+	if (damaged.length) {
+		add('bad', 'damaged' + which(damaged), damaged.map((capture) => capture.problem).join('; ') + ' ('
+			+ formatExact(sum(damaged, 'damaged_bytes')) + ' bytes skipped)');
+	}
+	const full = those((capture) => capture.state === STATE_STOPPED_STORAGE);
+	if (full.length)
+		add('bad', 'disk full' + which(full), 'Recording stopped: the file could not grow; what came later is missing.');
+	const starved = those((capture) => capture.state === STATE_STOPPED_MEMORY);
+	if (starved.length)
+		add('bad', 'recorder out of memory' + which(starved), 'Recording stopped; what came later is missing.');
+	count('lost_events', 'bad', 'events lost', 'events could not be recorded; figures are too low or too high by them.');
+	count('contradictions', 'warn', 'contradictions',
+		'events contradict the live heap, such as an address allocated twice; they were counted as they came.');
+	const killed = those((capture) => capture.state === STATE_RUNNING && !capture.alive);
+	if (killed.length) {
+		add('warn', 'ended without notice' + which(killed),
+			'Killed, or ended by _exit. Everything up to the last event is here.');
+	}
+	count('lost_threads', 'warn', 'threads not recorded', 'threads could not be given a stream.');
+	count('stacks_truncated', 'warn', 'stacks cut', 'stacks were deeper than the limit; their outer frames are missing.');
+	count('stacks_degraded', 'warn', 'stacks degraded', 'stacks were cut because the table of stacks was full.');
+	count('python_refused', 'warn', 'without Python stack', 'Python stacks were not taken: the runtime is not known.');
+	if (meta.clamped)
+		add('warn', 'numbers too large', formatExact(meta.clamped) + ' numbers exceed what this page can show exactly.');
+	const alive = those((capture) => capture.alive);
+	if (alive.length)
+		add('info', 'still running' + which(alive), 'The page shows the process as it was when the page was made.');
+	const stopped = those((capture) => capture.state === STATE_STOPPED_USER);
+	if (stopped.length)
+		add('info', 'stopped by the program' + which(stopped), 'Recording was stopped by sctmem_stop.');
+	if (!meta.symbols_resolved)
+		add('info', 'no symbols', 'Native frames are shown as module and offset.');
+	if (several)
+		add('info', captures.length + ' processes', captures.map((capture) => capture.pid + '  ' + capture.path).join('\n'));
+	return badges;
+}
+
+// [[name, short text, exact text]]: what is not known is left out.
+export function reportFacts(meta) {
+	const first = meta.captures[0];
+	if (!first)
+		return [];
+	const facts = [];
+	const add = (name, text, exact = '') => text && facts.push([name, text, exact]);
+	const unique = (values) => [...new Set(values.filter((value) => value))];
+	add('Host', unique(meta.captures.map((capture) => capture.host)).join(', '));
+	add('Process', String(first.pid) + (meta.captures.length > 1 ? ' +' + (meta.captures.length - 1) : ''),
+		meta.captures.map((capture) => capture.pid + ' ' + capture.executable).join('\n'));
+	const python = meta.captures.find((capture) => capture.python_version);
+	if (python) {
+		add('Python', pythonVersion(python.python_version) + (python.python_flags & PYTHON_FREE_THREADED ? 't' : '') +
+			(python.python_allocator ? ' · ' + python.python_allocator : ''));
+	}
+	add('Started', first.start_ms ? new Date(first.start_ms).toLocaleString(undefined,
+		{ dateStyle: 'medium', timeStyle: 'short' }) : '', first.start_ms ? new Date(first.start_ms).toISOString() : '');
+	add('Duration', formatTime(meta.duration_us), formatExact(meta.duration_us) + ' µs');
+	const events = sum(meta.captures, 'events');
+	add('Events', formatCount(events), formatExact(events));
+	add('Lost', formatExact(sum(meta.captures, 'lost_events')), 'events that could not be recorded');
+	if (meta.resident_peak_bytes)
+		add('RSS max', formatBytes(meta.resident_peak_bytes), formatExact(meta.resident_peak_bytes) + ' bytes');
+	const tracer = sum(meta.captures, 'tracer_bytes');
+	add('Recorder', formatBytes(tracer), formatExact(tracer) + ' bytes of memory, taken by sctmem itself');
+	const file = sum(meta.captures, 'file_bytes');
+	add('Capture', formatBytes(file), formatExact(file) + ' bytes\n' + meta.captures.map((c) => c.path).join('\n'));
+	return facts;
+}

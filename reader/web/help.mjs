@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Keys and words: one list that the help dialog shows; main.mjs acts on the same keys.
+import { element } from './details.mjs';
+
+export const KEYS = [
+	['?', 'this help'],
+	['/', 'search; Enter keeps it, Esc clears it'],
+	['p l a m', 'peak, leaked, all that was allocated (total), temporary'],
+	['b', 'bytes or blocks'],
+	['v', 'inverted: from the allocating functions up to their callers'],
+	['f', 'icicle or flame'],
+	['g', 'boxes are lines, functions or modules'],
+	['1 2 3', 'hide interpreter, imports, libraries'],
+	['k', 'time line: stack by kind of memory'],
+	['arrows, Enter', 'in the graph: walk, zoom; in the table: choose, open; in the time line: read'],
+	['Esc', 'show everything again'],
+	['Alt+← Alt+→', 'back, forward'],
+	['t', 'light or dark'],
+];
+
+const WORDS = [
+	['Peak', 'live at the moment when all counted memory together was highest.'],
+	['Leaked', 'never freed while the capture lasted.'],
+	['Total', 'everything ever allocated, freed or not.'],
+	['Temporary', 'freed by the same thread almost at once: work for the allocator that could be saved.'],
+	['Hidden frames', 'are taken out of the stacks; their cost goes to the next frame that is shown. No figure changes.'],
+	['Share', 'of what the filters for thread and kind of memory let through.'],
+	['Grey slivers', 'are frames too narrow to draw. Zoom in to see them.'],
+];
+
+function definitionList(className, rows) {
+	const list = element('dl', className);
+	for (const [term, text] of rows)
+		list.append(element('dt', '', term), element('dd', '', text));
+	return list;
+}
+
+export function fillHelp(dialog, writer) {
+	const close = element('button', 'icon', '×');
+	close.type = 'button';
+	close.setAttribute('aria-label', 'Close');
+	close.addEventListener('click', () => dialog.close());
+	const head = element('div', 'dialog-head');
+	const title = element('h2', '', 'Help');
+	title.id = 'help-title';
+	head.append(title, close);
+	dialog.replaceChildren(head, element('h3', '', 'Keys'), definitionList('keys', KEYS), element('h3', '', 'Words'),
+		definitionList('words', WORDS),
+		element('p', 'muted', 'Made by ' + writer + '. This page is one file and calls nobody; its address holds the view.'));
+	dialog.addEventListener('click', (event) => {
+		if (event.target === dialog)
+			dialog.close();
+	});
+}
