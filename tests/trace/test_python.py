@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Python programs: each object's block is one event, with the line that made it, on every Python version here."""
+import os
+import pathlib
+import re
+import shutil
+
+import pytest
+
+import model
+from recording import Recording, clean_environment, run, run_bare
+
+# Objects whose blocks have sizes that nothing else has: bytes(n) asks PyObject_Calloc for n + 33.
+SCRIPT = """
+import sys
+def make(n):
+    return bytes(n)                 # line 4
+def through(n):
+    yield make(n)                   # line 6
+class Holder:
+    def __init__(self, n):
+        self.block = bytes(n)       # line 9
+def main():
+    kept = [make(70000 + i) for i in range(100)]                       # line 11
+    del kept[50:]
+    kept += [next(through(70200 + i)) for i in range(20)]              # line 13
+    kept += [Holder(70300 + i) for i in range(30)]                     # line 14
+    kept.sort(key=lambda one: len(bytes(70400)) - len(str(one)))       # line 15
+    print(len(kept))
+    sys.modules["kept"] = kept
+main()
+"""
+HEADER_SIZE = 33   # of bytes, with its final NUL
+
+
+def interpreters():
+    root = pathlib.Path(os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))) / "versions"
+    found = [path for path in sorted(root.glob("3.*/bin/python3")) if int(path.parts[-3].split(".")[1]) >= 8]
+    return [pathlib.Path("/usr/bin/python3")] + found
+
+
+@pytest.fixture(params=interpreters(), ids=lambda path: path.parts[-3])
+def python(request):
+    return request.param
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def counted(capture, kinds):
+    return [event for event in model.in_order(capture.events())
+            if event.kind in kinds and 70000 <= event.size - HEADER_SIZE < 70500]
+
+
+@pytest.mark.parametrize("allocators, kind", [("yes", "pyobject_calloc"), ("no", "calloc")])
+def test_each_block_is_one_event(trace, python, script, allocators, kind):
+    recording = trace(python, script, environment={"SCTMEM_PYTHON_ALLOCATORS": allocators, "SCTMEM_NATIVE": "leaf"})
+    assert recording.ended == (0, b"100\n", b""), recording.ended
+    events = counted(recording.only(), model.ALLOCATIONS)
+    # Not twice, as a Python block and as the heap block beneath it.
+    assert {event.kind for event in events} == {kind}
+    sizes = sorted(event.size - HEADER_SIZE for event in events)
+    expected = [70000 + i for i in range(100)] + [70200 + i for i in range(20)] + [70300 + i for i in range(30)]
+    assert sizes == expected + [70400] * 100
+    recording.only().check_whole()
+
+
+def test_lines_and_functions_are_those_of_the_script(trace, python, script, tools):
+    recording = trace(python, script, environment={"SCTMEM_NATIVE": "no"})
+    text = tools.run_command("tree", "--metric", "total", "--file", "script.py$", "--biggest", "1000",
+                             "--min-percent", "0", recording.only().path).stdout.decode()
+    # Qualified names from 3.11 on.
+    places = set(re.findall(r"(\S+) \(\S*script\.py:(\d+)\)", text))
+    wanted = {("make", "4"), ("through", "6"), ("__init__", "9"), ("main", "11"), ("main", "13"), ("main", "14"),
+              ("main", "15"), ("<lambda>", "15"), ("<module>", "18")}
+    short = {(name.split(".")[-1], line) for name, line in places}
+    assert wanted <= short, (sorted(short), text)
+
+
+OBSERVER = """
+import gc, sys, tracemalloc
+gc.disable()
+tracemalloc.start()
+work = [dict(a=i, b=[str(i)] * 3) for i in range(2000)]
+print(tracemalloc.get_traced_memory()[0], len(gc.get_objects()), sys.getallocatedblocks() > 0)
+before = sys.getallocatedblocks()
+work = None
+print(before - sys.getallocatedblocks(), gc.get_count(), sys.getswitchinterval(), sys.gettrace(), sys.getprofile())
+"""
+
+
+def test_the_interpreter_counts_what_it_would_without_us(trace, python):
+    # The same environment, of which the interpreter makes objects; another library instead of ours.
+    environment = {"PYTHONHASHSEED": "0", "LD_PRELOAD": "libm.so.6", "SCTMEM_OUT": "x", "SCTMEM_NATIVE": "full"}
+    bare = run_bare([python, "-I", "-S", "-c", OBSERVER], environment=environment)
+    recording = trace(python, "-I", "-S", "-c", OBSERVER, environment={"PYTHONHASHSEED": "0"})
+    assert bare.status == 0
+    assert recording.ended == bare
+
+
+SID = pathlib.Path(__file__).resolve().parents[1] / "peers/sid"
+
+
+@pytest.mark.parametrize("version", ["3.13", "3.14", "3.15"])
+def test_newest_pythons_on_the_newest_glibc(tools, tmp_path, script, version):
+    """In the Debian sid root of tests/peers/install-sid-root: a library built here runs on a newer libc."""
+    root = pathlib.Path(os.environ.get("SCTMEM_SID_ROOT", "/opt/sid"))
+    if not (root / ".sctmem-complete").exists():
+        pytest.skip("no Debian sid root: tests/peers/install-sid-root makes one")
+    if os.getuid() != 0 or not (root / "usr/bin/python{}".format(version)).exists():
+        pytest.skip("not root, or no python{} in {}".format(version, root))
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    library = shutil.copy(str(tools.library), str(tmp_path / "libsctmem.so"))
+    environment = clean_environment(SID_PRELOAD=library, SCTMEM_OUT=str(folder / "%e.%p.bin"), SCTMEM_NATIVE="leaf",
+                                    SCTMEM_SID_BIND=str(tmp_path))
+    ended = run([SID, "python" + version, script], environment)
+    assert ended == (0, b"100\n", b""), ended
+    capture = Recording(tools, folder, ended).only()
+    events = counted(capture, {"pyobject_calloc"})
+    assert len(events) == 250, capture.header
+    assert capture.header["python_version"].startswith(version)
+    capture.check_whole()
