@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writes the captures whose reports are compared with the texts in cli/:  golden_captures FOLDER
+ *
+ *     sample.bin    a Python program that finished: app, imports, an extension, temporary blocks, a mapping, a thread
+ *     killed.bin    the same without its end: no exit, the last free missing
+ *     hostile.bin   names that try to act on a terminal or to fool the eye
+ *     child.bin     a fork child of sample's process, to be merged with it
+ *
+ * All of it is fixed: times, addresses, host, process ids.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/capture_writer.h"
+
+enum { BASE = 0x10000000, MODULE_START = 0x7f0000000000 };
+
+static struct writer writer;
+
+static void begin(uint32_t pid, uint32_t parent_pid, unsigned long long start_ns)
+{
+	static const char command[] = "python3\0app.py\0--size\0" "10";
+
+	writer_init(&writer);
+	writer.header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS;
+	writer.header.start_realtime_ns = start_ns;
+	writer.header.start_monotonic_ns = 1000;
+	writer.header.pid = pid;
+	writer.header.parent_pid = parent_pid;
+	writer.header.page_size = 4096;
+	writer.header.clock_resolution_ns = 1000000;
+	writer.header.machine = 62;
+	writer_text(&writer, CAPTURE_TEXT_HOST, "golden-host", 11);
+	writer_text(&writer, CAPTURE_TEXT_COMMAND, command, sizeof command);
+	writer_text(&writer, CAPTURE_TEXT_EXECUTABLE, "/usr/bin/python3.11", 19);
+	writer_text(&writer, CAPTURE_TEXT_DIRECTORY, "/srv", 4);
+	writer_text(&writer, CAPTURE_TEXT_LIBC, "glibc 2.36", 10);
+	writer_text(&writer, CAPTURE_TEXT_KERNEL, "Linux 6.1.0", 11);
+	writer_text(&writer, CAPTURE_TEXT_WRITER, "sctmem 0.1.0", 12);
+	writer_start(&writer);
+}
+
+static void finish(const char *folder, const char *name, uint64_t state)
+{
+	char path[4096];
+
+	writer.status.state = state;
+	writer.status.end_time_ns = state == CAPTURE_EXITED ? 2000000000 : 0;
+	writer.status.tracer_bytes = 1 << 20;
+	writer_finish(&writer);
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	writer_save(&writer, path);
+	writer_free(&writer);
+}
+
+/* A code object whose instructions all lie on its first line. */
+static void code(struct writer_stream *stream, uint32_t id, uint32_t line, const char *file, const char *name)
+{
+	put_code(stream, id, line, CAPTURE_LINES_LNOTAB, file, name, "", 0);
+}
+
+/*
+ *  1 <module> app.py:40
+ *  2   load app.py:10          5 import re.py at app.py:1 (importlib)      8 demo.so, native, under load
+ *  3     parse decoder.py:353  6   <module> re.py:5                         9 worker app.py:30, own thread
+ *  4       parse (recursion)   7 interpreter, native, outside Python
+ */
+static void names(struct writer_stream *stream)
+{
+	static const uint64_t import_frame = CAPTURE_PYTHON_FRAME(4, 0);
+
+	put_thread_info(stream, 0, 4242, 0, "MainThread");
+	put_thread_info(stream, 1, 4243, 500000000, "worker");
+	put_python(stream, 0x030b02f0, 1 | 4 | 8, "/usr/bin/python3.11", "pymalloc");
+	put_module(stream, MODULE_START, MODULE_START + 0x10000, MODULE_START, 0, 0, "/opt/golden/libdemo.so");
+	put_module(stream, 0x400000, 0x800000, 0x400000, 0, 1, "/opt/golden/python3.11");
+	code(stream, 1, 40, "app.py", "<module>");
+	code(stream, 2, 10, "app.py", "load");
+	code(stream, 3, 353, "/usr/lib/python3.11/json/decoder.py", "JSONDecoder.raw_decode");
+	code(stream, 4, 1178, "<frozen importlib._bootstrap>", "_find_and_load");
+	code(stream, 5, 5, "/usr/lib/python3.11/re.py", "<module>");
+	code(stream, 6, 30, "app.py", "worker");
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_node(stream, 2, 1, CAPTURE_PYTHON_FRAME(2, 0));
+	put_node(stream, 3, 2, CAPTURE_PYTHON_FRAME(3, 0));
+	put_node(stream, 4, 3, CAPTURE_PYTHON_FRAME(3, 0));
+	put_node(stream, 5, 1, import_frame);
+	put_node(stream, 6, 5, CAPTURE_PYTHON_FRAME(5, 0));
+	put_node(stream, 7, 0, CAPTURE_NATIVE_FRAME(0x401234, 0));
+	put_node(stream, 8, 2, CAPTURE_NATIVE_FRAME(MODULE_START + 0x1234, 0));
+	put_node(stream, 9, 0, CAPTURE_PYTHON_FRAME(6, 0));
+}
+
+static void at(struct writer_stream *stream, uint64_t stamp, uint64_t time_ms)
+{
+	put_time(stream, time_ms * 1000000);
+	put_stamp(stream, stamp);
+}
+
+static void story(bool killed)
+{
+	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+	struct writer_stream *other = writer_stream(&writer, 1, 1024);
+
+	names(stream);
+	put_thread(stream, 0);
+	at(stream, 1, 10);
+	put_alloc(stream, CAPTURE_MALLOC, BASE, 5000, 7);
+	for (unsigned i = 0; i < 10; i++)
+		put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x10000 + i * 0x1000, 300, 6);
+	put_sample(stream, 8 << 20, 6 << 20, 1 << 20);
+	at(stream, 2, 500);
+	put_alloc(stream, CAPTURE_PYMEM_MALLOC, BASE + 0x100000, 1 << 20, 4);
+	put_alloc(stream, CAPTURE_CALLOC, BASE + 0x300000, 1 << 16, 8);
+	put_map(stream, 0x20000000, 1 << 18, 0, 8);
+	put_map(stream, 0x30000000, 1 << 24, CAPTURE_MAP_RESERVE, 8);
+	put_sample(stream, 12 << 20, 9 << 20, 1 << 20);
+	for (unsigned i = 0; i < 20; i++) {
+		put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x400000, 64, 3);
+		put_free(stream, CAPTURE_FREE_PYTHON, BASE + 0x400000);
+	}
+	put_thread(other, 1);
+	at(other, 3, 700);
+	put_alloc(other, CAPTURE_MALLOC, BASE + 0x500000, 100000, 9);
+	at(stream, 4, 1500);
+	put_free(stream, CAPTURE_FREE_PYTHON, BASE + 0x100000);
+	put_unmap(stream, CAPTURE_UNMAP, 0x20000000, 1 << 18);
+	if (!killed)
+		put_free(stream, CAPTURE_FREE, BASE);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x600000, 4000, 2);
+}
+
+static void hostile_story(void)
+{
+	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+
+	put_thread_info(stream, 0, 7, 0, "\x1b]0;owned\x07");
+	code(stream, 1, 1, "app\xe2\x80\xae" "yp.exe", "\x1b[31mred\x1b[0m\r\n");
+	code(stream, 2, 2, "\xff\xfe.py", "caf\xc3\xa9 <script>alert(1)</script>");
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_node(stream, 2, 1, CAPTURE_PYTHON_FRAME(2, 0));
+	put_thread(stream, 0);
+	at(stream, 1, 1);
+	put_alloc(stream, CAPTURE_MALLOC, BASE, 100, 1);
+	put_alloc(stream, CAPTURE_MALLOC, BASE + 0x1000, 300, 2);
+}
+
+static void child_story(void)
+{
+	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+
+	put_thread_info(stream, 0, 4300, 0, "MainThread");
+	code(stream, 1, 30, "app.py", "worker");
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_thread(stream, 0);
+	at(stream, 1, 100);
+	put_alloc(stream, CAPTURE_MALLOC, BASE, 1000000, 1);
+}
+
+int main(int argc, char **argv)
+{
+	const unsigned long long start = 1700000000000000000;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: golden_captures FOLDER\n");
+		return 2;
+	}
+	begin(4242, 1, start);
+	story(false);
+	finish(argv[1], "sample.bin", CAPTURE_EXITED);
+	begin(4242, 1, start);
+	story(true);
+	finish(argv[1], "killed.bin", CAPTURE_RUNNING);
+	begin(7, 1, start);
+	hostile_story();
+	finish(argv[1], "hostile.bin", CAPTURE_EXITED);
+	begin(4300, 4242, start + 600000000);
+	child_story();
+	finish(argv[1], "child.bin", CAPTURE_EXITED);
+	return 0;
+}

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: MIT
+"""What the command prints, held against the texts in cli/.
+
+SCTMEM_GOLDEN_COMMAND and SCTMEM_GOLDEN_CAPTURES name the command and the program that writes the captures.
+SCTMEM_GOLDEN_UPDATE=1 writes the texts anew: then read the difference before you keep it.
+"""
+import json
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TEXTS = HERE / "cli"
+COMMAND = os.path.abspath(os.environ.get("SCTMEM_GOLDEN_COMMAND", "sctmem"))
+WRITER = os.path.abspath(os.environ.get("SCTMEM_GOLDEN_CAPTURES", "golden_captures"))
+
+
+def environment(**more):
+    kept = {name: value for name, value in os.environ.items()
+            if not name.startswith(("SCTMEM_", "LD_", "DEBUGINFOD")) and name not in ("NO_COLOR", "LANG", "LC_CTYPE")}
+    kept.update(LC_ALL="C.UTF-8", TERM="xterm", **more)
+    return kept
+
+
+def sctmem(folder, *arguments, **more):
+    return subprocess.run([COMMAND, *arguments], cwd=folder, env=environment(**more), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+
+
+def output(folder, *arguments, **more):
+    done = sctmem(folder, *arguments, **more)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captures")
+    subprocess.run([WRITER, str(folder)], check=True)
+    return folder
+
+
+def compare(name, text):
+    path = TEXTS / name
+    if os.environ.get("SCTMEM_GOLDEN_UPDATE"):
+        path.write_text(text)
+    assert text == path.read_text(), "SCTMEM_GOLDEN_UPDATE=1 writes {} anew".format(path)
+
+
+CASES = {
+    "stats": ["stats", "sample.bin"],
+    "stats-killed": ["stats", "killed.bin"],
+    "stats-family": ["stats", "sample.bin", "child.bin"],
+    "stats-thread": ["stats", "--thread", "4243", "sample.bin"],
+    "summary": ["summary", "sample.bin"],
+    "table": ["table", "sample.bin"],
+    "table-module": ["table", "--by", "module", "--metric", "total", "sample.bin"],
+    "table-thread": ["table", "--by", "thread", "sample.bin"],
+    "table-stack": ["table", "--by", "stack", "--metric", "temporary", "sample.bin"],
+    "tree": ["tree", "sample.bin"],
+    "tree-at": ["tree", "--at", "600ms", "--min-percent", "10", "sample.bin"],
+    "leaks": ["leaks", "sample.bin"],
+    "leaks-all": ["leaks", "--all", "--frames", "1", "-n", "2", "killed.bin"],
+    "hostile": ["tree", "hostile.bin"],
+    "dump-hostile": ["dump", "hostile.bin"],
+    "help": ["help"],
+    "help-leaks": ["help", "leaks"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_text_is_as_agreed(captures, name):
+    compare(name + ".txt", output(captures, *CASES[name]))
+
+
+@pytest.mark.parametrize("verb", ["stats", "table", "tree", "leaks"])
+def test_json_is_as_agreed(captures, verb):
+    text = output(captures, verb, "--json", "sample.bin")
+    json.loads(text)
+    compare(verb + ".json", text)
+
+
+def test_json_keys_are_documented(captures):
+    documented = set(re.findall(r"`([a-z_0-9]+)`", (ROOT / "docs" / "json.md").read_text()))
+
+    def keys(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield key
+                yield from keys(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from keys(inner)
+
+    for verb in ("stats", "table", "tree", "leaks"):
+        used = set(keys(json.loads(output(captures, verb, "--json", "sample.bin"))))
+        assert used - documented == set(), verb
+    for option in ("stack", "thread", "function"):
+        used = set(keys(json.loads(output(captures, "table", "--by", option, "--json", "sample.bin"))))
+        assert used - documented == set(), option
+
+
+def test_views_agree_to_the_byte(captures):
+    for name in ("sample.bin", "killed.bin", "hostile.bin"):
+        stats = json.loads(output(captures, "stats", "--json", name))
+        leaks = json.loads(output(captures, "leaks", "--all", "-n", "0", "--json", name))
+        tree = json.loads(output(captures, "tree", "--json", "--min-percent", "0", "-v", name))
+        table = json.loads(output(captures, "table", "--by", "stack", "-n", "0", "--json", name))
+        live, peak = stats["live_at_end"]["bytes"], stats["metadata"]["peak_memory"]
+        assert leaks["total"]["bytes"] == live == sum(leak["bytes"] for leak in leaks["leaks"])
+        assert live == sum(group["bytes"] for group in leaks["groups"].values())
+        assert tree["total_bytes"] == peak == sum(node["own_bytes"] for node in tree["nodes"])
+        assert table["total_bytes"] == peak == sum(row["own_bytes"] for row in table["rows"])
+        histogram = sum(size["count"] for size in stats["allocation_size_histogram"])
+        assert stats["total_num_allocations"] == stats["total"]["total_count"] == histogram
+
+
+def test_dump_has_each_record_once(captures):
+    lines = [json.loads(line) for line in output(captures, "dump", "--json", "sample.bin").splitlines()]
+    kinds = [line["kind"] for line in lines]
+    assert kinds[:2] == ["header", "status"]
+    assert kinds.count("pyobject_malloc") == 31 and kinds.count("free_python") == 21 and kinds.count("map") == 2
+    late = output(captures, "dump", "--time", "1.4..", "sample.bin").splitlines()
+    assert [line.split()[3] for line in late[2:]] == ["free_python", "unmap", "free", "pyobject_malloc"]
+
+
+def test_hostile_names_never_reach_the_terminal(captures):
+    for arguments in (["stats"], ["leaks"], ["table"], ["table", "--by", "thread"], ["summary"], ["dump"], ["tree"]):
+        text = output(captures, *arguments, "hostile.bin")
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), arguments
+
+
+def test_a_terminal_gets_colours_and_its_width(captures):
+    def on_terminal(**more):
+        master, slave = pty.openpty()
+        subprocess.run(["stty", "cols", "60"], stdin=slave, check=True)
+        with subprocess.Popen([COMMAND, "table", "sample.bin"], cwd=captures, env=environment(**more), stdout=slave,
+                              stdin=subprocess.DEVNULL) as process:
+            os.close(slave)
+            text = b""
+            while True:
+                try:
+                    got = os.read(master, 65536)
+                except OSError:
+                    got = b""
+                if not got:
+                    break
+                text += got
+        os.close(master)
+        assert process.returncode == 0
+        return text.decode()
+
+    coloured = on_terminal()
+    assert "\x1b[1m" in coloured
+    plain = on_terminal(NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert max(map(len, plain.splitlines()[3:])) <= 70
+
+
+def test_a_reader_that_leaves_is_no_error(captures):
+    for dispose in (signal.SIG_DFL, signal.SIG_IGN):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run([COMMAND, "dump", "sample.bin"], cwd=captures, env=environment(), stdout=write,
+                              stderr=subprocess.PIPE, restore_signals=False,
+                              preexec_fn=lambda: signal.signal(signal.SIGPIPE, dispose))
+        os.close(write)
+        assert done.stderr == b"" and done.returncode == -signal.SIGPIPE
+
+
+def test_a_full_disk_is_said(captures):
+    done = subprocess.run([COMMAND, "stats", "sample.bin"], cwd=captures, env=environment(),
+                          stdout=open("/dev/full", "wb"), stderr=subprocess.PIPE)
+    assert done.returncode == 6
+    assert done.stderr.decode().startswith("sctmem: cannot write standard output: No space left on device")
+
+
+ERRORS = [
+    (["statz"], 2, "unknown command statz; did you mean stats?"),
+    (["--json"], 2, "the command comes before its options: sctmem VERB --json; see: sctmem help"),
+    (["stats", "--jsno"], 2, "unknown option --jsno; did you mean --json?"),
+    (["table", "--by", "colour"], 2, "--by colour: not one of function, file, module, line, stack, thread"),
+    (["tree", "--at", "noon"], 2, "--at noon: not peak, end or a time like 90, 1.5s or 1m30s"),
+    (["stats", "--time", "5..1"], 2, "--time 5..1: it ends before it begins"),
+    (["stats", "--domain", "heap,stack"], 2,
+     "--domain heap,stack: not a list of heap, python, mapped, arena, file, reserved"),
+    (["stats", "--function", "("], 2, "--function (: not a regular expression: Unmatched ( or \\("),
+    (["tree", "--metric", "leaked", "--at", "1", "sample.bin"], 2,
+     "leaked is what lives at the end; with --at use --metric live"),
+    (["stats", "-o", "sample.bin", "sample.bin"], 6, "sample.bin exists; -f replaces it"),
+    (["stats", "-o", "no/such/folder", "sample.bin"], 6, "cannot write no/such/folder: No such file or directory"),
+    (["help", "cook"], 2, "no verb cook; see: sctmem help"),
+    (["run"], 2, "no program to run: sctmem run -- python3 app.py"),
+    (["run", "--", "no-such-program"], 127, "no-such-program: no such program in PATH"),
+    (["run", "--", "./sample.bin"], 126,
+     "./sample.bin cannot be executed: Permission denied; try chmod +x, or name its interpreter"),
+    (["run", "--follow", "all", "--", "true"], 2, "--follow all: not none, fork, exec or exec:GLOB"),
+]
+
+
+@pytest.mark.parametrize("arguments,status,text", ERRORS, ids=[" ".join(row[0]) for row in ERRORS])
+def test_errors_are_one_line_with_a_remedy(captures, arguments, status, text):
+    done = sctmem(captures, *arguments)
+    assert done.stderr.decode() == "sctmem: {}\n".format(text)
+    assert done.returncode == status
+    assert done.stdout == b""
+
+
+def test_files_that_are_no_captures_have_their_statuses(captures, tmp_path):
+    (tmp_path / "text").write_text("hello\n")
+    (tmp_path / "empty").write_text("")
+    for name, status in (("text", 4), ("empty", 4), ("missing", 3)):
+        done = sctmem(tmp_path, "stats", name)
+        assert done.returncode == status, (name, done.stderr)
+        assert re.fullmatch(r"sctmem: .*{}.*\n".format(name), done.stderr.decode())
+    newer = bytearray((captures / "sample.bin").read_bytes())
+    newer[8] = 99
+    (tmp_path / "newer").write_bytes(newer)
+    assert sctmem(tmp_path, "stats", "newer").returncode in (4, 5)
+
+
+def test_the_newest_capture_is_taken_and_named(captures, tmp_path):
+    done = sctmem(tmp_path, "stats")
+    assert done.returncode == 3 and b"no capture in this folder" in done.stderr
+    for age, name in enumerate(["hostile.bin", "sample.bin", "killed.bin"]):
+        (tmp_path / name).write_bytes((captures / name).read_bytes())
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / "later.txt").write_text("not a capture")
+    os.mkfifo(tmp_path / "pipe")
+    done = sctmem(tmp_path, "summary")
+    assert done.returncode == 0
+    assert done.stderr == b"sctmem: reading hostile.bin, the newest capture here\n"
+
+
+def test_output_files_are_whole_or_not_there(captures, tmp_path):
+    target = tmp_path / "report.txt"
+    sample = str(captures / "sample.bin")
+    assert sctmem(tmp_path, "stats", "-o", str(target), sample).returncode == 0
+    assert "By kind of memory" in target.read_text()
+    target.write_text("old")
+    assert sctmem(tmp_path, "stats", "-o", str(target), sample).returncode == 6
+    assert target.read_text() == "old"
+    assert sctmem(tmp_path, "stats", "-f", "-o", str(target), "missing.bin").returncode == 3
+    assert target.read_text() == "old"
+    assert sctmem(tmp_path, "stats", "-f", "-o", str(target), sample).returncode == 0
+    assert "By kind of memory" in target.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.txt"]
+
+
+def verbs():
+    listed = subprocess.run([COMMAND, "help", "--man"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return re.findall(r"sctmem\\-([a-z]+)", listed), listed
+
+
+def test_the_manual_page_lists_what_there_is():
+    page = (ROOT / "docs" / "man" / "sctmem.1").read_text()
+    _, listed = verbs()
+    assert listed in page, "docs/man/sctmem.1, VERBS: put the output of sctmem help --man there"
+    statuses = {int(value) for value in
+                re.findall(r"STATUS_[A-Z_]+ = (\d+)", (ROOT / "reader" / "error.h").read_text())}
+    assert statuses == {int(value) for value in re.findall(r"^\.B (\d+)$", page, re.MULTILINE)}
+    variables = re.findall(r'X\("(SCTMEM_[A-Z_]+)"', (ROOT / "preload" / "config.h").read_text())
+    assert variables
+    for name in variables:
+        assert ".B " + name + "\n" in page, name
+
+
+def test_each_verb_has_help_a_page_and_completions(captures):
+    names, _ = verbs()
+    completions = {shell: output(captures, "help", "--completion", shell) for shell in ("bash", "zsh", "fish")}
+    building = (ROOT / "docs" / "meson.build").read_text()
+    for verb in names:
+        text = output(captures, verb, "--help")
+        assert text == output(captures, "help", verb)
+        page = output(captures, "help", "--man", verb).replace("\\-", "-")
+        assert "'{}'".format(verb) in building, "docs/meson.build lacks " + verb
+        for option in re.findall(r"--([a-z-]+)", "\n".join(re.findall(r"^ .{3,5}--[a-z-]+", text, re.MULTILINE))):
+            assert "--{}\\fR".format(option) in page, (verb, option)
+            for shell, completion in completions.items():
+                assert re.search(r"(--|-l ){}\b".format(option), completion), (shell, verb, option)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_are_sound(captures, tmp_path, shell):
+    if subprocess.run(["sh", "-c", "command -v " + shell], stdout=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("no {} on this machine".format(shell))
+    script = tmp_path / "completion"
+    script.write_text(output(captures, "help", "--completion", shell))
+    subprocess.run([shell, "-n", str(script)], check=True)
+    if shell == "bash":
+        words = subprocess.run(["bash", "-c", 'source "$0"; COMP_WORDS=(sctmem table --metric t); COMP_CWORD=3; _sctmem; '
+                                'echo "${COMPREPLY[@]}"', str(script)], stdout=subprocess.PIPE, check=True).stdout
+        assert words.split() == [b"total", b"temporary"]
+    if shell == "fish":
+        words = subprocess.run(["fish", "-c", "source {}; complete -C 'sctmem sta'".format(script)],
+                               stdout=subprocess.PIPE, check=True, env=environment(HOME=str(tmp_path))).stdout
+        assert words.startswith(b"stats\t")
+
+
+class TestRun:
+    """sctmem run, with the library of the build."""
+
+    def run(self, folder, *arguments, **more):
+        if b"FAIL" in sctmem(folder, "doctor", sys.executable).stdout:
+            pytest.skip("the library is not built: see sctmem doctor")
+        return sctmem(folder, "run", *arguments, **more)
+
+    def test_the_exit_status_is_passed_on(self, tmp_path):
+        done = self.run(tmp_path, "-o", "a.bin", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+        assert (done.returncode, done.stdout) == (7, b"out\n")
+        lines = done.stderr.decode().splitlines()
+        assert lines[0] == "err" and re.fullmatch(r"sctmem: wrote a\.bin: peak .*, .* allocations of .*, .* never freed",
+                                                  lines[1]), lines
+
+    def test_quiet_says_nothing(self, tmp_path):
+        done = self.run(tmp_path, "-q", "-o", "a.bin", "--", "true")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert (tmp_path / "a.bin").exists()
+
+    def test_a_signal_ends_both(self, tmp_path):
+        for name in ("SIGKILL", "SIGABRT", "SIGTERM"):
+            done = self.run(tmp_path, "-q", "--", "sh", "-c", "kill -{} $$".format(name[3:]))
+            assert done.returncode == -getattr(signal, name)
+
+    def test_signals_are_forwarded(self, tmp_path):
+        self.run(tmp_path, "-q", "--", "true")
+        process = subprocess.Popen([COMMAND, "run", "-q", "-o", "t.bin", "--", "sh", "-c",
+                                    "trap 'exit 33' TERM; echo ready; while :; do sleep 0.05; done"],
+                                   cwd=tmp_path, env=environment(), stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 33
+        process.stdout.close()
+
+    def test_an_existing_file_is_kept_without_force(self, tmp_path):
+        (tmp_path / "a.bin").write_text("mine")
+        done = self.run(tmp_path, "-o", "a.bin", "--", "touch", "ran")
+        assert done.returncode == 6 and not (tmp_path / "ran").exists()
+        assert self.run(tmp_path, "-f", "-q", "-o", "a.bin", "--", "touch", "ran").returncode == 0
+        assert (tmp_path / "ran").exists()
+        assert sctmem(tmp_path, "stats", "a.bin").returncode == 0
+
+    def test_a_script_needs_no_interpreter(self, tmp_path):
+        (tmp_path / "app.py").write_text("import sys; print(sys.argv)")
+        done = self.run(tmp_path, "-q", "app.py", "-o", "--json", PATH="/usr/bin:/bin")
+        assert done.stdout == b"['app.py', '-o', '--json']\n", done.stderr
+
+    def test_the_preload_of_others_stays(self, tmp_path):
+        done = self.run(tmp_path, "-q", "--", "sh", "-c", "echo $LD_PRELOAD", LD_PRELOAD="libm.so.6")
+        assert re.fullmatch(rb".*/libsctmem\.so:libm\.so\.6\n", done.stdout)
+
+
+def test_doctor_tells_what_is_wrong(tmp_path):
+    (tmp_path / "static.c").write_text("int main(void) { return 0; }\n")
+    if subprocess.run(["gcc", "-static", "-o", "static", "static.c"], cwd=tmp_path, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no static linking here")
+    subprocess.run(["gcc", "-o", "dynamic", "static.c"], cwd=tmp_path, check=True)
+    (tmp_path / "setuid").write_bytes((tmp_path / "dynamic").read_bytes())
+    os.chmod(tmp_path / "setuid", 0o755)
+    (tmp_path / "script").write_text("#!/no/such/interpreter\n")
+    os.chmod(tmp_path / "script", 0o755)
+    (tmp_path / "garbage").write_bytes(b"\x7fELF" + b"\xff" * 60)
+    os.chmod(tmp_path / "garbage", 0o755)
+    for name, word in (("static", "linked statically"), ("script", "no such program"), ("missing", "no such program"),
+                       ("garbage", "another machine")):
+        done = sctmem(tmp_path, "doctor", "./" + name)
+        assert done.returncode == 8, name
+        assert word in done.stdout.decode(), (name, done.stdout)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "setuid", 1, 1)
+        os.chmod(tmp_path / "setuid", 0o4755)
+        assert "setuid" in sctmem(tmp_path, "doctor", "./setuid").stdout.decode()
+    # Whatever bytes: an answer, no crash.
+    whole = (tmp_path / "dynamic").read_bytes()
+    for cut in (4, 17, 63, 64, 100, 500, len(whole) // 2):
+        (tmp_path / "cut").write_bytes(whole[:cut])
+        os.chmod(tmp_path / "cut", 0o755)
+        assert sctmem(tmp_path, "doctor", "./cut").returncode in (0, 8)
+    report = json.loads(sctmem(tmp_path, "doctor", "--json", "./static").stdout)
+    assert report["works"] is False
