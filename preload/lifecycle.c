@@ -160,10 +160,16 @@ bool lifecycle_ready(void)
 		return true;
 	if (!environ || !atomic_compare_exchange_strong(&phase, &new, PHASE_STARTING))
 		return false;
-	real_resolve();
 	config_read(environ);
-	if (!is_wanted() || !begin())
+	bool wanted = is_wanted(), jemalloc = config.jemalloc;
+
+	/* A program that is not recorded is not to be changed either. */
+	config.jemalloc = jemalloc && wanted;
+	real_resolve();
+	if (!wanted || !begin())
 		atomic_store(&phase, PHASE_OFF);
+	else if (jemalloc && !config.jemalloc)
+		record_note("backend jemalloc is not available");
 	errno = saved;
 	return lifecycle_is_recording();
 }
@@ -207,10 +213,12 @@ static __attribute__((constructor)) void loaded(void)
 {
 	int saved = errno;
 
+	bool recording = lifecycle_ready();
+
 	real_resolve();
 	thread_start();
 	pthread_atfork(NULL, NULL, forked);
-	if (lifecycle_ready()) {
+	if (recording) {
 		/* The loader's own allocations for our look-ups are not the program's. */
 		struct thread *thread = record_enter();
 

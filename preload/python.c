@@ -188,7 +188,7 @@ static bool reaches_ours(const struct python_allocator *allocator)
  */
 static bool hook_allocators(bool careful)
 {
-	/* The raw domain is malloc(), which is hooked; only the free-threaded 3.15 has an allocator of its own there. */
+	/* The raw domain is malloc(), which is hooked; only in the free-threaded 3.15 is it an allocator of its own. */
 	int first = layout_known && python_layout.free_threaded && python_layout.minor >= 15 ? DOMAIN_RAW : DOMAIN_MEM;
 	bool changed = false;
 
@@ -307,7 +307,8 @@ static void register_ending(void)
 	*(void **)&increment = symbol("Py_IncRef");
 	*(void **)&clear_error = symbol("PyErr_Clear");
 	none_object = symbol("_Py_NoneStruct");
-	if (!import || !get_attribute || !new_function || !call || !release || !increment || !clear_error || !none_object)
+	if (!import || !get_attribute || !new_function || !call || !release || !increment || !clear_error ||
+		!none_object)
 		return;
 	module = import("atexit");
 	if (module)
@@ -515,7 +516,8 @@ static void find_place(void)
 	ElfW(Sym) *eval = NULL;
 	Dl_info info;
 
-	if (dladdr1((void *)python_api.is_initialized, &info, (void **)&map, RTLD_DL_LINKMAP) && map && map->l_name[0]) {
+	if (dladdr1((void *)python_api.is_initialized, &info, (void **)&map, RTLD_DL_LINKMAP) && map &&
+		map->l_name[0]) {
 		size_t length = strlen(map->l_name);
 
 		if (length < sizeof(runtime_path))

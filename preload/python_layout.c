@@ -136,7 +136,8 @@ static bool layout_described(struct python_layout *layout, const uint64_t *words
 		!take_offset(&layout->code_first_line, code, 5, 4) ||
 		!take_offset(&layout->code_instructions, code, 9, 8))
 		return false;
-	if (copies && (!take_offset(&layout->frame_copy, frame, 7, 4) || !take_offset(&layout->code_copies, code, 10, 8)))
+	if (copies && (!take_offset(&layout->frame_copy, frame, 7, 4) ||
+		!take_offset(&layout->code_copies, code, 10, 8)))
 		return false;
 	/* Not described; it stands a fixed distance before the instructions. */
 	layout->code_first_traceable = (uint16_t)(layout->code_instructions - (copies ? 0x18 : 0x10));
@@ -407,7 +408,9 @@ enum python_verdict python_layout_check(const struct python_layout *layout, cons
 		return PYTHON_CHECK_LATER;
 	if ((uintptr_t)load_checked(state, layout->state_thread) != (uintptr_t)pthread_self())
 		return PYTHON_CHECK_FAILED;
-	return check_chain(&check, state, shown) && python_code_check(symbol) ? PYTHON_CHECK_PASSED : PYTHON_CHECK_FAILED;
+	if (!check_chain(&check, state, shown) || !python_code_check(symbol))
+		return PYTHON_CHECK_FAILED;
+	return PYTHON_CHECK_PASSED;
 }
 
 /* ---- the interpreter loop's code ---- */

@@ -267,7 +267,7 @@ static bool same_object(void *a, void *b)
 	return dladdr(a, &first) && dladdr(b, &second) && first.dli_fbase == second.dli_fbase;
 }
 
-/* Finds the functions by a handle, all in the object that has malloc; false: one is missing. */
+/* Finds the functions by a handle, all in the object that has malloc; false: one is missing there. */
 static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 {
 	void *first = dlsym(handle, "malloc");
@@ -279,7 +279,7 @@ static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 			found[i] = NULL;
 		if (!found[i])
 			found[i] = allocator[i].fallback;
-		if (!found[i])
+		if (!found[i] && handle != RTLD_NEXT)
 			return false;
 	}
 	return true;
@@ -334,8 +334,10 @@ void real_resolve(void)
 #undef HOOK
 	if (config.jemalloc && !find_jemalloc(found))
 		config.jemalloc = false;
-	if (config.jemalloc || find_allocator(RTLD_NEXT, found))
-		for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
+	if (!config.jemalloc)
+		find_allocator(RTLD_NEXT, found);
+	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
+		if (found[i])
 			memcpy(allocator[i].pointer, &found[i], sizeof(found[i]));
 	real_is_libc = same_object((void *)real_malloc, (void *)gnu_get_libc_version);
 	dlerror();                            /* names that are not there are our affair, not the program's */

@@ -337,3 +337,15 @@ void record_modules(void)
 	modules_refresh(thread);
 	record_leave(thread);
 }
+
+void record_note(const char *text)
+{
+	struct thread *thread = record_enter();
+	const struct stream_part parts[] = { { text, strlen(text) } };
+
+	if (!thread)
+		return;
+	thread->gate = GATE_OURS;
+	stream_metadata(thread, CAPTURE_NOTE, parts, 1);
+	record_leave(thread);
+}

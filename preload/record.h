@@ -75,4 +75,7 @@ void record_reset(void);
 /* A mark in the time line. */
 void record_mark(const char *name, size_t size);
 
+/* A remark about the recording itself, for whoever reads the capture. */
+void record_note(const char *text);
+
 #endif

@@ -24,7 +24,7 @@ struct python_frame {
 	const void *instr;            /* as the frame has it: an address, or before 3.11 an offset */
 	uint32_t code_id;
 	uint32_t units;               /* offset of the instruction in its code, in code units */
-	uint32_t node;                /* the caller's: 0 in frames[kept..count), what the caller put there in the others */
+	uint32_t node;                /* the caller's; 0 in frames[kept..count) */
 	uintptr_t c_address;          /* of its activation of the interpreter loop, see below; 0 */
 	uint32_t flags;               /* enum python_frame_flag, ORed */
 };
@@ -44,7 +44,7 @@ struct python_stack {
 	uint32_t kept;                /* frames[0..kept) are what they were in the last walk that succeeded */
 	bool truncated;               /* outer frames are missing: the stack is too deep */
 	bool unknown;                 /* false was returned although there are Python frames: they could not be read */
-	uintptr_t innermost_c_address;   /* of the innermost activation, whether or not it has a frame here; 0: not known */
+	uintptr_t innermost_c_address;   /* of the innermost activation, even if it has no frame here; 0: not known */
 
 	/* Private. */
 	struct python_link *links;    /* the whole chain, outermost first, with what the interpreter hides */

@@ -198,9 +198,8 @@ export class App {
 		};
 		$('graph-legend').replaceChildren(...[...kinds].sort((a, b) => a - b)
 			.map((i) => entry('k' + i, CATEGORIES[i].label)));
-		for (const [letter, category] of [['i', 6], ['m', 3]])
-			document.querySelector('[data-hide=' + letter + ']').hidden = !kinds.has(category);
-		document.querySelector('[data-hide=l]').hidden = !kinds.has(2) && !kinds.has(5);
+		for (const [letter, ...categories] of [['i', 6, 7], ['m', 3], ['l', 2, 5]])
+			document.querySelector('[data-hide=' + letter + ']').hidden = !categories.some((category) => kinds.has(category));
 	}
 
 	buildViews() {
@@ -409,10 +408,11 @@ export class App {
 		const { model, state, report } = this;
 		if (state.table === 'sites') {
 			this.set({ inverted: '', zoom: String(report.sites.node[row]) });
-		} else if (state.inverted) {
+		} else if (state.inverted && model.table(state).own[row] > 0) {
 			this.set({ zoom: 'i' + model.groupsOf(state).groups.frame[row] });
 		} else {
-			this.set({ zoom: model.zoomText(model.topDown(state), model.table(state).largest[row]) });
+			// What allocates nothing itself is in no view that begins with what allocates: the other way round, then.
+			this.set({ inverted: '', zoom: model.zoomText(model.topDown(state), model.table(state).largest[row]) });
 		}
 	}
 
@@ -549,6 +549,15 @@ export class App {
 			event.preventDefault();
 			actions[event.key]();
 		});
+		// Paper is white.
+		let shown = '';
+		addEventListener('beforeprint', () => {
+			shown = this.theme;
+			this.setTheme('light');
+			this.graph.draw();
+			this.timeline.draw();
+		});
+		addEventListener('afterprint', () => this.setTheme(shown));
 		matchMedia('(prefers-color-scheme: dark)').addEventListener('change', (event) => {
 			if (!this.storedTheme())
 				this.setTheme(event.matches ? 'dark' : 'light');

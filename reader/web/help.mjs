@@ -10,7 +10,7 @@ export const KEYS = [
 	['v', 'inverted: from the allocating functions up to their callers'],
 	['f', 'icicle or flame'],
 	['g', 'boxes are lines, functions or modules'],
-	['1 2 3', 'hide interpreter, imports, libraries'],
+	['1 2 3', 'hide interpreter and allocators, imports, libraries'],
 	['k', 'time line: stack by kind of memory'],
 	['arrows, Enter', 'in the graph: walk, zoom; in the table: choose, open; in the time line: read'],
 	['Esc', 'show everything again'],

@@ -2,7 +2,7 @@
 // What a state shows, computed and kept: own costs, views, tables.  No part of it knows the document.
 import { COSTS } from './data.mjs';
 import { buildInverted, buildTopDown, costColumn, costsOf, exclusiveCosts, groupFrames } from './tree.mjs';
-import { hiddenFrames, inclusiveCosts, indexChildren, pathOf, sumCosts, tabulate } from './tree.mjs';
+import { hiddenNodes, inclusiveCosts, indexChildren, pathOf, sumCosts, tabulate } from './tree.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
 
@@ -37,6 +37,7 @@ export class Model {
 		this.tables = new Recent(limit);
 		this.sums = new Recent(64);
 		this.groupings = new Recent(3);
+		this.hidden = new Recent(4);
 		this.searches = new Recent(16);
 	}
 
@@ -76,13 +77,17 @@ export class Model {
 		});
 	}
 
+	hiddenOf(state) {
+		return this.hidden.get(state.hide, () => hiddenNodes(this.report, state.hide));
+	}
+
 	viewKey(state) {
 		return [state.metric, state.unit, this.filterKey(state), state.group, state.hide].join('|');
 	}
 
 	topDown(state) {
 		return this.views.get('t|' + this.viewKey(state), () => buildTopDown(this.report.nodes, this.children,
-			this.groupsOf(state).groups, hiddenFrames(this.report.frames, state.hide), this.ownOf(state)));
+			this.groupsOf(state).groups, this.hiddenOf(state), this.ownOf(state)));
 	}
 
 	// The view of a state, zoomed into what the state names, or the nearest to it that is there.
@@ -93,7 +98,7 @@ export class Model {
 			const path = state.zoom.startsWith('i') ?
 				state.zoom.slice(1).split('.').map(Number).filter((i) => i < frames.count).map((i) => groups.of[i]) : [];
 			return this.views.get('i|' + this.viewKey(state) + '|' + path.join('.'), () => buildInverted(nodes, groups,
-				hiddenFrames(frames, state.hide), this.ownOf(state), path));
+				this.hiddenOf(state), this.ownOf(state), path));
 		}
 		const view = this.topDown(state);
 		let node = /^\d+$/.test(state.zoom) && Number(state.zoom) < nodes.count ? Number(state.zoom) : 0;

@@ -18,7 +18,7 @@ const FIELDS = {
 };
 
 export const STATE_DEFAULTS = {
-	metric: 'peak', unit: 'bytes', inverted: '', shape: 'icicle', group: 'line', thread: '', domain: '', hide: '',
+	metric: 'peak', unit: 'bytes', inverted: '', shape: 'icicle', group: 'line', thread: '', domain: '', hide: 'i',
 	search: '', zoom: '', table: 'functions',
 };
 

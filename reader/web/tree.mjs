@@ -5,7 +5,8 @@
 //
 // A view's nodes are in breadth-first order and siblings by falling cost, so that each level is a contiguous range
 // of nodes whose x rises: drawing and hit-testing are binary searches.  Values are integers and add up exactly.
-import { COSTS, FLAG_IMPORT, FLAG_INTERPRETER, FLAG_LIBRARY, KIND_NATIVE } from './data.mjs';
+import { COSTS, FLAG_ALLOCATOR, FLAG_IMPORT, FLAG_INTERPRETER, FLAG_LIBRARY } from './data.mjs';
+import { KIND_NATIVE, KIND_PYTHON } from './data.mjs';
 
 export const METRICS = ['peak', 'leaked', 'total', 'temporary'];
 const METRIC_COLUMN = { total: 0, peak: 2, leaked: 4, temporary: 6 };
@@ -94,13 +95,31 @@ export function groupFrames(frames, by) {
 	return { by, of, frame, count: frame.length };
 }
 
-// hide: a string of i (interpreter), m (import machinery), l (library code).  The root always shows.
-export function hiddenFrames(frames, hide) {
-	const mask = (hide.includes('i') ? FLAG_INTERPRETER : 0) | (hide.includes('m') ? FLAG_IMPORT : 0) |
+// 1 for each node that is taken out of its stacks.  hide: a string of i (the interpreter's frames and those of
+// allocators), m (import machinery), l (library code).  The rule is that of reader/calltree.c, so that this page and
+// the text views name the same frames: the frame by which a thread enters the interpreter shows, and no stack is left
+// without a frame.
+export function hiddenNodes(report, hide) {
+	const { nodes, frames, sites } = report;
+	const mask = (hide.includes('i') ? FLAG_INTERPRETER | FLAG_ALLOCATOR : 0) | (hide.includes('m') ? FLAG_IMPORT : 0) |
 		(hide.includes('l') ? FLAG_LIBRARY : 0);
-	const hidden = new Uint8Array(frames.count);
-	for (let i = 1; i < frames.count; i++)
-		hidden[i] = frames.flags[i] & mask ? 1 : 0;
+	const hidden = new Uint8Array(nodes.count);
+	if (mask === 0)
+		return hidden;
+	// What is at a node or above it: 1 a frame that shows, 2 a Python frame; at the node itself: 4 the interpreter.
+	const marks = new Uint8Array(nodes.count);
+	for (let i = 1; i < nodes.count; i++) {
+		const flags = frames.flags[nodes.frame[i]];
+		const above = marks[nodes.parent[i]];
+		const enters = flags & FLAG_INTERPRETER && !(above & 6);
+		hidden[i] = flags & mask && !enters ? 1 : 0;
+		marks[i] = above & 3 | (frames.kind[nodes.frame[i]] === KIND_PYTHON ? 2 : 0) |
+			(flags & FLAG_INTERPRETER ? 4 : 0) | (hidden[i] ? 0 : 1);
+	}
+	for (let i = 0; i < sites.count; i++) {
+		if (!(marks[sites.node[i]] & 1))
+			hidden[sites.node[i]] = 0;
+	}
 	return hidden;
 }
 
@@ -245,7 +264,7 @@ export function buildTopDown(nodes, children, groups, hidden, own) {
 			const value = all[child];
 			if (value === 0)
 				continue;
-			if (hidden[frame[child]])
+			if (hidden[child])
 				pending.push(child);
 			else
 				family.add(builder, v, groups.of[frame[child]], child, value);
@@ -292,7 +311,7 @@ function addChildren(builder, v, family, least, always = -1) {
 function visibleAncestors(nodes, hidden) {
 	const shown = new Uint32Array(nodes.count);
 	for (let i = 1; i < nodes.count; i++)
-		shown[i] = hidden[nodes.frame[i]] ? shown[nodes.parent[i]] : i;
+		shown[i] = hidden[i] ? shown[nodes.parent[i]] : i;
 	return shown;
 }
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Property: for any bytes, as columns and as words, a cursor ends after at most as many records as there are
+ * bytes, never reads outside them, and hands out only payloads that lie within.
+ *
+ *     clang -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_events.c formats/events.c
+ *
+ * With standalone.c instead of libFuzzer it replays the files that it is given.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/events.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_all(struct events_cursor *cursor, const uint8_t *low, size_t size)
+{
+	struct capture_event event;
+	size_t records = 0;
+
+	while (events_next(cursor, &event)) {
+		if (++records > size)
+			abort();
+		if (event.payload_size && (event.payload < low || event.payload_size > size - (size_t)(event.payload - low)))
+			abort();
+	}
+	if (events_next(cursor, &event))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct events_cursor cursor;
+	const size_t count = size / 8;
+	uint64_t *words = malloc(count ? count * 8 : 1);
+
+	if (!words)
+		return 0;
+	if (events_open_columns(&cursor, 1, data, size))
+		read_all(&cursor, data, size);
+	if (count)
+		memcpy(words, data, count * 8);
+	events_open_words(&cursor, 1, NULL, words, count);
+	read_all(&cursor, (const uint8_t *)words, count * 8);
+	free(words);
+	return 0;
+}

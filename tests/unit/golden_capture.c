@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writes the golden capture; see golden_capture.h.
+ */
+#include "golden_capture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void write_texts(struct writer *writer)
+{
+	writer_text(writer, CAPTURE_TEXT_HOST, "build7", 6);
+	writer_text(writer, CAPTURE_TEXT_COMMAND, "python3\0app.py\0--fast", 22);
+	writer_text(writer, CAPTURE_TEXT_EXECUTABLE, "/usr/bin/python3.11", 19);
+	writer_text(writer, CAPTURE_TEXT_DIRECTORY, "/srv", 4);
+	writer_text(writer, CAPTURE_TEXT_LIBC, "glibc 2.36", 10);
+	writer_text(writer, CAPTURE_TEXT_KERNEL, "Linux 6.1.0", 11);
+	writer_text(writer, CAPTURE_TEXT_WRITER, "sctmem 0.1.0", 12);
+}
+
+static void write_metadata(struct writer_stream *stream)
+{
+	/* Line 10, then 12 from byte offset 6 on. */
+	static const uint8_t lnotab[] = { 6, 2 };
+
+	put_thread_info(stream, 0, 4242, 0, "python3");
+	put_module(stream, 0x400000, 0x500000, 0x400000, 0, 1, "/usr/bin/python3.11");
+	put_module(stream, 0x7f0000000000, 0x7f0000010000, 0x7f0000000000, 0, 2, "/usr/lib/sctmem/libsctmem.so");
+	put_module(stream, 0x7f0000100000, 0x7f0000200000, 0x7f0000100000, 0, 0, "/opt/app/libwork.so");
+	put_python(stream, 0x030b02f0, 1 | 4 | 8, "/usr/bin/python3.11", "pymalloc");
+	put_code(stream, 1, 10, CAPTURE_LINES_LNOTAB, "/srv/app.py", "main", lnotab, sizeof(lnotab));
+	put_code(stream, 2, 1, CAPTURE_LINES_LNOTAB, "<frozen importlib._bootstrap>", "_find_and_load", NULL, 0);
+}
+
+/* The first thread: an EVENTS block, then words in its STREAM block. */
+static void write_first_thread(struct writer_stream *stream)
+{
+	put_stamp(stream, 100);
+	put_time(stream, 1000000);
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_node(stream, 2, 1, CAPTURE_PYTHON_FRAME(2, 0));
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 100, 1);
+	put_alloc(stream, CAPTURE_CALLOC, 0x6000, 50, 2);
+	put_stamp(stream, 101);
+	put_free(stream, CAPTURE_MOVE, 0x6000);
+	put_alloc(stream, CAPTURE_REALLOC, 0x7000, 200, 2);
+	put_free(stream, CAPTURE_FREE, 0x7000);
+	put_alloc(stream, CAPTURE_MALLOC, 0x100000, (uint64_t)5 << 32 | 16, 1);
+	put_free(stream, CAPTURE_FREE, 0x100000);
+	put_sample(stream, 20 << 20, 10 << 20, 1 << 20);
+	writer_flush(stream);
+	put_time(stream, 2000000);
+	put_stamp(stream, 200);
+	put_node(stream, 3, 1, CAPTURE_NATIVE_FRAME(0x7f0000100123, 0));
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, 0x8000, 64, 3);
+	put_map(stream, 0x7e0000000000, 8192, 0, 3);
+	put_unmap(stream, CAPTURE_UNMAP, 0x7e0000001000, 4096);
+	put_metadata(stream, CAPTURE_MARK, "loaded", 6);
+	put_metadata(stream, CAPTURE_NOTE, "a note", 6);
+}
+
+/* The second thread: only words.  It frees what the first allocated. */
+static void write_second_thread(struct writer_stream *stream)
+{
+	put_thread(stream, 1);
+	put_thread_info(stream, 1, 4243, 1500000, "worker");
+	put_stamp(stream, 150);
+	put_time(stream, 1500000);
+	put_alloc(stream, CAPTURE_MALLOC, 0x9000, 1000, 2);
+	put_alloc(stream, CAPTURE_POSIX_MEMALIGN, 0xa000, 3000, 0);
+	put_free(stream, CAPTURE_FREE, 0xa000);
+	put_stamp(stream, 210);
+	put_free(stream, CAPTURE_FREE, 0x5000);
+	put_free(stream, CAPTURE_FREE, 0xdead0);
+	put_free(stream, CAPTURE_MOVE, 0x9000);
+	put_free(stream, CAPTURE_STAY, 0x9000);
+	put_unmap(stream, CAPTURE_UNMAP, 0x7e0000000000, 4096);
+	put_unmap(stream, CAPTURE_UNMAP_FAILED, 0x7e0000000000, 4096);
+	put_time(stream, 3000000);
+	put_free(stream, CAPTURE_FREE_PYTHON, 0x8000);
+}
+
+void golden_write(struct writer *writer)
+{
+	struct writer_stream *first, *second;
+
+	writer_init(writer);
+	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS;
+	/* So that the bytes do not depend on the version of liblz4. */
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	first = writer_stream(writer, 0, 128);
+	second = writer_stream(writer, 1, 64);
+	write_metadata(first);
+	write_first_thread(first);
+	write_second_thread(second);
+	writer_gap(writer, NULL, 512);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer->status.tracer_bytes = 1 << 20;
+	writer->status.file_bytes = writer->size - 512;
+	writer_finish(writer);
+}
+
+const char *golden_path(const char *name)
+{
+	static char path[4096];
+	const char *folder = getenv("SCTMEM_GOLDEN");
+
+	snprintf(path, sizeof(path), "%s/%s", folder ? folder : "tests/golden", name);
+	return path;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The golden capture, tests/golden/capture_v1.bin: a small history that uses every kind of record once or more.
+ * formats/capture.md takes its worked examples from it.  golden_write makes the same bytes again.
+ */
+#ifndef SCTMEM_TESTS_GOLDEN_CAPTURE_H
+#define SCTMEM_TESTS_GOLDEN_CAPTURE_H
+
+#include "capture_writer.h"
+
+void golden_write(struct writer *writer);
+
+/* $SCTMEM_GOLDEN, or tests/golden below the working directory; with the name of a file in it. */
+const char *golden_path(const char *name);
+
+#endif

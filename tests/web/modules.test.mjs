@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: MIT
+// The page's modules, run by node --test; once as they are, once as the bundle that ships.
+import assert from 'node:assert/strict';
+import { gzipSync } from 'node:zlib';
+import test from 'node:test';
+import { randomReport, randomSource, sctmem } from './load.mjs';
+
+const { formatBytes, formatCount, formatExact, formatShare, formatTime, axisTicks, visibleText, shorten } = sctmem;
+
+test('bytes have three digits and never reach the next unit', () => {
+	for (const [value, text] of [[0, '0 B'], [1, '1 B'], [1023, '1023 B'], [1024, '1.00 KiB'], [1536, '1.50 KiB'],
+		[10240, '10.0 KiB'], [1024 * 1023.7, '1.00 MiB'], [1024 ** 2, '1.00 MiB'],
+		[1024 ** 3 * 123.4, '123 GiB'], [-2048, '-2.00 KiB'], [2 ** 52, '4.00 PiB']])
+		assert.equal(formatBytes(value), text);
+});
+
+test('counts are decimal, exact numbers keep each digit', () => {
+	assert.equal(formatCount(999), '999');
+	assert.equal(formatCount(999600), '1.00 M');
+	assert.equal(formatCount(1234567), '1.23 M');
+	assert.equal(formatExact(4503599627370495).replaceAll('\u202f', ' '), '4 503 599 627 370 495');
+	assert.equal(formatExact(0), '0');
+});
+
+test('a share says 100 % only when it is, and 0 % only when it is', () => {
+	assert.equal(formatShare(1, 1), '100 %');
+	assert.equal(formatShare(99951, 100000), '99.9 %');
+	assert.equal(formatShare(1, 1e9), '< 0.01 %');
+	assert.equal(formatShare(0, 5), '0 %');
+	assert.equal(formatShare(0, 0), '–');
+});
+
+test('times take the unit that fits', () => {
+	assert.deepEqual([0, 12, 1500, 2.5e6, 60e6, 61e6, 3600e6, 90061e6, 200 * 3600e6].map(formatTime),
+		['0 µs', '12 µs', '1.50 ms', '2.50 s', '1 min', '1 min 1 s', '1 h', '25 h 1 min', '8 d 8 h']);
+});
+
+test('axis ticks are round, rise from zero and stay within', () => {
+	for (const max of [1, 7, 1000, 1e6, 3.3e9, 2 ** 50]) {
+		const ticks = axisTicks(max, 4, true);
+		assert.equal(ticks[0], 0);
+		assert.ok(ticks.length >= 2 && ticks.length <= 6, String(ticks));
+		assert.ok(ticks.at(-1) <= max * 1.001);
+	}
+	assert.deepEqual(axisTicks(0, 4, true), [0]);
+});
+
+test('characters that hide or turn text around are shown by number', () => {
+	assert.equal(visibleText('a\u202egnp.exe'), 'a‹202E›gnp.exe');
+	assert.equal(visibleText('\u0000\t\n\u001b[31m\u200b\ufeff'), '‹0000›‹0009›‹000A›‹001B›[31m‹200B›‹FEFF›');
+	assert.equal(visibleText('日本 🐍 é'), '日本 🐍 é');
+});
+
+test('long text keeps its start and its end', () => {
+	const text = 'start' + 'x'.repeat(100000) + 'end';
+	assert.equal(shorten(text, 40).length, 40);
+	assert.ok(shorten(text, 40).startsWith('start') && shorten(text, 40).endsWith('end'));
+	assert.equal(shorten('short', 40), 'short');
+});
+
+test('Python versions read as python prints them', () => {
+	assert.equal(sctmem.pythonVersion(0x030b02f0), '3.11.2');
+	assert.equal(sctmem.pythonVersion(0x030e00c2), '3.14.0rc2');
+});
+
+// ---- data
+
+class Packer {
+	constructor() {
+		this.bytes = [];
+	}
+
+	varint(value) {
+		for (; value > 127; value = Math.floor(value / 128))
+			this.bytes.push(value % 128 + 128);
+		this.bytes.push(value);
+	}
+
+	deltas(values) {
+		let before = 0;
+		for (const value of values) {
+			this.varint(value >= before ? (value - before) * 2 : (before - value) * 2 - 1);
+			before = value;
+		}
+	}
+
+	varints(values) {
+		values.forEach((value) => this.varint(value));
+	}
+
+	raw(values) {
+		this.bytes.push(...values);
+	}
+}
+
+const BIG = 2 ** 52 - 1;
+
+function packSmallReport() {
+	const p = new Packer();
+	p.raw([...Buffer.from('SCTR'), 1]);
+	p.varints([4, 3, 3, 1, 2, 2, 1]);
+	p.varints([0, 4, 7, 2]);
+	p.raw(Buffer.from('main/a/b.pyé'));
+	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
+		p.deltas(column);
+	p.varints([0, 12, 4294967295]);
+	p.raw([2, 0, 1, 0, 4, 32]);
+	p.deltas([0, 1]);
+	p.deltas([1, 2]);
+	p.varints([0, 4242]);
+	p.deltas([1]);
+	p.varint(17);
+	p.deltas([1, 2]);
+	p.deltas([0, 0]);
+	p.raw([1, 128 + 4, 43, 22]);
+	for (let i = 0; i < 8; i++)
+		p.varints([i, BIG - i]);
+	for (let i = 0; i < 12; i++)
+		p.deltas([i * 1000, BIG - i]);
+	p.varint(2);
+	p.raw([1]);
+	p.varint(2);
+	p.deltas([11, 12]);
+	p.varints([1, 2]);
+	p.raw(Buffer.from('xé'));
+	p.raw(Buffer.from('END.'));
+	return Uint8Array.from(p.bytes);
+}
+
+test('columns decode to what was packed, up to the largest number', () => {
+	const report = sctmem.decodeColumns(packSmallReport());
+	assert.deepEqual(report.strings, ['', 'main', '/a/b.py', 'é']);
+	assert.deepEqual([...report.frames.line], [0, 12, 4294967295]);
+	assert.deepEqual([...report.frames.flags], [0, 4, 32]);
+	assert.deepEqual([...report.nodes.parent], [0, 0, 1]);
+	assert.deepEqual([...report.sites.domain], [1, 4]);
+	assert.deepEqual([...report.sites.counted], [1, 0]);
+	assert.deepEqual(report.sites.costs.map((column) => [...column]), [...Array(8).keys()].map((i) => [i, BIG - i]));
+	assert.deepEqual([...report.timeline.allocatedBytes], [11000, BIG - 11]);
+	assert.deepEqual(report.sources.get(2), { changed: true, lines: new Map([[11, 'x'], [12, 'é']]) });
+});
+
+test('base64 and gzip come off', async () => {
+	const bytes = packSmallReport();
+	const text = '\n' + gzipSync(bytes).toString('base64') + '\n';
+	const report = await sctmem.loadReport(text, '{"format":1}');
+	assert.equal(report.nodes.count, 3);
+	assert.equal(report.meta.format, 1);
+});
+
+test('data cut anywhere are refused, not shown', () => {
+	const bytes = packSmallReport();
+	for (let length = 0; length < bytes.length; length++)
+		assert.throws(() => sctmem.decodeColumns(bytes.slice(0, length)), /damaged|cut short|Invalid/, String(length));
+});
+
+test('data changed anywhere give an error or a report, never a hang', () => {
+	const bytes = packSmallReport();
+	for (let i = 0; i < bytes.length; i++) {
+		for (const value of [0, 127, 128, 255]) {
+			const changed = bytes.slice();
+			changed[i] = value;
+			try {
+				const report = sctmem.decodeColumns(changed);
+				assert.ok(report.nodes.parent.every((parent, node) => node === 0 || parent < node));
+			} catch (error) {
+				assert.match(error.message, /damaged|cut short|Invalid/);
+			}
+		}
+	}
+});
+
+// ---- views against slow, obvious code
+
+const ALL = { thread: -1, domain: -1 };
+
+// Each site's stack as shown: from the outermost visible frame to the innermost, by group.
+function visibleStack(report, groups, hidden, node) {
+	const stack = [];
+	for (; node > 0; node = report.nodes.parent[node]) {
+		if (!hidden[node])
+			stack.push(groups.of[report.nodes.frame[node]]);
+	}
+	return stack.reverse();
+}
+
+// path -> inclusive cost, and path -> own cost, by adding each site to each prefix.
+function slowView(report, groups, hidden, column, filter, inverted) {
+	const all = new Map();
+	const self = new Map();
+	const add = (map, key, value) => map.set(key, (map.get(key) || 0) + value);
+	for (let i = 0; i < report.sites.count; i++) {
+		const cost = report.sites.costs[column][i];
+		if (!cost || !sctmem.siteSelected(report.sites, i, filter))
+			continue;
+		const stack = visibleStack(report, groups, hidden, report.sites.node[i]);
+		if (inverted)
+			stack.reverse();
+		for (let length = 0; length <= stack.length; length++)
+			add(all, stack.slice(0, length).join('.'), cost);
+		add(self, stack.join('.'), cost);
+	}
+	return { all, self };
+}
+
+function fastView(view) {
+	const all = new Map();
+	const self = new Map();
+	for (let v = 0; v < view.count; v++) {
+		const path = sctmem.pathOf(view, v).join('.');
+		assert.ok(!all.has(path), 'two nodes of one path');
+		all.set(path, view.value[v]);
+		if (view.self[v])
+			self.set(path, view.self[v]);
+	}
+	return { all, self };
+}
+
+function checkLayout(view) {
+	for (let v = 1; v < view.count; v++) {
+		const parent = view.parent[v];
+		assert.ok(parent < v && view.depth[v] === view.depth[parent] + 1);
+		assert.ok(view.x[v] >= view.x[parent] && view.x[v] + view.value[v] <= view.x[parent] + view.value[parent]);
+		if (view.depth[v - 1] === view.depth[v])
+			assert.ok(view.x[v - 1] + view.value[v - 1] <= view.x[v], 'a level is in order');
+	}
+}
+
+function variants(run) {
+	for (let seed = 1; seed <= 12; seed++) {
+		const report = randomReport(seed, 5 + seed * 9, 3 + seed, 10 + seed * 6);
+		for (const by of ['line', 'function', 'module']) {
+			for (const hide of ['', 'i', 'iml']) {
+				const filter = { thread: seed % 4 - 1, domain: seed % 3 ? -1 : 4 };
+				run(report, sctmem.groupFrames(report.frames, by), sctmem.hiddenNodes(report, hide), seed % 8, filter);
+			}
+		}
+	}
+}
+
+test('a top-down view equals adding each stack by hand', () => {
+	variants((report, groups, hidden, column, filter) => {
+		const own = sctmem.exclusiveCosts(report, column, filter);
+		const view = sctmem.buildTopDown(report.nodes, sctmem.indexChildren(report.nodes), groups, hidden, own);
+		const slow = slowView(report, groups, hidden, column, filter, false);
+		const fast = fastView(view);
+		if (!slow.all.size)
+			slow.all.set('', 0);
+		assert.deepEqual(fast.all, new Map([...fast.all.keys()].map((key) => [key, slow.all.get(key)])));
+		assert.equal(fast.all.size, slow.all.size);
+		assert.deepEqual([...fast.self].sort(), [...slow.self].sort());
+		checkLayout(view);
+	});
+});
+
+test('an inverted view equals adding each stack backwards by hand', () => {
+	variants((report, groups, hidden, column, filter) => {
+		const own = sctmem.exclusiveCosts(report, column, filter);
+		const view = sctmem.buildInverted(report.nodes, groups, hidden, own);
+		const slow = slowView(report, groups, hidden, column, filter, true);
+		if (!slow.all.size)
+			slow.all.set('', 0);
+		assert.deepEqual([...fastView(view).all].sort(), [...slow.all].sort());
+		assert.deepEqual([...fastView(view).self].sort(), [...slow.self].sort());
+		checkLayout(view);
+	});
+});
+
+test('a path into an inverted view finds its node, even one too narrow to be there otherwise', () => {
+	const report = randomReport(5, 60, 9, 60);
+	const groups = sctmem.groupFrames(report.frames, 'line');
+	const hidden = sctmem.hiddenNodes(report, '');
+	const own = sctmem.exclusiveCosts(report, 0, ALL);
+	own[0] += 1e12;
+	assert.equal(sctmem.buildInverted(report.nodes, groups, hidden, own).count, 1);
+	const node = own.findIndex((value, i) => i > 0 && value > 0 && report.nodes.parent[i] > 0);
+	const path = [report.nodes.frame[node], report.nodes.frame[report.nodes.parent[node]]];
+	const view = sctmem.buildInverted(report.nodes, groups, hidden, own, path);
+	assert.deepEqual(sctmem.pathOf(view, view.focus), path);
+	assert.ok(view.value[view.focus] > 0 && view.value[view.focus] <= own.reduce((a, b) => a + b) - 1e12);
+});
+
+test('all eight costs of a node add up in both views', () => {
+	const report = randomReport(3, 80, 12, 120);
+	const groups = sctmem.groupFrames(report.frames, 'function');
+	const hidden = sctmem.hiddenNodes(report, 'i');
+	const own = [...Array(8).keys()].map((column) => sctmem.exclusiveCosts(report, column, ALL));
+	const sums = sctmem.sumCosts(report, ALL);
+	for (let column = 0; column < 8; column++) {
+		const down = sctmem.buildTopDown(report.nodes, sctmem.indexChildren(report.nodes), groups, hidden, own[column]);
+		const up = sctmem.buildInverted(report.nodes, groups, hidden, own[column]);
+		const all = own.map((one) => sctmem.inclusiveCosts(report.nodes, one));
+		for (let v = 1; v < down.count; v++)
+			assert.equal(sctmem.costsOf(down, v, all)[column], down.value[v]);
+		for (let v = 0; v < up.count; v++)
+			assert.equal(sctmem.costsOf(up, v, own)[column], up.value[v]);
+		assert.equal(down.value[0], sums[column]);
+	}
+});
+
+test('the table counts recursion once', () => {
+	variants((report, groups, hidden, column, filter) => {
+		const own = sctmem.exclusiveCosts(report, column, filter);
+		const view = sctmem.buildTopDown(report.nodes, sctmem.indexChildren(report.nodes), groups, hidden, own);
+		const table = sctmem.tabulate(view);
+		const all = new Float64Array(groups.count);
+		const self = new Float64Array(groups.count);
+		for (let i = 0; i < report.nodes.count; i++) {
+			const stack = visibleStack(report, groups, hidden, i);
+			new Set(stack).forEach((group) => {
+				all[group] += own[i];
+			});
+			self[stack.at(-1) ?? 0] += own[i];
+		}
+		for (let group = 1; group < groups.count; group++) {
+			assert.equal(table.all[group], all[group]);
+			assert.equal(table.own[group], self[group]);
+		}
+	});
+});
+
+test('a tree a hundred thousand calls deep does not overflow any stack', () => {
+	const count = 100000;
+	const parent = Uint32Array.from({ length: count }, (_, i) => Math.max(0, i - 1));
+	const nodes = { count, parent, frame: new Uint32Array(count).fill(1) };
+	const report = randomReport(1, 2, 3, 1);
+	const groups = sctmem.groupFrames(report.frames, 'line');
+	const own = new Float64Array(count);
+	own[count - 1] = 64;
+	const view = sctmem.buildTopDown(nodes, sctmem.indexChildren(nodes), groups, new Uint8Array(3), own);
+	assert.equal(view.levels.length - 1, count);
+	assert.equal(sctmem.tabulate(view).all[1], 64);
+	assert.equal(sctmem.buildInverted(nodes, groups, new Uint8Array(3), own).count, count);
+});
+
+test('hiding keeps the entry into the interpreter, and each stack a frame', () => {
+	const [PY, C] = [0, 1];
+	// _start > main > eval | > f.py > dict_resize > malloc;  malloc alone;  f.py > g.py
+	const kind = Uint8Array.of(2, C, C, C, PY, C, C, C, PY);
+	const flags = Uint8Array.of(0, 0, 1, 1, 0, 1, 32, 32, 0);
+	const parent = Uint32Array.of(0, 0, 1, 2, 3, 4, 5, 0, 4);
+	const report = {
+		nodes: { count: 9, parent, frame: Uint32Array.from(parent.keys()) }, frames: { count: 9, kind, flags },
+		sites: { count: 3, node: Uint32Array.of(6, 7, 8) },
+	};
+	assert.deepEqual([...sctmem.hiddenNodes(report, 'i')], [0, 0, 0, 1, 0, 1, 1, 0, 0]);
+	assert.deepEqual([...sctmem.hiddenNodes(report, '')], Array(9).fill(0));
+});
+
+// ---- layout
+
+test('layout draws each box that is wide enough, and covers the rest with slivers', () => {
+	for (let seed = 1; seed < 30; seed++) {
+		const report = randomReport(seed, 400, 30, 400);
+		const own = sctmem.exclusiveCosts(report, 0, ALL);
+		const view = sctmem.buildTopDown(report.nodes, sctmem.indexChildren(report.nodes),
+			sctmem.groupFrames(report.frames, 'line'), new Uint8Array(30), own);
+		const random = randomSource(seed);
+		const window = { left: random() * view.value[0] / 2, width: view.value[0] * (0.001 + random() / 2) };
+		const pixels = 40 + random() * 1000;
+		for (let level = 0; level < view.levels.length - 1; level++) {
+			const drawn = new Set();
+			sctmem.layoutLevel(view, level, window, pixels, (node) => drawn.add(node), (left, width) => assert.ok(width > 0));
+			for (let v = view.levels[level]; v < view.levels[level + 1]; v++) {
+				const seen = view.x[v] + view.value[v] > window.left && view.x[v] < window.left + window.width;
+				assert.equal(drawn.has(v), seen && view.value[v] * pixels / window.width >= 0.5);
+			}
+		}
+	}
+});
+
+test('a million slivers cost as many steps as there are pixels', () => {
+	const count = 1e6;
+	const view = {
+		levels: [0, count], x: Float64Array.from({ length: count }, (_, i) => i), value: new Float64Array(count).fill(1),
+	};
+	const began = performance.now();
+	let boxes = 0;
+	let covered = 0;
+	sctmem.layoutLevel(view, 0, { left: 0, width: count }, 1000, () => boxes++, (left, width) => {
+		covered += width;
+	});
+	assert.equal(boxes, 0);
+	assert.ok(covered > 990 && covered <= 1001, String(covered));
+	assert.ok(performance.now() - began < 500);
+});
+
+test('what is drawn at a place is what is hit there', () => {
+	const report = randomReport(9, 300, 20, 300);
+	const own = sctmem.exclusiveCosts(report, 0, ALL);
+	const view = sctmem.buildTopDown(report.nodes, sctmem.indexChildren(report.nodes),
+		sctmem.groupFrames(report.frames, 'line'), new Uint8Array(20), own);
+	for (let v = 0; v < view.count; v++)
+		assert.equal(sctmem.nodeAt(view, view.depth[v], view.x[v] + view.value[v] / 2), v);
+	assert.equal(sctmem.nodeAt(view, 0, view.value[0] + 1), -1);
+	assert.equal(sctmem.nodeAt(view, view.levels.length, 1), -1);
+});
+
+// ---- search
+
+test('search finds functions, files, modules and lines', () => {
+	const report = randomReport(2, 30, 8, 20);
+	const names = (pattern) => {
+		const { regex } = sctmem.compilePattern(pattern);
+		return [...sctmem.matchFrames(report, regex)].map((one, i) => one ? i : -1).filter((i) => i >= 0);
+	};
+	assert.deepEqual(names('function_1$'), [2, 3]);
+	assert.deepEqual(names('file_1\\.py'), [4, 5, 6, 7]);
+	assert.deepEqual(names('file_0.py:3$'), [3]);
+	assert.deepEqual(names('FUNCTION_1'), []);
+	assert.deepEqual(names('Function_1'.toLowerCase()), [2, 3]);
+	assert.deepEqual(names('no such'), []);
+});
+
+test('a pattern that is none is explained', () => {
+	assert.match(sctmem.compilePattern('(').error, /group|parenthes/i);
+	assert.ok(sctmem.compilePattern('a{').regex.test('a{'));
+	assert.ok(sctmem.compilePattern('std::vector<').regex.test('std::vector<int>'));
+});
+
+test('what matches is counted once, however often its stack matches', () => {
+	for (let seed = 1; seed < 10; seed++) {
+		const report = randomReport(seed, 90, 8, 90);
+		const matched = sctmem.matchFrames(report, /function_[12]$/);
+		const own = sctmem.exclusiveCosts(report, 2, ALL);
+		let sum = 0;
+		for (let i = 0; i < report.nodes.count; i++) {
+			let found = false;
+			for (let node = i; node > 0; node = report.nodes.parent[node])
+				found ||= matched[report.nodes.frame[node]] === 1;
+			sum += found ? own[i] : 0;
+		}
+		assert.equal(sctmem.matchedValue(report.nodes, matched, own), sum);
+	}
+});
+
+// ---- state
+
+test('a state survives its address', () => {
+	const state = { ...sctmem.STATE_DEFAULTS, metric: 'leaked', inverted: '1', search: 'a&b=<c>#%é', zoom: 'i1.22.3',
+		thread: '4', hide: 'il' };
+	const hash = sctmem.stateToHash(state, sctmem.STATE_DEFAULTS);
+	assert.deepEqual(sctmem.stateFromHash('#' + hash, sctmem.STATE_DEFAULTS), state);
+	assert.equal(sctmem.stateToHash(sctmem.STATE_DEFAULTS, sctmem.STATE_DEFAULTS), '');
+});
+
+test('an address that is nonsense gives a valid state', () => {
+	for (const hash of ['#m=evil&u=__proto__&z=../x&h=<script>&t=-1&d=1e9x', '#%%%&=&&m', '#q=%E0%A4%A'])
+		assert.deepEqual(sctmem.stateFromHash(hash, sctmem.STATE_DEFAULTS), sctmem.STATE_DEFAULTS);
+});
+
+// ---- time line
+
+test('the time line finds the point of a time', () => {
+	const timeline = { count: 4, time: Float64Array.of(10, 20, 30, 40) };
+	assert.deepEqual([0, 10, 19, 20, 35, 99].map((time) => sctmem.pointAt(timeline, time)), [0, 0, 0, 1, 2, 3]);
+	assert.deepEqual([0, 14, 16, 36, 99].map((time) => sctmem.nearestPoint(timeline, time)), [0, 0, 1, 3, 3]);
+});
+
+test('the time line has room for its spikes and stacks what is counted', () => {
+	const timeline = {
+		count: 2, live: Float64Array.of(1, 2), liveMax: Float64Array.of(1, 9), resident: Float64Array.of(0, 12),
+		domains: [Float64Array.of(1, 1), Float64Array.of(0, 1), Float64Array.of(0, 0), Float64Array.of(5, 5)],
+	};
+	assert.equal(sctmem.timelineMaximum(timeline, false), 9);
+	assert.equal(sctmem.timelineMaximum(timeline, true), 12);
+	assert.deepEqual(sctmem.stackedDomains(timeline, [0, 1, 2]), [0, 1]);
+	for (const end of [5, 12345, 754e6, 86400e6 * 3, 86400e6 * 400]) {
+		const ticks = sctmem.timeTicks(0, end, 10);
+		assert.ok(ticks.length >= 2 && ticks.length <= 11, String(ticks));
+	}
+});
+
+// ---- header, rows, table
+
+const capture = {
+	path: 'c', host: 'h', executable: 'x', arguments: ['x'], pid: 1, start_ms: 0, state: 1, alive: false,
+	damaged: false, problem: '', damaged_bytes: 0, lost_events: 0, lost_threads: 0, stacks_truncated: 0,
+	stacks_degraded: 0, python_refused: 0, contradictions: 0, events: 5, tracer_bytes: 7,
+	file_bytes: 9, python_version: 0, python_flags: 0, python_allocator: '',
+};
+
+test('a clean capture has no badge; each trouble has one, the worst first', () => {
+	const badges = (changes, meta = {}) => sctmem.reportBadges({
+		captures: [{ ...capture, ...changes }], clamped: 0, symbols_resolved: true, ...meta }).map((badge) => badge.level);
+	assert.deepEqual(badges({}), []);
+	assert.deepEqual(badges({ state: 0 }), ['warn']);
+	assert.deepEqual(badges({ state: 0, alive: true }), ['info']);
+	assert.deepEqual(badges({ state: 2, lost_events: 3, stacks_truncated: 1 }), ['bad', 'bad', 'warn']);
+	assert.deepEqual(badges({ damaged: true, problem: 'p' }, { clamped: 1, symbols_resolved: false }),
+		['bad', 'warn', 'info']);
+});
+
+test('a command line is quoted as a shell wants it', () => {
+	assert.equal(sctmem.commandLine(['python3', 'a b.py', "it's", '']), "python3 'a b.py' 'it'\\''s' ''");
+});
+
+test('rows sort both ways, equal ones by their number', () => {
+	const keys = { 3: 5, 1: 5, 2: 9 };
+	assert.deepEqual(sctmem.sortRows([3, 2, 1], (row) => keys[row], true), [2, 1, 3]);
+	assert.deepEqual(sctmem.sortRows([3, 2, 1], (row) => keys[row], false), [1, 3, 2]);
+});
+
+test('a filter wants all of its words, in any case', () => {
+	assert.ok(sctmem.textFilter('pandas  MERGE')('DataFrame.merge /x/pandas/y'));
+	assert.ok(!sctmem.textFilter('pandas merge')('pandas'));
+});
+
+test('every box has a colour in both themes, and text on it can be read', () => {
+	const luminance = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255)
+		.map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+		.reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+	for (const theme of ['light', 'dark']) {
+		const palette = sctmem.themePalette(theme);
+		assert.equal(palette.fill.length, sctmem.CATEGORIES.length * sctmem.TONES);
+		for (const fill of palette.fill) {
+			for (const text of [palette.text, palette.textSoft]) {
+				const [a, b] = [luminance(fill), luminance(text)].sort((x, y) => y - x);
+				assert.ok((a + 0.05) / (b + 0.05) >= (text === palette.text ? 4.5 : 3), theme + ' ' + fill + ' ' + text);
+			}
+		}
+	}
+});
+
+test('the model zooms where the address says, and to the nearest caller when that is gone', () => {
+	const report = randomReport(7, 120, 10, 200);
+	const model = new sctmem.Model(report);
+	const base = { ...sctmem.STATE_DEFAULTS };
+	for (const inverted of ['', '1']) {
+		const view = model.view({ ...base, inverted });
+		for (let v = 0; v < view.count; v++) {
+			const zoom = model.zoomText(view, v);
+			const again = model.view({ ...base, inverted, zoom });
+			assert.deepEqual(sctmem.pathOf(again, again.focus), sctmem.pathOf(view, v));
+		}
+	}
+	assert.equal(model.view({ ...base, zoom: '999999' }).focus, 0);
+	assert.equal(model.wholeOf(base), model.view(base).value[0]);
+});

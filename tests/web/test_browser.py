@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT
+"""The page in a real browser: it opens from a file, asks for nothing, logs no error, and its figures are right.
+
+SCTMEM_FAKE_REPORT is the program that makes pages of made-up profiles and, beside each, the figures it must show.
+"""
+import json
+import os
+import subprocess
+
+import pytest
+import webdriver
+
+NODES = 3000
+pytestmark = pytest.mark.skipif(webdriver.find_programs() is None, reason="no chromium or no chromedriver")
+
+
+def make_page(folder, kind, nodes):
+    page, figures = folder / (kind + ".html"), folder / (kind + ".json")
+    subprocess.run([os.environ["SCTMEM_FAKE_REPORT"], kind, str(nodes), str(page), str(figures)], check=True)
+    return str(page), json.loads(figures.read_text())
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    return {kind: make_page(folder, kind, NODES if kind != "empty" else 0)
+            for kind in ("demo", "hostile", "damaged", "empty")}
+
+
+@pytest.fixture(scope="module")
+def shared_browser():
+    with webdriver.Browser(1440, 900) as browser:
+        yield browser
+
+
+@pytest.fixture()
+def browser(shared_browser):
+    """Whatever a test does, its pages have logged no error and asked for nothing but themselves."""
+    shared_browser.open("about:blank")
+    shared_browser.log("browser")
+    shared_browser.requests()
+    yield shared_browser
+    errors = [entry["message"] for entry in shared_browser.log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert errors == []
+    asked = [url for url in shared_browser.requests() if not url.startswith(("file:///", "about:"))]
+    assert asked == []
+    shared_browser.run("try { localStorage.clear(); } catch (error) {}")
+
+
+def app(browser, expression):
+    """The value of an expression in the page's own objects; `app` is the application."""
+    return browser.run("return sctmem.page.then((app) => { return " + expression + "; });")
+
+
+def graph_place(browser, node):
+    """Where a node's box is on the screen."""
+    return app(browser, """(() => {
+        const box = document.getElementById('graph-canvas').getBoundingClientRect();
+        const { graph } = app, view = app.view;
+        const x = (view.x[%d] + view.value[%d] / 2 - graph.window.left) / graph.window.width * graph.width;
+        return [box.left + x, box.top + graph.rowTop(view.depth[%d]) + 8];
+    })()""" % (node, node, node))
+
+
+def metric_bytes(browser):
+    return browser.run("return [...document.querySelectorAll('.metric')].map((b) => Number(b.dataset.bytes))")
+
+
+def detail_cells(browser):
+    return browser.run("return [...document.querySelectorAll('.costs [data-exact]')]"
+                       ".map((c) => Number(c.dataset.exact))")
+
+
+def settle(browser):
+    browser.wait("sctmem.page.then((app) => !app.graph.animation)", "the zoom to end")
+
+
+def test_figures_are_those_of_the_profile(browser, pages):
+    page, figures = pages["demo"]
+    assert browser.open_report(page) > 0
+    total = figures["total"]
+    assert metric_bytes(browser) == [total[2], total[4], total[0], total[6]]
+    assert detail_cells(browser) == [total[2], total[3], total[4], total[5], total[0], total[1], total[6], total[7]]
+    assert app(browser, "app.report.nodes.count") == figures["nodes"]
+    assert app(browser, "app.report.sites.count") == figures["sites"]
+    assert browser.run("return document.querySelector('.badge.bad')") is None
+    for metric, column in (("peak", 2), ("leaked", 4), ("total", 0), ("temporary", 6)):
+        for unit, offset in (("bytes", 0), ("count", 1)):
+            for inverted in ("", "1"):
+                app(browser, "app.set({ metric: '%s', unit: '%s', inverted: '%s' })" % (metric, unit, inverted))
+                assert app(browser, "app.view.value[0]") == total[column + offset]
+
+
+def test_threads_and_kinds_of_memory_filter(browser, pages):
+    page, figures = pages["demo"]
+    browser.open_report(page)
+    for thread, peak in enumerate(figures["threads"]):
+        browser.run("const s = document.getElementById('thread'); s.value = arguments[0]; "
+                    "s.dispatchEvent(new Event('change'))", str(thread))
+        assert metric_bytes(browser)[0] == peak
+    browser.run("location.hash = ''")
+    browser.wait("document.getElementById('thread').value === ''", "the filter to be gone")
+    for domain, cost in enumerate(figures["domains"]):
+        app(browser, "app.set({ domain: '%d' })" % domain)
+        assert metric_bytes(browser) == [cost[2], cost[4], cost[0], cost[6]]
+
+
+def test_a_click_zooms_and_back_goes_back(browser, pages):
+    page, figures = pages["demo"]
+    browser.open_report(page)
+    browser.click_at(*graph_place(browser, 1))
+    settle(browser)
+    assert app(browser, "app.view.focus") == 1
+    assert app(browser, "app.view.value[1]") == figures["largest"] == detail_cells(browser)[0]
+    first = browser.run("return location.hash")
+    deeper = app(browser, "app.view.childStart[1]")
+    browser.click_at(*graph_place(browser, deeper))
+    settle(browser)
+    assert app(browser, "app.view.focus") == deeper
+    second = browser.run("return location.hash")
+    assert first != second
+    browser.post("back", {})
+    browser.wait("location.hash === '%s'" % first, "back")
+    settle(browser)
+    assert app(browser, "app.view.focus") == 1
+    browser.post("forward", {})
+    browser.wait("location.hash === '%s'" % second, "forward")
+    settle(browser)
+    assert app(browser, "app.view.focus") == deeper
+    browser.open_report(page, second[1:])
+    assert app(browser, "app.view.focus") == deeper, "a sent address shows the same view"
+    browser.click("#reset")
+    settle(browser)
+    assert app(browser, "app.view.focus") == 0
+
+
+def test_search_says_what_share_matches(browser, pages):
+    page, figures = pages["demo"]
+    browser.open_report(page)
+    browser.type("/")
+    browser.type("pandas")
+    browser.wait("document.getElementById('search-result').dataset.exact", "the result")
+    assert int(browser.run("return document.getElementById('search-result').dataset.exact")) == figures["pandas"]
+    assert "q=pandas" in browser.run("return location.hash")
+    assert app(browser, "app.graph.matched.some((one) => one)")
+    browser.run("document.getElementById('search').value = '('; "
+                "document.getElementById('search').dispatchEvent(new Event('input'))")
+    browser.wait("document.getElementById('search-result').className === 'bad'", "the complaint")
+    browser.type("Escape")
+    browser.wait("location.hash === ''", "the search to be gone")
+
+
+def test_a_view_of_callers_starts_at_what_allocates(browser, pages):
+    page, figures = pages["demo"]
+    browser.open_report(page)
+    browser.click("#inverted")
+    assert app(browser, "app.view.inverted")
+    browser.click_at(*graph_place(browser, 1))
+    settle(browser)
+    group = app(browser, "app.view.group[app.view.focus]")
+    own = app(browser, "app.model.table(app.state).own[%d]" % group)
+    assert app(browser, "app.view.value[app.view.focus]") == own == detail_cells(browser)[0]
+    address = browser.run("return location.hash")
+    browser.open_report(page, address[1:])
+    assert app(browser, "app.view.group[app.view.focus]") == group
+
+
+def test_the_table_sorts_filters_and_opens(browser, pages):
+    page, _ = pages["demo"]
+    browser.open_report(page)
+    column = "[...document.querySelectorAll('.table-row')].filter((r) => !r.hidden)" \
+        ".sort((a, b) => a.dataset.position - b.dataset.position).map((r) => Number(r.children[%d].dataset.exact))"
+    own = browser.run("return " + column % 1)
+    assert len(own) > 5 and own == sorted(own, reverse=True)
+    browser.click(".table-head button:nth-child(3)")
+    inclusive = browser.run("return " + column % 2)
+    assert inclusive == sorted(inclusive, reverse=True)
+    browser.click(".table-head button:nth-child(3)")
+    inclusive = browser.run("return " + column % 2)
+    assert inclusive == sorted(inclusive)
+    browser.run("document.getElementById('filter').value = 'tokenizer.c'; "
+                "document.getElementById('filter').dispatchEvent(new Event('input'))")
+    assert 0 < app(browser, "app.table.sorted.length") < 10
+    browser.click(".table-row")
+    settle(browser)
+    assert app(browser, "app.view.focus") > 0
+    assert "tokenizer.c" in browser.run("return document.querySelector('#details .place').textContent")
+    browser.run("document.getElementById('filter').value = ''; "
+                "document.getElementById('filter').dispatchEvent(new Event('input'))")
+    browser.click("#table-kind button:nth-child(2)")
+    sites = browser.run("return " + column % 2)
+    assert len(sites) > 5 and sites == sorted(sites, reverse=True)
+
+
+def test_keys_reach_everything(browser, pages):
+    page, _ = pages["demo"]
+    browser.open_report(page)
+    expected = {"l": ("metric", "leaked"), "a": ("metric", "total"), "m": ("metric", "temporary"),
+                "p": ("metric", "peak"), "b": ("unit", "count"), "v": ("inverted", "1"),
+                "f": ("shape", "flame"), "g": ("group", "function"), "1": ("hide", ""),
+                "2": ("hide", "m"), "3": ("hide", "ml")}
+    for key, (name, value) in expected.items():
+        browser.type(key)
+        assert app(browser, "app.state." + name) == value, key
+    browser.open_report(page)
+    browser.run("document.getElementById('graph-canvas').focus()")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp", "Enter"):
+        browser.type(key)
+    settle(browser)
+    assert app(browser, "app.view.depth[app.view.focus]") == 1
+    assert browser.run("return document.getElementById('spoken').textContent") != ""
+    browser.type("Escape")
+    settle(browser)
+    assert app(browser, "app.view.focus") == 0
+    browser.type("?")
+    assert browser.run("return document.getElementById('help-dialog').open")
+    browser.type("Escape")
+    assert not browser.run("return document.getElementById('help-dialog').open")
+    browser.run("document.querySelector('.table-body').focus()")
+    browser.type("End")
+    assert app(browser, "app.table.current === app.table.sorted.length - 1")
+    browser.run("document.getElementById('time-canvas').focus()")
+    browser.type("ArrowRight")
+    assert "live" in browser.run("return document.getElementById('time-readout').textContent")
+
+
+def test_everything_that_can_be_used_has_a_name(browser, pages):
+    page, _ = pages["demo"]
+    browser.open_report(page)
+    nameless = browser.run("""return [...document.querySelectorAll('button, input, select, canvas, dialog, [tabindex]')]
+        .filter((e) => !e.closest('[hidden]') && !(e.textContent.trim() || e.getAttribute('aria-label') ||
+            e.getAttribute('aria-labelledby') || e.title)).map((e) => e.outerHTML.slice(0, 100))""")
+    nameless = [text for text in nameless if "table-body" not in text]
+    assert nameless == []
+    missing = browser.run("""return [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
+        .flatMap((e) => [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby')])
+        .filter((id) => id && !document.getElementById(id))""")
+    assert missing == []
+
+
+def test_the_theme_changes_and_is_kept(browser, pages):
+    page, _ = pages["demo"]
+    browser.open_report(page)
+    assert browser.run("return document.documentElement.dataset.theme") == "light"
+    light = browser.run("return getComputedStyle(document.body).backgroundColor")
+    browser.click("#theme")
+    assert browser.run("return document.documentElement.dataset.theme") == "dark"
+    assert browser.run("return getComputedStyle(document.body).backgroundColor") != light
+    browser.open_report(page)
+    assert browser.run("return document.documentElement.dataset.theme") == "dark"
+    browser.click("#theme")
+
+
+def test_the_time_line_reads_out_what_is_under_the_pointer(browser, pages):
+    page, _ = pages["demo"]
+    browser.open_report(page)
+    box = browser.run("const b = document.getElementById('time-canvas').getBoundingClientRect();"
+                      "return [b.left, b.top]")
+    browser.point_at(box[0] + 700, box[1] + 50)
+    text = browser.wait("document.getElementById('time-readout').textContent.includes('/s') && "
+                        "document.getElementById('time-readout').textContent", "the readout")
+    assert "live" in text and "resident" in text
+    assert app(browser, "app.timeline.hovered") > 0
+
+
+def test_hovering_shows_exact_figures(browser, pages):
+    page, figures = pages["demo"]
+    browser.open_report(page)
+    browser.point_at(*graph_place(browser, 1))
+    text = browser.wait("!document.getElementById('tooltip').hidden && document.getElementById('tooltip').textContent",
+                        "the tooltip")
+    digits = "".join(c for c in text.split("%")[-1] if c.isdigit())
+    assert digits == str(figures["largest"])
+
+
+def test_hostile_names_stay_text(browser, pages):
+    page, figures = pages["hostile"]
+    assert browser.open_report(page) > 0
+    total = figures["total"]
+    assert metric_bytes(browser) == [total[2], total[4], total[0], total[6]]
+    elements = browser.run("return document.querySelectorAll('*').length")
+    for state in ("", "g=function&b=sites", "v=1", "g=module&o=flame&h=", "q=script&h=iml", "m=total&t=0"):
+        browser.open_report(page, state)
+        for node in range(0, min(60, app(browser, "app.view.count"))):
+            app(browser, "app.details(%d)" % node)
+    assert browser.run("return document.body.dataset.owned") is None
+    assert browser.run("return document.querySelectorAll('img, iframe, object, embed, link').length") == 0
+    assert browser.run("return document.querySelectorAll('script').length") == 3
+    assert elements < 3000
+    assert "\u202e" not in browser.run("return document.body.innerText")
+    names = app(browser, "app.report.strings")
+    assert "</script><script>document.body.dataset.owned = 2</script>" in names
+    assert "\\xff\\xfe\\xc0\\xafnot utf-8\\xed\\xa0\\x80" in names
+    assert max(len(name) for name in names) >= 100 * 1000
+    assert "__proto__" in names
+    assert "</script>" in browser.run("return document.title")
+
+
+def test_damage_and_losses_are_seen(browser, pages):
+    page, _ = pages["damaged"]
+    browser.open_report(page)
+    badges = browser.run("return [...document.querySelectorAll('.badge')].map((b) => b.textContent)")
+    assert badges[:2] == ["damaged", "1.20 k events lost"]
+    assert "ended without notice" in badges
+    assert "checksum" in browser.run("return document.querySelector('.badge').title")
+
+
+def test_an_empty_capture_says_so(browser, pages):
+    page, _ = pages["empty"]
+    assert browser.open_report(page) > 0
+    assert "Nothing was allocated" in browser.run("return document.getElementById('graph-empty').textContent")
+    assert not browser.run("return document.getElementById('time-empty').hidden")
+    for key in "lambvfg123kt":
+        browser.type(key)
+
+
+@pytest.mark.parametrize("width, height", [(1440, 900), (1024, 700), (768, 1024), (390, 844), (320, 480)])
+def test_no_window_is_too_narrow(browser, pages, width, height):
+    browser.cdp("Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
+    try:
+        for kind in ("demo", "hostile", "damaged"):
+            browser.open_report(pages[kind][0])
+            assert browser.run("return document.documentElement.scrollWidth") <= width, kind
+            assert app(browser, "app.graph.width") > 250
+            assert app(browser, "app.graph.height") >= 190
+    finally:
+        browser.cdp("Emulation.setDeviceMetricsOverride",
+                    {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+
+
+def test_damaged_data_are_explained(browser, pages, tmp_path):
+    text = open(pages["demo"][0], encoding="utf-8").read()
+    start = text.index('id="columns">') + len('id="columns">')
+    broken = tmp_path / "broken.html"
+    broken.write_text(text[:start + 400] + text[start + 800:], encoding="utf-8")
+    assert browser.open_report(str(broken)) == -1
+    assert "cannot be shown" in browser.run("return document.getElementById('failure').textContent")
+    # The failure is also in the console, for whoever reports it.
+    assert browser.log("browser")
+
+
+@pytest.mark.parametrize("nodes, bytes_max", [(100000, 2 << 20), (1000000, 20 << 20)])
+def test_large_trees_open_and_draw(browser, tmp_path, nodes, bytes_max, capsys):
+    page, figures = make_page(tmp_path, "demo", nodes)
+    size = os.path.getsize(page)
+    assert size <= bytes_max
+    ready = browser.open_report(page)
+    assert app(browser, "app.view.value[0]") == figures["total"][2]
+    draw = app(browser, """(() => {
+        const times = [];
+        for (let i = 0; i < 20; i++) { app.graph.draw(); times.push(app.graph.drawMs); }
+        return times.sort((a, b) => a - b)[10];
+    })()""")
+    took = "(() => { const t = performance.now(); app.set({ %s }); return performance.now() - t; })()"
+    switch = app(browser, took % "metric: 'total'")
+    invert = app(browser, took % "inverted: '1'")
+    with capsys.disabled():
+        print("\n{} nodes: {:.2f} MB, ready after {} ms, a frame {:.1f} ms, another metric {:.0f} ms, "
+              "inverted {:.0f} ms".format(nodes, size / 1e6, ready, draw, switch, invert))
+    # Generous: the machine may be busy.  A frame at 60 Hz has 16 ms.
+    assert draw < 100
+    assert ready < 30000

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""bundle.py joins what it knows and refuses the rest; embed.py makes a page whose policy allows just its own code."""
+import base64
+import hashlib
+import pathlib
+import re
+import sys
+
+import pytest
+
+WEB = pathlib.Path(__file__).resolve().parents[2] / "reader/web"
+sys.path.insert(0, str(WEB))
+import bundle  # noqa: E402
+import embed  # noqa: E402
+
+PAGE_SIZE_MAX = 200 * 1000
+
+
+def write(folder, **modules):
+    for name, text in modules.items():
+        (folder / (name + ".mjs")).write_text(text)
+    return folder / "main.mjs"
+
+
+def page():
+    return embed.page(WEB / "report.html", WEB / "report.css", WEB / "main.mjs")
+
+
+def test_modules_come_after_what_they_import_and_only_once(tmp_path):
+    main = write(tmp_path,
+                 main="import { b } from './b.mjs';\nimport { a } from './a.mjs';\nexport const main = a + b;\n",
+                 b="import { a } from './a.mjs';\nexport const b = a;\n", a="export const a = 1;\n")
+    text = bundle.bundle(main)
+    assert text.index("const a = 1") < text.index("const b = a") < text.index("const main = a + b")
+    assert text.count("const a = 1") == 1
+    assert "return { a, b, main };" in text
+    assert "import" not in text and "export" not in text
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("import x from './a.mjs';", "one line"),
+    ("import * as x from './a.mjs';", "one line"),
+    ("import { a as b } from './a.mjs';", "one line"),
+    ("import {\n\ta,\n} from './a.mjs';", "one line"),
+    ("import { a } from 'a';", "one line"),
+    ("import { missing } from './a.mjs';", "does not export missing"),
+    ("import { a } from './none.mjs';", "no module"),
+    ("export default 1;", "export must be"),
+    ("export { a };", "export must be"),
+    ("export * from './a.mjs';", "export must be"),
+    ("export var b = 1;", "export must be"),
+    ("const { a } = b;", "destructure"),
+    ("const b = import('./a.mjs');", "dynamic import"),
+    ("const b = import.meta.url;", "import.meta"),
+    ("const b = '</script>';", "end the page's script"),
+    ("const b = '<!--';", "<!--"),
+    ("import { a } from './a.mjs';\nconst a = 2;", None),
+    ("import { a } from './a.mjs';\nfunction a() {}", "also a top-level name"),
+])
+def test_anything_outside_the_grammar_is_refused(tmp_path, line, complaint):
+    main = write(tmp_path, main=line + "\n", a="export const a = 1;\n")
+    with pytest.raises(bundle.BundleError) as error:
+        bundle.bundle(main)
+    assert complaint is None or complaint in str(error.value)
+
+
+def test_modules_that_import_each_other_are_refused(tmp_path):
+    main = write(tmp_path, main="import { b } from './b.mjs';\nexport const a = 1;\n",
+                 b="import { a } from './main.mjs';\nexport const b = 1;\n")
+    with pytest.raises(bundle.BundleError, match="import each other"):
+        bundle.bundle(main)
+
+
+def test_the_page_is_small_and_its_policy_names_its_code():
+    text = page()
+    assert len(text.encode()) < PAGE_SIZE_MAX
+    for element, directive in (("script", "script-src"), ("style", "style-src")):
+        code = re.findall("<{0}>(.*?)</{0}>".format(element), text, re.S)
+        assert len(code) == 1
+        digest = base64.b64encode(hashlib.sha256(code[0].encode()).digest()).decode()
+        assert "{} 'sha256-{}'".format(directive, digest) in text
+    assert "default-src 'none'" in text
+    assert "unsafe" not in text.split("<style>")[0]
+
+
+def test_the_page_names_no_other_address():
+    assert not re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]{2,}", page())
+    assert not re.search(r"\bsrc=", page())
+    assert not re.search(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function)\s*[(=]", page())
+
+
+def test_every_module_is_in_the_page_and_in_the_build():
+    build = (WEB.parent / "meson.build").read_text()
+    for module in WEB.glob("*.mjs"):
+        assert "// ---- " + module.name in page(), module.name
+        assert "web/" + module.name in build, module.name
+
+
+def test_parts_put_together_are_the_page():
+    pieces = embed.parts(page())
+    assert [slot for _, slot in pieces] == ["title", "summary", "columns", "meta", "end"]
+    source = embed.c_source(pieces)
+    arrays = re.findall(r"part_\d\[\] = \{(.*?)\};", source, re.S)
+    assert b"".join(bytes(int(n) for n in re.findall(r"\d+", array)) for array in arrays).decode() == \
+        "".join(text for text, _ in pieces)
