@@ -5,8 +5,9 @@
  *
  * No locks.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE record into the
  * thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the winner's node,
- * and the lost number stays unused.  While the table is being doubled an insertion may go to the old one and be
- * overlooked later: the stack then gets a second number, which costs a record and nothing else.
+ * and the lost number stays unused.  While the table is being doubled insertions go to the old one; they are looked for
+ * before and after the new one is published.  One may still be overlooked: the stack then gets a second number, which
+ * costs a record and nothing else.
  *
  * When there is no room for a new node, it and all that would be under it become the one node that says so, which was
  * made while there was room.
@@ -84,17 +85,31 @@ static bool chunk_ready(uint32_t id)
 	return true;
 }
 
-/* Puts a number that is in no table yet into `table`; used only while doubling. */
+/* Puts a number into `table`, unless its node has one there; used only while doubling. */
 static void table_add(struct table *table, uint32_t id)
 {
-	struct intern_slot_node *node = node_at(id);
+	const struct intern_slot_node *node = node_at(id), *other;
 
 	for (uint32_t at = hash(node->parent, node->frame);; at++) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
 		uint32_t empty = 0;
 
-		if (atomic_compare_exchange_strong_explicit(slot, &empty, id, memory_order_release, memory_order_relaxed))
+		if (atomic_compare_exchange_strong_explicit(slot, &empty, id, memory_order_release, memory_order_acquire))
 			return;
+		other = node_at(empty);       /* not empty: what is there */
+		if (other->frame == node->frame && other->parent == node->parent)
+			return;
+	}
+}
+
+/* The numbers from `first` on that are in `old`. */
+static void table_copy(struct table *table, struct table *old, uint32_t first)
+{
+	for (uint32_t i = 0; i <= old->mask; i++) {
+		uint32_t id = atomic_load_explicit(&old->slots[i], memory_order_acquire);
+
+		if (id >= first)
+			table_add(table, id);
 	}
 }
 
@@ -113,13 +128,12 @@ static void table_double(struct table *old)
 		struct table *table = table_new((old->mask + 1) * 2);
 
 		if (table) {
-			for (uint32_t i = 0; i <= old->mask; i++) {
-				uint32_t id = atomic_load_explicit(&old->slots[i], memory_order_acquire);
+			uint32_t first = atomic_load_explicit(&next_node, memory_order_relaxed);
 
-				if (id)
-					table_add(table, id);
-			}
+			table_copy(table, old, 1);
+			table_copy(table, old, first);
 			atomic_store_explicit(&current, table, memory_order_release);
+			table_copy(table, old, first);
 			/* Its pages go back; who still looks there finds it empty. */
 			uintptr_t from = ((uintptr_t)old->slots + 4095) & ~(uintptr_t)4095;
 			uintptr_t to = ((uintptr_t)old + sizeof(*old) + ((size_t)old->mask + 1) * 4) & ~(uintptr_t)4095;

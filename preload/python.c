@@ -26,6 +26,7 @@
 #include "config.h"
 #include "python_code.h"
 #include "record.h"
+#include "symbol.h"
 #include "sys.h"
 
 #include "banned.h"
@@ -47,7 +48,7 @@ struct python_layout python_layout;
 
 static atomic_int phase;
 static atomic_int settled_state;     /* READY or REFUSED: what a fork child returns to */
-static void *runtime_handle;         /* for dlsym; the runtime is never unloaded once we have it */
+static const struct link_map *runtime_map;   /* the runtime; never unloaded once we have it */
 static char runtime_path[4096];
 static const char *allocator_name;   /* before ours are in: the runtime names only its own */
 static uint32_t runtime_flags;
@@ -280,7 +281,7 @@ static void *ending(void *self, void *arguments)
 
 static void *symbol(const char *name)
 {
-	return dlsym(runtime_handle, name);
+	return (void *)symbol_find(runtime_map, name);
 }
 
 /* PyMethodDef */
@@ -534,9 +535,9 @@ static void find_place(void)
 		loop_part_count = python_layout_loop(python_api.eval, eval->st_size, loop_parts);
 }
 
-static void adopt(void *handle)
+static void adopt(const struct link_map *map)
 {
-	runtime_handle = handle;
+	runtime_map = map;
 	if (!find_symbols()) {
 		atomic_store(&python_state, PYTHON_REFUSED);
 		return;
@@ -555,10 +556,10 @@ void python_start(void)
 {
 	if (atomic_load(&python_state) != PYTHON_NONE)
 		return;
-	if (dlsym(RTLD_DEFAULT, "Py_IsInitialized"))
-		adopt(RTLD_DEFAULT);
-	/* A program that asks for its own last error must not be given ours. */
-	dlerror();
+	const struct link_map *map;
+
+	if (symbol_find_anywhere("Py_IsInitialized", &map))
+		adopt(map);
 }
 
 /* The library that called us, if it is a Python runtime that was loaded for itself alone (RTLD_LOCAL). */
@@ -570,12 +571,12 @@ static void find_caller(void *return_address)
 
 	if (!dladdr1(return_address, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !map->l_name[0])
 		return;
+	if (!symbol_find(map, "Py_IsInitialized"))
+		return;
+	/* Held from here on: it must not be unloaded any more. */
 	handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
-	if (handle && dlsym(handle, "Py_IsInitialized"))
-		adopt(handle);
-	else if (handle)
-		dlclose(handle);
-	dlerror();
+	if (handle)
+		adopt(map);
 }
 
 void python_setlocale_called(void *return_address)

@@ -288,44 +288,65 @@ void python_code_reset(void)
 	atomic_store_explicit(&last_id, 0, memory_order_relaxed);
 }
 
-static bool check_text(const void *object, const char *expected)
-{
-	struct text text;
-	bool right;
+/* How the interpreter reads.  None of it makes an object. */
+static struct {
+	intptr_t (*text_length)(const void *text);
+	uint32_t (*text_character)(const void *text, intptr_t index);
+	intptr_t (*bytes_size)(const void *bytes);
+	const char *(*bytes_data)(const void *bytes);
+} reading;
 
-	if (!object || (const void *)python_load(object, python_layout.object_type) != python_api.unicode_type)
+bool python_code_check_types(void *(*symbol)(const char *name))
+{
+	enum { BASIC_SIZE_TO_DEALLOC = 0x10 };
+	size_t basic_size = python_layout.type_dealloc - BASIC_SIZE_TO_DEALLOC;
+
+	*(void **)&reading.text_length = symbol("PyUnicode_GetLength");
+	*(void **)&reading.text_character = symbol("PyUnicode_ReadChar");
+	*(void **)&reading.bytes_size = symbol("PyBytes_Size");
+	*(void **)&reading.bytes_data = symbol("PyBytes_AsString");
+	/* The largest of the three forms of a str is the middle one and a pointer; bytes count their final NUL. */
+	return reading.text_length && reading.text_character && reading.bytes_size && reading.bytes_data &&
+		python_load(python_api.unicode_type, basic_size) == python_layout.text_other + sizeof(void *) &&
+		python_load(python_api.bytes_type, basic_size) == python_layout.bytes_data + (size_t)1;
+}
+
+static bool check_text(const void *object)
+{
+	enum { COMPARED_MAX = 256 };
+	const void *type = object ? (const void *)python_load(object, python_layout.object_type) : NULL;
+	struct text text;
+	size_t at = 0;
+	bool right = true;
+
+	if (!type || type != python_api.unicode_type)
 		return false;
+
+	intptr_t length = reading.text_length(object);
+
 	text_read(&text, object);
-	right = text.size == strlen(expected) && memcmp(text.data, expected, text.size) == 0;
+	for (intptr_t i = 0; right && i < length && i < COMPARED_MAX; i++) {
+		char expected[4];
+		size_t size = encode(reading.text_character(object, i), expected);
+
+		right = at + size <= text.size && memcmp(text.data + at, expected, size) == 0;
+		at += size;
+	}
+	if (right && length <= COMPARED_MAX)
+		right = at == text.size;
 	text_finish(&text);
 	return right;
 }
 
-bool python_code_check(void *(*symbol)(const char *name))
+bool python_code_check(const void *code)
 {
-	/* One of each width that a str has. */
-	static const char *const samples[] = {
-		"<module>.plain", "fonction_\xc3\xa9t\xc3\xa9", "\xe5\x90\x8d\xe5\x89\x8d.lambda", "x\xf0\x9f\x90\x8dy",
-	};
-	void *(*from_string)(const char *);
-	void (*release)(void *);
-	void (*clear_error)(void);
-	bool right = true;
+	const struct python_layout *layout = &python_layout;
+	const char *lines = (const char *)python_load(code, layout->code_lines);
 
-	*(void **)&from_string = symbol("PyUnicode_FromString");
-	*(void **)&release = symbol("Py_DecRef");
-	*(void **)&clear_error = symbol("PyErr_Clear");
-	if (!from_string || !release || !clear_error)
+	if (!lines || (const void *)python_load(lines, layout->object_type) != python_api.bytes_type ||
+		(intptr_t)python_load(lines, layout->size) != reading.bytes_size(lines) ||
+		lines + layout->bytes_data != reading.bytes_data(lines))
 		return false;
-	for (size_t i = 0; i < sizeof(samples) / sizeof(*samples); i++) {
-		void *object = from_string(samples[i]);
-
-		if (!object) {
-			clear_error();
-			return false;
-		}
-		right = check_text(object, samples[i]) && right;
-		release(object);
-	}
-	return right;
+	return check_text((const void *)python_load(code, layout->code_file)) &&
+		check_text((const void *)python_load(code, layout->code_name));
 }

@@ -37,7 +37,11 @@ void python_code_died(const void *code);
 /* In a fork child: nothing is known, and nothing announced yet in its capture. */
 void python_code_reset(void);
 
-/* Checks the reading of names on a few strings.  Under the same conditions as python_layout_check(). */
-bool python_code_check(void *(*symbol)(const char *name));
+/*
+ * Parts of python_layout_check(): whether types of names and line tables are what we take them for, and whether we
+ * read those of a code object as the interpreter does.  The first finds what the second uses.
+ */
+bool python_code_check_types(void *(*symbol)(const char *name));
+bool python_code_check(const void *code);
 
 #endif

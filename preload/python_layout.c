@@ -12,7 +12,8 @@
  * that were not final: their layouts moved.
  *
  * Offsets that pass for one build of a version may be wrong for a patched or debug build of it.  Therefore nothing
- * is walked before python_layout_check() has compared a few frames with the interpreter's own account of them.
+ * is walked before python_layout_check() has compared them with the interpreter's own account: the tables of members
+ * of its types, and what it says of the frames that run right now.  The comparison leaves no trace: it makes no object.
  */
 #include "python_layout.h"
 
@@ -201,47 +202,81 @@ bool python_readable(const void *address)
 	return sys_call(SYS_rt_sigprocmask, HOW_INVALID, (long)address, 0, sizeof(uint64_t), 0, 0) != BAD_ADDRESS;
 }
 
-/* The part of the Python API that the check uses. */
+/* ---- the proof ---- */
+
+/* The part of the Python API that the check uses.  None of it allocates: the program must not notice the check. */
 struct check {
 	const struct python_layout *layout;
-	void *(*get_frame)(void);
-	void *(*get_attribute)(void *object, const char *name);
-	long (*as_long)(void *object);
-	void (*release)(void *object);   /* Py_DecRef */
-	void (*clear_error)(void);
-	const void *none;
-	int resume;                      /* opcode of RESUME, once seen; -1 */
+	const void *code_type, *frame_type;
+	unsigned long (*type_flags)(const void *type);
+	const void *(*get_globals)(void);               /* borrowed; NULL: no frame */
+	const void *(*get_builtins)(void);
+	const void *(*get_frame)(void);                 /* borrowed; from 3.11 on it would make an object */
+	int (*frame_line)(const void *frame);
+	int (*code_line)(const void *code, int instruction);
+	void *(*frame_code)(const void *frame);         /* from 3.12 on; a new reference */
+	int (*frame_instruction)(const void *frame);
+	void (*release)(void *object);
+	int resume[2];                                  /* opcodes of RESUME seen, as compiled and specialised; -1 */
 };
-
-/* An attribute that the caller's object keeps alive: the reference is given back at once. */
-static const void *attribute(const struct check *check, const void *object, const char *name)
-{
-	void *value = check->get_attribute((void *)object, name);
-
-	if (!value)
-		check->clear_error();
-	else
-		check->release(value);
-	return value;
-}
-
-static long attribute_long(const struct check *check, const void *object, const char *name)
-{
-	void *value = check->get_attribute((void *)object, name);
-	long result = value ? check->as_long(value) : -2;
-
-	if (value)
-		check->release(value);
-	if (!value || result == -1)
-		check->clear_error();
-	return result;
-}
 
 static const void *load_checked(const void *base, size_t offset)
 {
 	const void *field = (const char *)base + (offset & ~(size_t)7);
 
 	return python_readable(field) ? (const void *)python_load(base, offset) : NULL;
+}
+
+/* PyMemberDef */
+struct member {
+	const char *name;
+	int type;
+	intptr_t offset;
+	int flags;
+	const char *documentation;
+};
+
+/* Where the interpreter itself finds an attribute: the type's table of members says.  0: it is not one. */
+static size_t member_offset(const struct check *check, const void *type, const char *name)
+{
+	enum { MEMBERS_MAX = 64, FLAGS_TO_MEMBERS = 0x48 };
+	const struct member *member = load_checked(type, check->layout->type_flags + FLAGS_TO_MEMBERS);
+
+	for (unsigned i = 0; member && i < MEMBERS_MAX; i++, member++) {
+		const char *its_name = load_checked(member, offsetof(struct member, name));
+
+		if (!its_name || !python_readable((const char *)((uintptr_t)its_name & ~(uintptr_t)7)))
+			return 0;
+		if (strcmp(its_name, name) == 0)
+			return (size_t)member->offset;
+	}
+	return 0;
+}
+
+/* What can be told from the types alone. */
+static bool check_types(const struct check *check)
+{
+	enum { BASIC_SIZE_TO_DEALLOC = 0x10 };
+	const struct python_layout *layout = check->layout;
+	const char *name = layout->minor >= 11 ? "co_qualname" : "co_name";
+	const char *lines = layout->minor >= 10 ? "co_linetable" : "co_lnotab";
+
+	if ((unsigned long)load_checked(check->code_type, layout->type_flags) != check->type_flags(check->code_type) ||
+		member_offset(check, check->code_type, "co_filename") != layout->code_file ||
+		member_offset(check, check->code_type, name) != layout->code_name ||
+		member_offset(check, check->code_type, lines) != layout->code_lines ||
+		member_offset(check, check->code_type, "co_firstlineno") != layout->code_first_line)
+		return false;
+	/* The instructions are the part of a code object whose size varies. */
+	if (layout->code_instructions &&
+		python_load(check->code_type, layout->type_dealloc - BASIC_SIZE_TO_DEALLOC) != layout->code_instructions)
+		return false;
+	if (layout->minor >= 11)
+		return true;
+	return member_offset(check, check->frame_type, "f_back") == layout->frame_previous &&
+		member_offset(check, check->frame_type, "f_code") == layout->frame_code &&
+		(layout->instruction == PYTHON_INSTRUCTION_UNITS ||
+		member_offset(check, check->frame_type, "f_lasti") == layout->frame_instruction);
 }
 
 /* The interpreter hides frames that have not begun, and those of its own that lie between two others. */
@@ -267,148 +302,198 @@ static bool is_hidden(const struct python_layout *layout, const void *frame)
 	return last >= -2 && last < 2 * (intptr_t)python_load_int(code, layout->code_first_traceable);
 }
 
-/* The frame that the layout finds at or below `frame`, as the interpreter would show it; NULL at the end. */
-static const void *next_shown(const struct check *check, const void *frame)
+/* *frame becomes itself or the next one further out that the interpreter would show; NULL at the end.  false: lost. */
+static bool find_shown(const struct check *check, const char **frame)
 {
 	enum { HIDDEN_MAX = 64 };
 	const struct python_layout *layout = check->layout;
 
-	for (unsigned i = 0; frame && i < HIDDEN_MAX; i++) {
-		if (!python_readable(frame) || !python_readable((const char *)frame + (layout->frame_owner & ~7u)))
-			return NULL;
-		if (!is_hidden(layout, frame))
-			return frame;
-		frame = load_checked(frame, layout->frame_previous);
+	for (unsigned i = 0; i < HIDDEN_MAX; i++) {
+		if (!*frame)
+			return true;
+		if (!python_readable(*frame + (layout->frame_code & ~7u)) ||
+			!python_readable(*frame + (layout->frame_instruction & ~7u)) ||
+			!python_readable(*frame + (layout->frame_owner & ~7u)) ||
+			!python_readable(*frame + (layout->frame_previous & ~7u)))
+			return false;
+		if (!is_hidden(layout, *frame))
+			return true;
+		*frame = (const char *)python_load(*frame, layout->frame_previous);
 	}
-	return NULL;
+	return false;
 }
 
-/* co_code of the interpreter has RESUME where the layout says that tracing may begin. */
-static bool check_first_traceable(struct check *check, const void *code)
+/* The code has RESUME where the layout says that tracing may begin. */
+static bool check_first_traceable(struct check *check, const char *code)
 {
 	const struct python_layout *layout = check->layout;
-	uint8_t *instructions;
-	bool right = false;
-
-	if (!layout->code_first_traceable)
-		return true;
-	instructions = check->get_attribute((void *)code, "co_code");
-	if (!instructions) {
-		check->clear_error();
-		return false;
-	}
-
 	int32_t first = python_load_int(code, layout->code_first_traceable);
-	uintptr_t size = python_load(instructions, layout->size);
+	intptr_t units = (intptr_t)python_load(code, layout->size);
+	const uint8_t *instruction;
 
-	if (first >= 0 && (uintptr_t)first * 2 < size) {
-		int opcode = instructions[layout->bytes_data + 2 * (size_t)first];
-
-		right = check->resume < 0 || check->resume == opcode;
-		check->resume = opcode;
+	if (first < 0 || first >= units || !python_readable(code + layout->code_instructions) ||
+		!python_readable(code + layout->code_instructions + ((2 * (size_t)first) & ~(size_t)7)))
+		return false;
+	instruction = (const uint8_t *)code + layout->code_instructions + 2 * (size_t)first;
+	if (instruction[1] & 3)
+		return false;                 /* a later one: after yield, say */
+	for (unsigned i = 0; i < 2; i++) {
+		if (check->resume[i] < 0)
+			check->resume[i] = instruction[0];
+		if (check->resume[i] == instruction[0])
+			return true;
 	}
-	check->release(instructions);
-	return right;
+	return false;
 }
 
-static bool check_code(struct check *check, const void *code)
-{
-	const struct python_layout *layout = check->layout;
-	const char *name = layout->minor >= 11 ? "co_qualname" : "co_name";
-	const char *lines = layout->minor >= 10 ? "co_linetable" : "co_lnotab";
-
-	return load_checked(code, layout->code_file) == attribute(check, code, "co_filename") &&
-		load_checked(code, layout->code_name) == attribute(check, code, name) &&
-		load_checked(code, layout->code_lines) == attribute(check, code, lines) &&
-		python_load_int(code, layout->code_first_line) == attribute_long(check, code, "co_firstlineno") &&
-		check_first_traceable(check, code);
-}
-
-/* The offset in bytes that f_lasti gives. */
-static long last_instruction(const struct python_layout *layout, const void *frame, const void *code)
+/* The offset of a frame's instruction in bytes; negative before the first. */
+static intptr_t last_instruction(const struct python_layout *layout, const void *frame, const void *code)
 {
 	switch (layout->instruction) {
 	case PYTHON_INSTRUCTION_BYTES:
 		return python_load_int(frame, layout->frame_instruction);
-	case PYTHON_INSTRUCTION_UNITS: {
-		long units = python_load_int(frame, layout->frame_instruction);
-
-		return units < 0 ? -1 : 2 * units;
-	}
+	case PYTHON_INSTRUCTION_UNITS:
+		return 2 * (intptr_t)python_load_int(frame, layout->frame_instruction);
 	default:
-		return (long)(python_load(frame, layout->frame_instruction) -
+		return (intptr_t)(python_load(frame, layout->frame_instruction) -
 			((uintptr_t)code + layout->code_instructions));
 	}
 }
 
+/* Before 3.11 frames are objects, of which the interpreter tells the line. */
+static bool check_object_frame(const struct check *check, const void *frame, const void *code, intptr_t last)
+{
+	return load_checked(frame, check->layout->object_type) == check->frame_type &&
+		check->frame_line(frame) == check->code_line(code, (int)last);
+}
+
 /* A frame's copy of the bytecode is not looked at here: the first thread's first copy is the code's own. */
-static bool check_frame(struct check *check, const void *frame, const void *shown, const void **code_out)
+static bool check_bare_frame(struct check *check, const void *frame, const void *code, intptr_t last)
 {
 	const struct python_layout *layout = check->layout;
-	const void *code = (const void *)((uintptr_t)load_checked(frame, layout->frame_code) & layout->code_mask);
-	long last;
+	bool copied = layout->code_copies && python_load_int(frame, layout->frame_copy) != 0;
+	intptr_t size = 2 * (intptr_t)(uintptr_t)load_checked(code, layout->size);
 
-	if (!code || code != attribute(check, shown, "f_code"))
+	if (!copied && (last < -2 || last >= size || last % 2 != 0))
 		return false;
-	*code_out = code;
-	last = last_instruction(layout, frame, code);
-	if (last == attribute_long(check, shown, "f_lasti"))
+	if (!check_first_traceable(check, code))
+		return false;
+	if (!check->frame_code)
 		return true;
-	return layout->code_copies && python_load_int(frame, layout->frame_copy) != 0;
+
+	void *its_code = check->frame_code(frame);
+
+	if (its_code)
+		check->release(its_code);     /* the frame keeps it */
+	return its_code == code && (copied || check->frame_instruction(frame) == last);
 }
 
-static const void *top_frame(const struct python_layout *layout, const void *state)
+static bool check_frame(struct check *check, const void *frame)
 {
-	if (layout->state_frame)
-		return load_checked(state, layout->state_frame);
-
-	const void *cframe = load_checked(state, layout->state_cframe);
-
-	return cframe ? load_checked(cframe, layout->cframe_frame) : NULL;
-}
-
-static bool check_chain(struct check *check, const void *state, const void *shown)
-{
-	enum { LEVELS = 6 };
 	const struct python_layout *layout = check->layout;
-	const void *frame = next_shown(check, top_frame(layout, state));
+	const void *code = (const void *)(python_load(frame, layout->frame_code) & layout->code_mask);
+	intptr_t last;
 
-	for (unsigned level = 0; level < LEVELS; level++) {
-		const void *code;
+	if (!code || !python_readable((const char *)code + layout->object_type) ||
+		load_checked(code, layout->object_type) != check->code_type)
+		return false;
+	last = last_instruction(layout, frame, code);
+	return (layout->minor < 11 ? check_object_frame(check, frame, code, last) :
+		check_bare_frame(check, frame, code, last)) && python_code_check(code);
+}
 
-		if (!frame || !check_frame(check, frame, shown, &code) || !check_code(check, code))
+/* Whether a frame is the innermost one in the interpreter's eyes as well. */
+static bool check_top(const struct check *check, const void *frame)
+{
+	enum { WORDS = 8 };
+	const void *globals = check->get_globals(), *builtins = check->get_builtins();
+
+	if (check->layout->minor < 11)
+		return frame == check->get_frame();
+	/* Its own namespaces stand next to each other at the beginning of it. */
+	for (size_t i = 0; i < WORDS; i++)
+		if (load_checked(frame, 8 * i) == globals && load_checked(frame, 8 * (i + 1)) == builtins)
+			return true;
+	return false;
+}
+
+static bool check_chain(struct check *check, const void *state)
+{
+	enum { LEVELS = 32 };
+	const struct python_layout *layout = check->layout;
+	const char *frame;
+
+	if (layout->state_frame) {
+		frame = load_checked(state, layout->state_frame);
+	} else {
+		const void *cframe = load_checked(state, layout->state_cframe);
+
+		frame = cframe ? load_checked(cframe, layout->cframe_frame) : NULL;
+	}
+	if (!frame || !find_shown(check, &frame) || !frame || !check_top(check, frame))
+		return false;
+	for (unsigned level = 0; level < LEVELS && frame; level++) {
+		if (!check_frame(check, frame))
 			return false;
-		shown = attribute(check, shown, "f_back");
-		if (!shown)
+		frame = (const char *)python_load(frame, layout->frame_previous);
+		if (!find_shown(check, &frame))
 			return false;
-		frame = next_shown(check, load_checked(frame, layout->frame_previous));
-		if (shown == check->none)
-			return !frame;
 	}
 	return true;
+}
+
+/* The chain of CFrames leads to the one that is part of the thread state. */
+static bool check_cframes(const struct check *check, const void *state)
+{
+	enum { CFRAMES_MAX = 4096, STATE_SIZE_MAX = 1024 };
+	const struct python_layout *layout = check->layout;
+	const void *cframe;
+
+	if (!layout->state_cframe)
+		return true;
+	cframe = load_checked(state, layout->state_cframe);
+	for (unsigned i = 0; cframe && i < CFRAMES_MAX; i++) {
+		if ((uintptr_t)cframe - (uintptr_t)state < STATE_SIZE_MAX)
+			return true;
+		cframe = load_checked(cframe, layout->cframe_previous);
+	}
+	return false;
+}
+
+static bool find_api(struct check *check, void *(*symbol)(const char *name))
+{
+	bool shims = check->layout->minor >= 12;
+
+	check->code_type = symbol("PyCode_Type");
+	check->frame_type = symbol("PyFrame_Type");
+	*(void **)&check->type_flags = symbol("PyType_GetFlags");
+	*(void **)&check->get_globals = symbol("PyEval_GetGlobals");
+	*(void **)&check->get_builtins = symbol("PyEval_GetBuiltins");
+	*(void **)&check->get_frame = symbol("PyEval_GetFrame");
+	*(void **)&check->frame_line = symbol("PyFrame_GetLineNumber");
+	*(void **)&check->code_line = symbol("PyCode_Addr2Line");
+	*(void **)&check->release = symbol("Py_DecRef");
+	if (shims) {
+		*(void **)&check->frame_code = symbol("PyUnstable_InterpreterFrame_GetCode");
+		*(void **)&check->frame_instruction = symbol("PyUnstable_InterpreterFrame_GetLasti");
+	}
+	return check->code_type && check->frame_type && check->type_flags && check->get_globals &&
+		check->get_builtins && check->get_frame && check->frame_line && check->code_line && check->release &&
+		(!shims || (check->frame_code && check->frame_instruction));
 }
 
 enum python_verdict python_layout_check(const struct python_layout *layout, const void *state,
 	void *(*symbol)(const char *name))
 {
-	struct check check = { .layout = layout, .resume = -1 };
-	void *shown;
+	struct check check = { .layout = layout, .resume = { -1, -1 } };
 
-	*(void **)&check.get_frame = symbol("PyEval_GetFrame");
-	*(void **)&check.get_attribute = symbol("PyObject_GetAttrString");
-	*(void **)&check.as_long = symbol("PyLong_AsLong");
-	*(void **)&check.release = symbol("Py_DecRef");
-	*(void **)&check.clear_error = symbol("PyErr_Clear");
-	check.none = symbol("_Py_NoneStruct");
-	if (!check.get_frame || !check.get_attribute || !check.as_long || !check.release || !check.clear_error ||
-		!check.none || !state)
+	if (!find_api(&check, symbol) || !python_code_check_types(symbol) || !state)
 		return PYTHON_CHECK_FAILED;
-	shown = check.get_frame();
-	if (!shown)
+	if (!check.get_globals())
 		return PYTHON_CHECK_LATER;
 	if ((uintptr_t)load_checked(state, layout->state_thread) != (uintptr_t)pthread_self())
 		return PYTHON_CHECK_FAILED;
-	if (!check_chain(&check, state, shown) || !python_code_check(symbol))
+	if (!check_types(&check) || !check_chain(&check, state) || !check_cframes(&check, state))
 		return PYTHON_CHECK_FAILED;
 	return PYTHON_CHECK_PASSED;
 }

@@ -92,9 +92,9 @@ bool python_layout_find(struct python_layout *layout, uint32_t version, const vo
 enum python_verdict { PYTHON_CHECK_PASSED, PYTHON_CHECK_FAILED, PYTHON_CHECK_LATER };
 
 /*
- * Compares what the layout says with what the interpreter says of the calling thread's frames.  Called once, by a
- * thread that is attached and may use the Python API; `symbol` finds an exported function of the runtime.
- * PYTHON_CHECK_LATER: no Python frame runs here.
+ * Compares what the layout says with what the interpreter says of its types and of the calling thread's frames.
+ * Called by a thread that is attached and may use the Python API; makes no object, so that nothing is different
+ * afterwards.  `symbol` finds an exported function of the runtime.  PYTHON_CHECK_LATER: no Python frame runs here.
  */
 enum python_verdict python_layout_check(const struct python_layout *layout, const void *state,
 	void *(*symbol)(const char *name));

@@ -18,6 +18,7 @@
 
 #include "config.h"
 #include "lifecycle.h"
+#include "symbol.h"
 #include "sys.h"
 
 enum { EARLY_SIZE = 256 << 10, EARLY_ALIGN = 16 };
@@ -270,12 +271,13 @@ static bool same_object(void *a, void *b)
 /* Finds the functions by a handle, all in the object that has malloc; false: one is missing there. */
 static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 {
-	void *first = dlsym(handle, "malloc");
-
 	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++) {
-		found[i] = dlsym(handle, allocator[i].name);
-		/* A look-up goes on to the libraries that this one needs: another allocator's function is none. */
-		if (found[i] && handle != RTLD_NEXT && !same_object(found[i], first))
+		/* What may be missing is not asked of dlsym: its complaint would be the program's next dlerror. */
+		if (handle != RTLD_NEXT)
+			found[i] = (void *)symbol_find(handle, allocator[i].name);
+		else if (!allocator[i].fallback || symbol_find_next((void *)real_resolve, allocator[i].name))
+			found[i] = dlsym(RTLD_NEXT, allocator[i].name);
+		else
 			found[i] = NULL;
 		if (!found[i])
 			found[i] = allocator[i].fallback;
@@ -289,7 +291,7 @@ static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 /* jemalloc's functions; false: it is not there, or cannot be loaded now. */
 static bool find_jemalloc(void *found[ALLOCATOR_FUNCTIONS])
 {
-	void *control = dlsym(RTLD_NEXT, "mallctl");
+	void *control = (void *)symbol_find_next((void *)real_resolve, "mallctl");
 
 	/* The program may have it already. */
 	if (control && same_object(control, dlsym(RTLD_NEXT, "malloc")))
@@ -340,7 +342,6 @@ void real_resolve(void)
 		if (found[i])
 			memcpy(allocator[i].pointer, &found[i], sizeof(found[i]));
 	real_is_libc = same_object((void *)real_malloc, (void *)gnu_get_libc_version);
-	dlerror();                            /* names that are not there are our affair, not the program's */
 	errno = saved;
 	atomic_store(&state, 2);
 }

@@ -46,6 +46,20 @@ long sys_call(long number, long a, long b, long c, long d, long e, long f)
 #error "sys_call: this machine's system call convention is not known"
 #endif
 
+#ifdef __SANITIZE_THREAD__
+/* The sanitizer has to hear of memory that changes hands. */
+void *sys_map_memory(size_t size)
+{
+	void *result = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return result == MAP_FAILED ? NULL : result;
+}
+
+void sys_unmap(void *address, size_t size)
+{
+	munmap(address, size);
+}
+#else
 void *sys_map_memory(size_t size)
 {
 	long result = sys_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -53,16 +67,17 @@ void *sys_map_memory(size_t size)
 	return sys_failed(result) ? NULL : (void *)result;
 }
 
+void sys_unmap(void *address, size_t size)
+{
+	sys_call(SYS_munmap, (long)address, (long)size, 0, 0, 0, 0);
+}
+#endif
+
 void *sys_map_file(int fd, uint64_t offset, size_t size)
 {
 	long result = sys_call(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (long)offset);
 
 	return sys_failed(result) ? NULL : (void *)result;
-}
-
-void sys_unmap(void *address, size_t size)
-{
-	sys_call(SYS_munmap, (long)address, (long)size, 0, 0, 0, 0);
 }
 
 bool sys_wipe_on_fork(void *address, size_t size)

@@ -32,6 +32,12 @@
 
 #include "banned.h"
 
+/* Rounds of TLS destructors.  The thread sanitizer has taken its own leave before the last. */
+#ifdef __SANITIZE_THREAD__
+enum { ROUNDS = 1 };
+#else
+enum { ROUNDS = PTHREAD_DESTRUCTOR_ITERATIONS };
+#endif
 enum { LOST_LOOKS = 16 };             /* states looked at with each new thread, whether their thread is still there */
 
 static struct thread no_thread;       /* its gate is WIPED for ever */
@@ -50,7 +56,7 @@ static void thread_ends(void *value)
 
 	if (thread != thread_self || thread->gate == GATE_WIPED)
 		return;
-	if (++thread->rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+	if (++thread->rounds < ROUNDS) {
 		thread->own_call = true;
 		pthread_setspecific(key, thread);
 		thread->own_call = false;

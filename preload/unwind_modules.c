@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "symbol.h"
 #include "sys.h"
 #include "unwind.h"
 
@@ -411,63 +412,11 @@ typedef int loader_function(void *address, struct loader_object *object);
  * dlsym would do, did it not take the loader's lock.
  */
 static _Atomic uintptr_t loader_found;
-extern struct r_debug _r_debug __attribute__((weak));
-
-/* Addresses in a dynamic section are made absolute by the loader, but for the vdso. */
-static uintptr_t dynamic_value(const struct link_map *map, Elf64_Sxword tag)
-{
-	for (const Elf64_Dyn *entry = map->l_ld; entry && entry->d_tag != DT_NULL; entry++)
-		if (entry->d_tag == tag)
-			return tag != DT_SONAME && entry->d_un.d_ptr < map->l_addr ? entry->d_un.d_ptr + map->l_addr :
-				entry->d_un.d_ptr;
-	return 0;
-}
-
-static uintptr_t symbol_find(const struct link_map *map, const char *name)
-{
-	const uint32_t *table = (const uint32_t *)dynamic_value(map, DT_GNU_HASH), *buckets, *chain;
-	const Elf64_Sym *symbols = (const Elf64_Sym *)dynamic_value(map, DT_SYMTAB);
-	const char *strings = (const char *)dynamic_value(map, DT_STRTAB);
-	uint32_t hash = 5381, index;
-
-	if (!table || !symbols || !strings || table[0] == 0)
-		return 0;
-	for (const char *at = name; *at; at++)
-		hash = hash * 33 + (unsigned char)*at;
-	/* Four words; a Bloom filter of table[2] pairs; table[0] buckets; the chains, from symbol table[1] on. */
-	buckets = table + 4 + 2 * table[2];
-	chain = buckets + table[0];
-	index = buckets[hash % table[0]];
-	for (; index >= table[1]; index++) {
-		uint32_t entry = chain[index - table[1]];
-
-		if ((entry | 1) == (hash | 1) && strcmp(strings + symbols[index].st_name, name) == 0 &&
-				symbols[index].st_shndx != SHN_UNDEF)
-			return map->l_addr + symbols[index].st_value;
-		if (entry & 1)
-			break;
-	}
-	return 0;
-}
-
 static uintptr_t loader_look_for(void)
 {
-	enum { MAPS_MAX = 4096 };
-	const struct link_map *map = &_r_debug ? _r_debug.r_map : NULL;
-	uintptr_t function;
+	uintptr_t function = symbol_find_anywhere("_dl_find_object", NULL);
 
-	/* Libraries needed at the start are in the list for good: another thread's dlopen only appends to it. */
-	for (unsigned i = 0; map && i < MAPS_MAX; i++, map = map->l_next) {
-		uintptr_t strings = dynamic_value(map, DT_STRTAB), name = dynamic_value(map, DT_SONAME);
-
-		if (!strings || !name || (strcmp((const char *)strings + name, "libc.so.6") != 0 &&
-				strcmp((const char *)strings + name, "ld-linux-x86-64.so.2") != 0))
-			continue;
-		function = symbol_find(map, "_dl_find_object");
-		if (function)
-			return function;
-	}
-	return 1;
+	return function ? function : 1;
 }
 
 static loader_function *loader(void)

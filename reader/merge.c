@@ -137,6 +137,7 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 {
 	struct decode_crew *crew = merge->crew;
 	struct decoded_event *chunk;
+	bool no_memory;
 
 	pthread_mutex_lock(&crew->lock);
 	if (source->state == CHUNK_WANTED) {
@@ -155,6 +156,7 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 	source->front_at = 0;
 	source->front_count = source->state == CHUNK_FULL ? source->back_count : 0;
 	source->parts_begun = source->decoder.next_part;
+	no_memory = source->no_memory;
 	if (source->front_count > 0) {
 		queue_add(crew, source);
 		pthread_cond_signal(&crew->wanted);
@@ -162,7 +164,7 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 		source->state = CHUNK_IDLE;
 	}
 	pthread_mutex_unlock(&crew->lock);
-	return source->no_memory ? fail_memory(error) : true;
+	return no_memory ? fail_memory(error) : true;
 }
 
 /* Frees come first among equal stamps: the block whose address another thread got next was free by then. */

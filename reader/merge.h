@@ -34,7 +34,7 @@ MUST_CHECK bool merge_run(struct merge *merge, const struct decoded_event **even
 /* The first `count` of the last run are done; the next merge_run goes on after them. */
 void merge_consume(struct merge *merge, size_t count);
 
-/* Windows whose decoding has begun, of merge_part_count; for progress. */
+/* Windows whose decoding has begun; *all: how many there are.  For progress. */
 uint64_t merge_done(const struct merge *merge, uint64_t *all);
 
 #endif

@@ -453,26 +453,14 @@ void profile_free(struct profile *profile)
 	free(owner);
 }
 
-static void cost_join(struct cost *sum, const struct cost *cost)
-{
-	sum->total_bytes += cost->total_bytes;
-	sum->total_count += cost->total_count;
-	sum->peak_bytes += cost->peak_bytes;
-	sum->peak_count += cost->peak_count;
-	sum->live_bytes += cost->live_bytes;
-	sum->live_count += cost->live_count;
-	sum->temporary_bytes += cost->temporary_bytes;
-	sum->temporary_count += cost->temporary_count;
-}
-
 void profile_inclusive(const struct profile *profile, struct cost *costs)
 {
 	memset(costs, 0, profile->node_count * sizeof(*costs));
 	for (size_t i = 0; i < profile->site_count; i++) {
 		if (profile_counts(profile, &profile->sites[i]))
-			cost_join(&costs[profile->sites[i].node], &profile->sites[i].cost);
+			cost_add(&costs[profile->sites[i].node], &profile->sites[i].cost);
 	}
 	/* A child's index is larger than its parent's: from the last to the first, each is complete when it is added. */
 	for (uint32_t i = profile->node_count; i-- > 1;)
-		cost_join(&costs[profile->nodes[i].parent], &costs[i]);
+		cost_add(&costs[profile->nodes[i].parent], &costs[i]);
 }

@@ -25,7 +25,7 @@ struct build_capture {
 };
 enum { BUILD_UNUSED = 0, BUILD_USED = UINT32_MAX };
 
-/* Frames of the profile that one frame of a capture stands for: build.span_frames[first..first+count), outermost first. */
+/* What one frame of a capture stands for: build.span_frames[first..first+count), outermost first. */
 struct frame_span {
 	uint32_t first, count;
 };
@@ -57,6 +57,18 @@ struct profile_owner {
 
 MUST_CHECK bool build_string(struct build *build, const char *text, const char **out);
 void build_progress(struct build *build, const char *what, uint64_t done, uint64_t all);
+
+static inline void cost_add(struct cost *sum, const struct cost *cost)
+{
+	sum->total_bytes += cost->total_bytes;
+	sum->total_count += cost->total_count;
+	sum->peak_bytes += cost->peak_bytes;
+	sum->peak_count += cost->peak_count;
+	sum->live_bytes += cost->live_bytes;
+	sum->live_count += cost->live_count;
+	sum->temporary_bytes += cost->temporary_bytes;
+	sum->temporary_count += cost->temporary_count;
+}
 
 /* profile_frames.c */
 MUST_CHECK bool build_frames(struct build *build);       /* spans of all frames of used nodes */

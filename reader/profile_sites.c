@@ -110,18 +110,6 @@ static struct cost cost_of(const struct build *build, size_t index)
 	};
 }
 
-static void cost_add(struct cost *sum, const struct cost *cost)
-{
-	sum->total_bytes += cost->total_bytes;
-	sum->total_count += cost->total_count;
-	sum->peak_bytes += cost->peak_bytes;
-	sum->peak_count += cost->peak_count;
-	sum->live_bytes += cost->live_bytes;
-	sum->live_count += cost->live_count;
-	sum->temporary_bytes += cost->temporary_bytes;
-	sum->temporary_count += cost->temporary_count;
-}
-
 static int compare_sites(const void *a, const void *b)
 {
 	const struct site *left = a, *right = b;

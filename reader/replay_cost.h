@@ -88,7 +88,8 @@ static inline void replay_lose(struct replay *replay, struct replay_process *pro
 }
 
 /* One allocation at a site: into the totals and the size bins, then live. */
-static inline void replay_allocate(struct replay *replay, struct replay_process *process, uint32_t index, uint64_t bytes)
+static inline void replay_allocate(struct replay *replay, struct replay_process *process, uint32_t index,
+	uint64_t bytes)
 {
 	struct replay_site *site = &replay->sites[index];
 

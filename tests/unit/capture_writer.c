@@ -87,7 +87,8 @@ struct writer_stream *writer_stream(struct writer *writer, uint32_t id, size_t c
 		.stored_size = (uint32_t)(sizeof(struct capture_stream) + capacity * 8),
 		.raw_size = (uint32_t)(sizeof(struct capture_stream) + capacity * 8) };
 
-	*stream = (struct writer_stream){ .writer = writer, .id = id, .block = writer->size, .carry = { .capacity = capacity } };
+	*stream = (struct writer_stream){ .writer = writer, .id = id, .block = writer->size,
+		.carry = { .capacity = capacity } };
 	stream->words = calloc(capacity, 8);
 	if (!stream->words)
 		abort();

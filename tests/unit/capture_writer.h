@@ -73,6 +73,7 @@ void put_module(struct writer_stream *stream, uint64_t start, uint64_t end, uint
 	uint32_t flags, const char *path);
 void put_code(struct writer_stream *stream, uint32_t id, uint32_t first_line, uint32_t table_kind, const char *file,
 	const char *name, const void *table, size_t table_size);
-void put_python(struct writer_stream *stream, uint32_t version, uint32_t flags, const char *path, const char *allocator);
+void put_python(struct writer_stream *stream, uint32_t version, uint32_t flags, const char *path,
+	const char *allocator);
 
 #endif

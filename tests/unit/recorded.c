@@ -148,7 +148,8 @@ static bool decode_windows(struct recorded *recorded)
 {
 	size_t capacity = 0;
 
-	qsort(recorded->windows, recorded->window_count, sizeof(*recorded->windows), compare_windows);
+	if (recorded->window_count)
+		qsort(recorded->windows, recorded->window_count, sizeof(*recorded->windows), compare_windows);
 	for (size_t i = 0; i < recorded->window_count; i++) {
 		const struct recorded_window *window = &recorded->windows[i], *last = i ? window - 1 : NULL;
 

@@ -367,7 +367,8 @@ static void hostile_blocks_take_no_memory(void **state)
 		.stored_size = 16, .raw_size = 100 << 20 }, payload);
 	append_raw(&writer, (struct capture_block){ .kind = CAPTURE_BLOCK_EVENTS, .stream = 2, .stored_size = sizeof(prefix),
 		.raw_size = sizeof(prefix) }, &prefix);
-	append_raw(&writer, (struct capture_block){ .kind = CAPTURE_BLOCK_EVENTS, .stream = 3, .stored_size = 8, .raw_size = 8 },
+	append_raw(&writer, (struct capture_block){ .kind = CAPTURE_BLOCK_EVENTS, .stream = 3, .stored_size = 8,
+		.raw_size = 8 },
 		payload);
 	append_raw(&writer, (struct capture_block){ .kind = 77, .stored_size = 256, .raw_size = 1 }, payload);
 	writer_save(&writer, path);

@@ -340,6 +340,46 @@ def test_damaged_data_are_explained(browser, pages, tmp_path):
     assert browser.log("browser")
 
 
+PROGRAM = """
+import json, threading
+kept = []
+def work(n):
+    for i in range(300):
+        kept.append(json.loads(json.dumps({"a": list(range(40)), "b": "x" * i})))
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+del kept[::2]
+"""
+
+
+@pytest.mark.skipif("WEB_COMMAND" not in os.environ, reason="no sctmem and libsctmem.so in this build")
+def test_each_row_of_a_real_capture_equals_the_text_table(browser, tmp_path):
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"])
+    subprocess.run(["/usr/bin/python3", "-c", PROGRAM], check=True, cwd=str(tmp_path), env=environment)
+    capture = next(str(path) for path in tmp_path.glob("sctmem.*.bin"))
+    page = str(tmp_path / "page.html")
+    command = os.environ["WEB_COMMAND"]
+    subprocess.run([command, "flamegraph", "-o", page, capture], check=True)
+    for metric in ("peak", "leaked", "total", "temporary"):
+        browser.open_report(page, "m=" + metric)
+        shown = app(browser, """(() => {
+            const { groups } = app.model.groupsOf(app.state), table = app.model.table(app.state);
+            const { strings, frames } = app.report;
+            return table.groups.map((group) => {
+                const i = groups.frame[group];
+                return [strings[frames.function[i]], strings[frames.file[i]], frames.line[i], strings[frames.module[i]],
+                    table.own[group], table.all[group]];
+            });
+        })()""")
+        table = json.loads(subprocess.run([command, "table", "--json", "-n", "0", "-m", metric, capture], check=True,
+                                          stdout=subprocess.PIPE).stdout.decode("utf-8", "replace"))
+        rows = [[row["function"], row["file"], row["line"], row.get("module", ""), row["own_bytes"], row["total_bytes"]]
+                for row in table["rows"] if row["total_bytes"]]
+        assert len(rows) > 50
+        assert sorted(shown) == sorted(rows), metric
+
+
 @pytest.mark.parametrize("nodes, bytes_max", [(100000, 2 << 20), (1000000, 20 << 20)])
 def test_large_trees_open_and_draw(browser, tmp_path, nodes, bytes_max, capsys):
     page, figures = make_page(tmp_path, "demo", nodes)

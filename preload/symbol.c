@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks _r_debug's list and the GNU hash tables in it.  Safe while another thread opens a library: the list is only
+ * appended to, and libraries needed at the start stay; not to be used to look into one that may be closed meanwhile.
+ */
+#include "symbol.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "banned.h"
+
+enum { MAPS_MAX = 16384 };
+
+extern struct r_debug _r_debug __attribute__((weak));
+
+/* Addresses in a dynamic section are made absolute by the loader, but for the vdso. */
+static uintptr_t dynamic_value(const struct link_map *map, Elf64_Sxword tag)
+{
+	for (const Elf64_Dyn *entry = map->l_ld; entry && entry->d_tag != DT_NULL; entry++)
+		if (entry->d_tag == tag)
+			return tag != DT_SONAME && entry->d_un.d_ptr < map->l_addr ? entry->d_un.d_ptr + map->l_addr :
+				entry->d_un.d_ptr;
+	return 0;
+}
+
+uintptr_t symbol_find(const struct link_map *map, const char *name)
+{
+	const uint32_t *table = (const uint32_t *)dynamic_value(map, DT_GNU_HASH), *buckets, *chain;
+	const Elf64_Sym *symbols = (const Elf64_Sym *)dynamic_value(map, DT_SYMTAB);
+	const char *strings = (const char *)dynamic_value(map, DT_STRTAB);
+	uint32_t hash = 5381, index;
+
+	if (!table || !symbols || !strings || table[0] == 0)
+		return 0;
+	for (const char *at = name; *at; at++)
+		hash = hash * 33 + (unsigned char)*at;
+	/* Four words; a Bloom filter of table[2] pairs; table[0] buckets; the chains, from symbol table[1] on. */
+	buckets = table + 4 + 2 * table[2];
+	chain = buckets + table[0];
+	index = buckets[hash % table[0]];
+	for (; index >= table[1]; index++) {
+		uint32_t entry = chain[index - table[1]];
+
+		if ((entry | 1) == (hash | 1) && strcmp(strings + symbols[index].st_name, name) == 0 &&
+				symbols[index].st_shndx != SHN_UNDEF)
+			return map->l_addr + symbols[index].st_value;
+		if (entry & 1)
+			break;
+	}
+	return 0;
+}
+
+static const struct link_map *first_map(void)
+{
+	return &_r_debug ? _r_debug.r_map : NULL;
+}
+
+uintptr_t symbol_find_anywhere(const char *name, const struct link_map **found)
+{
+	const struct link_map *map = first_map();
+
+	for (unsigned i = 0; map && i < MAPS_MAX; i++, map = map->l_next) {
+		uintptr_t symbol = symbol_find(map, name);
+
+		if (symbol) {
+			if (found)
+				*found = map;
+			return symbol;
+		}
+	}
+	return 0;
+}
+
+uintptr_t symbol_find_next(const void *address, const char *name)
+{
+	const struct link_map *map = first_map();
+	bool behind = false;
+
+	for (unsigned i = 0; map && i < MAPS_MAX; i++, map = map->l_next) {
+		/* The dynamic section lies in its module, behind all code: the first such module holds the address. */
+		uintptr_t symbol = behind ? symbol_find(map, name) : 0;
+
+		if (symbol)
+			return symbol;
+		if ((uintptr_t)address >= map->l_addr && (uintptr_t)address < (uintptr_t)map->l_ld && map->l_addr != 0)
+			behind = true;
+	}
+	return 0;
+}

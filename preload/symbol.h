@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exported symbols by name, read from the loader's list of modules: no lock, no memory, and no trace in dlerror(),
+ * which belongs to the program.  (A dlsym that fails leaves its message there, and fetching it loads translations.)
+ */
+#ifndef SCTMEM_PRELOAD_SYMBOL_H
+#define SCTMEM_PRELOAD_SYMBOL_H
+
+#include <link.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The symbol in one module; 0: it has none of that name. */
+uintptr_t symbol_find(const struct link_map *map, const char *name);
+
+/* The first module that has it, in the loader's order; *map (may be NULL) is that module. */
+uintptr_t symbol_find_anywhere(const char *name, const struct link_map **map);
+
+/* The same among the modules behind the one that holds `address`: what RTLD_NEXT would find. */
+uintptr_t symbol_find_next(const void *address, const char *name);
+
+#endif
