@@ -5,8 +5,8 @@
  * Columns hold LEB128 varints.  Neighbours in a column resemble each other far more than neighbours in a row,
  * so deltas are small and LZ4 finds repetitions:
  *
- *   addresses   difference to the address before, zigzag; a multiple of 16 (most are) is divided by 16 and
- *               marked by a low bit of 0, any other by a low bit of 1
+ *   allocated   how the address differs from what the window so far predicts: addresses.h
+ *   freed       likewise
  *   stacks      difference to the stack before, zigzag
  *   times       difference, never negative
  *   stamps      difference, never negative
@@ -15,16 +15,6 @@
 #include "events.h"
 
 #include <string.h>
-
-static uint64_t zigzag(uint64_t delta)
-{
-	return (delta << 1) ^ (uint64_t)((int64_t)delta >> 63);
-}
-
-static uint64_t unzigzag(uint64_t value)
-{
-	return (value >> 1) ^ (0 - (value & 1));
-}
 
 static uint8_t *put_varint(uint8_t *at, uint64_t value)
 {
@@ -36,19 +26,18 @@ static uint8_t *put_varint(uint8_t *at, uint64_t value)
 	return at;
 }
 
-static uint8_t *put_address(uint8_t *at, uint64_t delta)
-{
-	if (delta & 15)
-		return put_varint(at, zigzag(delta) << 1 | 1);
-	return put_varint(at, zigzag((uint64_t)((int64_t)delta >> 4)) << 1);
-}
-
 /* The most bytes that one word can put into one column: a varint of ten bytes. */
 enum { VARINT_MAX = 10 };
 
+/* The encoder's picture of the window lies before the columns. */
+struct picture {
+	struct addresses addresses;
+	struct addresses_index index;
+};
+
 size_t events_scratch_size(size_t words)
 {
-	return (words + 8) * VARINT_MAX * EVENTS_COLUMNS;
+	return sizeof(struct picture) + (words + 8) * VARINT_MAX * EVENTS_COLUMNS;
 }
 
 size_t events_encoded_max(size_t words)
@@ -61,6 +50,7 @@ size_t events_encoded_max(size_t words)
 struct encoder {
 	uint8_t *at[EVENTS_COLUMNS];
 	uint64_t address, stack, id, frame, stamp, time_ns;
+	struct picture *picture;
 	struct events_summary *summary;
 };
 
@@ -70,21 +60,36 @@ static void encode_time(struct encoder *encoder, uint64_t time_ns)
 	encoder->time_ns = time_ns;
 }
 
-static void encode_address(struct encoder *encoder, uint64_t address)
+static void encode_allocated(struct encoder *encoder, unsigned kind, uint64_t size, uint64_t address)
 {
-	encoder->at[EVENTS_ADDRESSES] = put_address(encoder->at[EVENTS_ADDRESSES], address - encoder->address);
-	encoder->address = address;
+	uint64_t code = addresses_write_allocation(&encoder->picture->addresses, &encoder->picture->index, kind, size,
+		address);
+
+	encoder->at[EVENTS_ALLOCATED] = put_varint(encoder->at[EVENTS_ALLOCATED], code);
+}
+
+static void encode_freed(struct encoder *encoder, uint64_t address)
+{
+	uint64_t code = addresses_write_free(&encoder->picture->addresses, &encoder->picture->index, address);
+
+	encoder->at[EVENTS_FREED] = put_varint(encoder->at[EVENTS_FREED], code);
 }
 
 static void encode_stack(struct encoder *encoder, uint32_t stack)
 {
-	encoder->at[EVENTS_STACKS] = put_varint(encoder->at[EVENTS_STACKS], zigzag((uint64_t)stack - encoder->stack));
+	encoder->at[EVENTS_STACKS] = put_varint(encoder->at[EVENTS_STACKS], addresses_zigzag((uint64_t)stack - encoder->stack));
 	encoder->stack = stack;
 }
 
 static void encode_other(struct encoder *encoder, uint64_t value)
 {
 	encoder->at[EVENTS_OTHERS] = put_varint(encoder->at[EVENTS_OTHERS], value);
+}
+
+static void encode_address(struct encoder *encoder, uint64_t address)
+{
+	encode_other(encoder, addresses_pack(address - encoder->address));
+	encoder->address = address;
 }
 
 static size_t encode_metadata(struct encoder *encoder, const uint64_t *words, uint64_t size)
@@ -99,9 +104,9 @@ static size_t encode_node(struct encoder *encoder, const uint64_t *words, uint64
 {
 	uint8_t *at = encoder->at[EVENTS_NODES];
 
-	at = put_varint(at, zigzag(id - encoder->id));
-	at = put_varint(at, zigzag(words[1] - encoder->frame));
-	at = put_varint(at, zigzag(id - words[2]));
+	at = put_varint(at, addresses_zigzag(id - encoder->id));
+	at = put_varint(at, addresses_zigzag(words[1] - encoder->frame));
+	at = put_varint(at, addresses_zigzag(id - words[2]));
 	encoder->at[EVENTS_NODES] = at;
 	encoder->id = id;
 	encoder->frame = words[1];
@@ -116,7 +121,7 @@ static size_t encode_record(struct encoder *encoder, const uint64_t *words)
 
 	*encoder->at[EVENTS_KINDS]++ = (uint8_t)kind;
 	if (CAPTURE_IS_ALLOCATION(kind)) {
-		encode_address(encoder, operand);
+		encode_allocated(encoder, kind, (uint32_t)words[1], operand);
 		encoder->at[EVENTS_SIZES] = put_varint(encoder->at[EVENTS_SIZES], (uint32_t)words[1]);
 		encode_stack(encoder, (uint32_t)(words[1] >> 32));
 		return 2;
@@ -128,6 +133,8 @@ static size_t encode_record(struct encoder *encoder, const uint64_t *words)
 	case CAPTURE_FREE_PYTHON:
 	case CAPTURE_MOVE:
 	case CAPTURE_MOVE_PYTHON:
+		encode_freed(encoder, operand);
+		return 1;
 	case CAPTURE_STAY:
 		encode_address(encoder, operand);
 		return 1;
@@ -174,6 +181,10 @@ size_t events_encode(const uint64_t *words, size_t count, const struct capture_s
 	uint8_t *at = out + sizeof(prefix);
 	bool first = true;
 
+	encoder.picture = (struct picture *)scratch;
+	addresses_init(&encoder.picture->addresses);
+	memset(&encoder.picture->index, 0, sizeof(encoder.picture->index));
+	scratch += sizeof(struct picture);
 	*summary = (struct events_summary){ .first_time_ns = carry->first_time_ns, .last_thread = carry->first_thread };
 	for (int column = 0; column < EVENTS_COLUMNS; column++)
 		starts[column] = encoder.at[column] = scratch + (size_t)column * (count + 8) * VARINT_MAX;
@@ -220,18 +231,27 @@ static uint64_t get_varint(struct events_cursor *cursor, enum events_column colu
 	return 0;
 }
 
+/* Addresses that are not predicted travel among the other operands. */
 static uint64_t get_address(struct events_cursor *cursor)
 {
-	uint64_t value = get_varint(cursor, EVENTS_ADDRESSES);
-	uint64_t delta = unzigzag(value >> 1);
+	uint64_t delta = addresses_unpack(get_varint(cursor, EVENTS_OTHERS));
 
-	cursor->last_address = (cursor->last_address + (value & 1 ? delta : delta << 4)) & 0xffffffffffffffu;
+	cursor->last_address = (cursor->last_address + delta) & 0xffffffffffffffu;
 	return cursor->last_address;
+}
+
+static uint64_t get_freed(struct events_cursor *cursor)
+{
+	uint64_t address = 0;
+
+	if (!addresses_read_free(cursor->addresses, get_varint(cursor, EVENTS_FREED), &address))
+		cursor->bad = true;
+	return address;
 }
 
 static uint32_t get_stack(struct events_cursor *cursor)
 {
-	cursor->last_stack = (uint32_t)(cursor->last_stack + unzigzag(get_varint(cursor, EVENTS_STACKS)));
+	cursor->last_stack = (uint32_t)(cursor->last_stack + addresses_unzigzag(get_varint(cursor, EVENTS_STACKS)));
 	return (uint32_t)cursor->last_stack;
 }
 
@@ -292,8 +312,11 @@ static bool next_column_record(struct events_cursor *cursor, struct capture_even
 	cursor->remaining--;
 	kind = *cursor->at[EVENTS_KINDS]++;
 	if (CAPTURE_IS_ALLOCATION(kind)) {
-		event->address = get_address(cursor);
-		event->size = take_size(cursor, get_varint(cursor, EVENTS_SIZES));
+		uint32_t size = (uint32_t)get_varint(cursor, EVENTS_SIZES);
+
+		event->address = addresses_read_allocation(cursor->addresses, kind, size,
+			get_varint(cursor, EVENTS_ALLOCATED));
+		event->size = take_size(cursor, size);
 		event->stack = get_stack(cursor);
 	} else if (CAPTURE_IS_METADATA(kind)) {
 		get_payload(cursor, event);
@@ -302,6 +325,8 @@ static bool next_column_record(struct events_cursor *cursor, struct capture_even
 	case CAPTURE_FREE_PYTHON:
 	case CAPTURE_MOVE:
 	case CAPTURE_MOVE_PYTHON:
+		event->address = get_freed(cursor);
+		break;
 	case CAPTURE_STAY:
 		event->address = get_address(cursor);
 		break;
@@ -323,11 +348,11 @@ static bool next_column_record(struct events_cursor *cursor, struct capture_even
 		advance(cursor, &cursor->stamp, get_varint(cursor, EVENTS_STAMPS));
 		return !cursor->bad;
 	case CAPTURE_NODE:
-		cursor->last_id = (uint32_t)(cursor->last_id + unzigzag(get_varint(cursor, EVENTS_NODES)));
-		cursor->last_frame += unzigzag(get_varint(cursor, EVENTS_NODES));
+		cursor->last_id = (uint32_t)(cursor->last_id + addresses_unzigzag(get_varint(cursor, EVENTS_NODES)));
+		cursor->last_frame += addresses_unzigzag(get_varint(cursor, EVENTS_NODES));
 		event->stack = (uint32_t)cursor->last_id;
 		event->frame = cursor->last_frame;
-		event->parent = (uint32_t)(cursor->last_id - unzigzag(get_varint(cursor, EVENTS_NODES)));
+		event->parent = (uint32_t)(cursor->last_id - addresses_unzigzag(get_varint(cursor, EVENTS_NODES)));
 		break;
 	case CAPTURE_SAMPLE:
 		event->address = get_varint(cursor, EVENTS_OTHERS);
@@ -426,12 +451,14 @@ static bool next_word_record(struct events_cursor *cursor, struct capture_event 
 	return true;
 }
 
-bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size)
+bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size,
+	struct addresses *addresses)
 {
 	struct events_prefix prefix;
 	const uint8_t *at;
 
-	*cursor = (struct events_cursor){ .columns = true, .stream = stream };
+	*cursor = (struct events_cursor){ .columns = true, .stream = stream, .addresses = addresses };
+	addresses_init(addresses);
 	if (size < sizeof(prefix)) {
 		cursor->bad = true;
 		return false;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "addresses.h"
 #include "capture.h"
 
 /* One record, decoded.  Which fields mean something depends on kind; the rest are zero. */
@@ -33,7 +34,8 @@ struct capture_event {
 /* Columns of an EVENTS block, in the order in which they are stored. */
 enum events_column {
 	EVENTS_KINDS,                 /* one byte a record */
-	EVENTS_ADDRESSES,             /* allocations, frees, maps */
+	EVENTS_ALLOCATED,             /* addresses of allocations, by formats/addresses.h */
+	EVENTS_FREED,                 /* addresses of frees and moves, likewise */
 	EVENTS_SIZES,
 	EVENTS_STACKS,
 	EVENTS_TIMES,                 /* TIME */
@@ -50,7 +52,6 @@ struct events_prefix {
 	uint64_t first_thread;
 	uint32_t record_count;
 	uint32_t lengths[EVENTS_COLUMNS];
-	uint32_t reserved;
 };
 _Static_assert(sizeof(struct events_prefix) == 64, "capture.md, EVENTS blocks");
 
@@ -81,12 +82,16 @@ struct events_cursor {
 	uint32_t remaining;           /* columns: records left */
 	const uint64_t *word, *words_end;
 	const uint8_t *at[EVENTS_COLUMNS], *end[EVENTS_COLUMNS];
-	uint64_t last_address, last_stack, last_id, last_frame;
+	uint64_t last_address;        /* of the records that addresses.h does not predict */
+	uint64_t last_stack, last_id, last_frame;
+	struct addresses *addresses;  /* columns: the caller's memory */
 	uint64_t stamp, time_ns, size_high;
 	uint32_t thread;
 };
 
-bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size);
+/* `addresses` is memory for the cursor's picture of the window; it must stay while the cursor is used. */
+bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size,
+	struct addresses *addresses);
 void events_open_words(struct events_cursor *cursor, uint32_t stream, const struct capture_stream *carry,
 	const uint64_t *words, size_t count);
 

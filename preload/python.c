@@ -6,9 +6,10 @@
  *   python_poll             in the first malloc() after Py_IsInitialized() became true, which is before `site` and user
  *                           code: hooks the allocators and asks for a pending call
  *   settle                  the pending call, in the main thread's eval loop: there the API may be used.  Proves the
- *                           layout, has code objects report their deaths, and registers
- *   ending                  an atexit callback, the last to run: threads that are not attached stop walking, because
- *                           Py_FinalizeEx() is about to free their states under them
+ *                           layout and has code objects report their deaths; makes no object
+ *   register_ending         another one, only once a thread that is not attached has walked: registers
+ *   ending                  an atexit callback: threads that are not attached stop walking, because Py_FinalizeEx() is
+ *                           about to free their states under them
  *
  * No loader function is called from inside malloc(): another thread may hold the loader's lock and wait for us.
  *
@@ -20,6 +21,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
@@ -68,7 +70,7 @@ static atomic_bool hooks_used;       /* since python_hooks_look() looked */
 static atomic_bool look_asked;
 static atomic_uint looks_skipped, looks_to_skip;
 
-/* A trial allocation, to see whether it reaches our hooks.  Made with the gate closed: it is not recorded. */
+/* A trial allocation, to see whether it reaches our hooks.  Made as a call of our own: it is not recorded. */
 static _Thread_local struct { bool active, reached; } trial __attribute__((tls_model("initial-exec")));
 
 static inline struct thread *hook_begin(void *block)
@@ -172,14 +174,22 @@ static const struct python_allocator ours[DOMAINS] = { ALLOCATOR(raw), ALLOCATOR
 /* Whether an allocator calls ours beneath: wrapping it would then be a loop. */
 static bool reaches_ours(const struct python_allocator *allocator)
 {
+	struct thread *thread = record_enter();
 	void *block;
 
+	/* Else it would be taken for that of a signal handler. */
+	if (thread)
+		thread->own_call = true;
 	trial.reached = false;
 	trial.active = true;
 	block = allocator->allocate(allocator->context, 1);
 	if (block)
 		allocator->release(allocator->context, block);
 	trial.active = false;
+	if (thread) {
+		thread->own_call = false;
+		record_leave(thread);
+	}
 	return trial.reached;
 }
 
@@ -214,17 +224,50 @@ static bool hook_allocators(bool careful)
 	return changed;
 }
 
+/* 3.8: set once pending calls are refused, with a message on stderr.  NULL: not there, or not found. */
+static const int *pending_refused;
+
+/*
+ * The structure that holds the pending calls of 3.8, from what must be in it while `running` is being run:
+ *
+ *     int finishing;  void *lock;  int requested, exceptions;  struct { function, argument } calls[32];  int first, last;
+ */
+static const int *find_pending_refused(int (*running)(void *))
+{
+	enum { WORDS_MAX = 512, CALLS = 32, BEFORE = 3 };
+	const python_word *words = python_api.runtime;
+
+	for (unsigned at = BEFORE; words && at < WORDS_MAX && python_readable(words + at); at++) {
+		if (words[at] != (uintptr_t)running)
+			continue;
+		for (unsigned i = 0; i < CALLS && at >= BEFORE + 2 * i; i++) {
+			const python_word *calls = words + at - 2 * i;
+
+			if (python_readable(calls + 2 * CALLS) && python_readable((const void *)calls[-2]) &&
+				python_load_int(calls + 2 * CALLS, 0) == (int)(i + 1) % CALLS &&
+				python_load_int(calls - BEFORE, 0) == 0)
+				return (const int *)(calls - BEFORE);
+		}
+	}
+	return NULL;
+}
+
+/* From inside an allocation of an attached thread: with the GIL nobody begins to refuse meanwhile. */
+static bool ask_for_call(int (*function)(void *))
+{
+	if (layout_known && python_layout.minor == 8 && (!pending_refused || python_load_int(pending_refused, 0) != 0))
+		return false;
+	return python_api.add_pending_call(function, NULL) == 0;
+}
+
 /* Pending call: tracemalloc.stop(), if it was started before us, puts back what was there before both of us. */
 static int look_again(void *unused)
 {
-	struct thread *thread = record_enter();
 	unsigned skip = atomic_load(&looks_to_skip);
 
 	(void)unused;
 	if (!hook_allocators(true))
 		atomic_store(&looks_to_skip, skip < 1 << 20 ? 2 * skip + 1 : skip);
-	if (thread)
-		record_leave(thread);
 	atomic_store(&look_asked, false);
 	return 0;
 }
@@ -237,17 +280,45 @@ void python_hooks_look(void)
 		atomic_load_explicit(&looks_to_skip, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&looks_skipped, 0, memory_order_relaxed);
-	if (!atomic_exchange(&look_asked, true) && python_api.add_pending_call(look_again, NULL) != 0)
+	if (!atomic_exchange(&look_asked, true) && !ask_for_call(look_again))
 		atomic_store(&look_asked, false);
 }
 
 /* ---- the end of the runtime ---- */
 
+/*
+ * The atexit callback costs the program an import that it may not have made itself.  So it is registered only when
+ * there is something to guard: the first walk of a thread that is not attached and not the one that will finalise
+ * asks for it.  Until it is registered Py_IsInitialized() alone says when to stop, which leaves a walk that was
+ * preempted right behind it without protection.  A callback that comes late runs before those that the program
+ * registered earlier: what threads without the GIL allocate during these has no Python frames.
+ */
+enum guard {
+	GUARD_NONE,
+	GUARD_WANTED,                 /* the next walk of an attached thread passes it on */
+	GUARD_ASKED,                  /* for a pending call, or registered */
+};
+
+static atomic_int guard;
 static atomic_int detached_walkers;
 static atomic_bool closing;
+/* The thread that will finalise, as far as can be told: the program's main thread, if it initialised.  Else 0. */
+static _Atomic uintptr_t finalizer;
+
+static void want_guard(void)
+{
+	int none = GUARD_NONE;
+
+	if (atomic_load_explicit(&finalizer, memory_order_relaxed) == (uintptr_t)pthread_self() ||
+		!atomic_compare_exchange_strong(&guard, &none, GUARD_WANTED))
+		return;
+	python_code_disturb();
+}
 
 bool python_detached_begin(void)
 {
+	if (__builtin_expect(atomic_load_explicit(&guard, memory_order_relaxed) == GUARD_NONE, 0))
+		want_guard();
 	/* Sequentially consistent with `ending`: either it sees us, or we see that it has come. */
 	atomic_fetch_add(&detached_walkers, 1);
 	if (!atomic_load(&closing) && python_api.is_initialized())
@@ -292,14 +363,15 @@ static const struct method {
 	const char *documentation;
 } ending_method = { "sctmem_ending", ending, 4 /* METH_NOARGS */, NULL };
 
-/* Callbacks run in reverse order, so the first to be registered is the last to run. */
-static void register_ending(void)
+/* Pending call. */
+static int register_ending(void *unused)
 {
 	void *(*import)(const char *), *(*get_attribute)(void *, const char *);
 	void *(*new_function)(const struct method *, void *, void *), *(*call)(void *, ...);
 	void (*release)(void *), (*clear_error)(void);
 	void *module, *function = NULL, *enter = NULL, *result = NULL;
 
+	(void)unused;
 	*(void **)&import = symbol("PyImport_ImportModule");
 	*(void **)&get_attribute = symbol("PyObject_GetAttrString");
 	*(void **)&new_function = symbol("PyCFunction_NewEx");
@@ -310,7 +382,7 @@ static void register_ending(void)
 	none_object = symbol("_Py_NoneStruct");
 	if (!import || !get_attribute || !new_function || !call || !release || !increment || !clear_error ||
 		!none_object)
-		return;
+		return 0;
 	module = import("atexit");
 	if (module)
 		enter = get_attribute(module, "register");
@@ -328,6 +400,17 @@ static void register_ending(void)
 		release(enter);
 	if (module)
 		release(module);
+	return 0;
+}
+
+void python_disturbed(void)
+{
+	int wanted = GUARD_WANTED;
+
+	/* If it cannot be had now, the next detached walk wants it again. */
+	if (atomic_load_explicit(&guard, memory_order_relaxed) == GUARD_WANTED &&
+		atomic_compare_exchange_strong(&guard, &wanted, GUARD_ASKED) && !ask_for_call(register_ending))
+		atomic_store(&guard, GUARD_NONE);
 }
 
 /* ---- the deaths of code objects ---- */
@@ -388,24 +471,23 @@ static void finish(int state)
 /* The pending call. */
 static int settle(void *unused)
 {
-	struct thread *thread = record_enter();
 	enum python_verdict verdict = prove_layout();
 
 	(void)unused;
 	if (verdict == PYTHON_CHECK_LATER && ++attempts < ATTEMPTS_MAX) {
 		atomic_store(&phase, PHASE_WAIT);
-	} else {
-		hook_allocators(true);
-		if (verdict == PYTHON_CHECK_PASSED) {
-			watch_code();
-			atomic_store(&closing, false);
-			register_ending();
-		}
+		return 0;
 	}
-	if (thread)
-		record_leave(thread);
-	if (atomic_load(&phase) == PHASE_ASKED)
-		finish(verdict == PYTHON_CHECK_PASSED ? PYTHON_READY : PYTHON_REFUSED);
+	hook_allocators(true);
+	if (verdict == PYTHON_CHECK_PASSED) {
+		watch_code();
+		atomic_store(&finalizer, sys_tid() == sys_pid() ? (uintptr_t)pthread_self() : 0);
+		if (python_layout.minor == 8)
+			pending_refused = find_pending_refused(settle);
+		atomic_store(&closing, false);
+		atomic_store(&guard, GUARD_NONE);
+	}
+	finish(verdict == PYTHON_CHECK_PASSED ? PYTHON_READY : PYTHON_REFUSED);
 	return 0;
 }
 
@@ -601,6 +683,10 @@ void python_fork_child(void)
 
 	atomic_store(&detached_walkers, 0);
 	atomic_store(&look_asked, false);
+	/* A callback is inherited, a call that is pending may not be; the thread that forked is the main thread now. */
+	if (atomic_load(&guard) == GUARD_WANTED)
+		atomic_store(&guard, GUARD_NONE);
+	atomic_store(&finalizer, (uintptr_t)pthread_self());
 	python_code_reset();
 	if (state == PYTHON_READY || (state == PYTHON_REFUSED && atomic_load(&settled_state) == PYTHON_REFUSED)) {
 		atomic_store(&phase, PHASE_ANNOUNCE);

@@ -88,6 +88,9 @@ bool python_is_attached(void);
 bool python_detached_begin(void);
 void python_detached_end(void);
 
+/* Told by the walks of attached threads that find python_code_generation changed. */
+void python_disturbed(void);
+
 /* Told now and then by walks of attached threads: finds out whether the allocator hooks were taken out. */
 void python_hooks_look(void);
 

@@ -280,6 +280,11 @@ void python_code_died(const void *code)
 	}
 }
 
+void python_code_disturb(void)
+{
+	atomic_fetch_add_explicit(&python_code_generation, 1, memory_order_release);
+}
+
 void python_code_reset(void)
 {
 	/* The parent's table stays where it is: the child's stacks point into it until they see the new epoch. */

@@ -34,6 +34,8 @@ extern _Atomic uint64_t python_code_generation;
 const struct python_code *python_code_get(const void *code);
 /* From the code type's deallocator. */
 void python_code_died(const void *code);
+/* Has every thread's next walk look up, as if a code object had died: see python_disturbed(). */
+void python_code_disturb(void);
 /* In a fork child: nothing is known, and nothing announced yet in its capture. */
 void python_code_reset(void);
 

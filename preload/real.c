@@ -6,6 +6,9 @@
  *
  * With SCTMEM_BACKEND=jemalloc the allocation functions come from libjemalloc instead.  It is loaded here, once, while
  * the small store still serves, so that no block of another allocator ever reaches it.
+ *
+ * The first request may come from anywhere in libc, with locks held (newlocale() holds that of setlocale() and
+ * gettext()): beyond dlsym, dladdr and, when asked for, dlopen, nothing of libc may be called here.
  */
 #include "real.h"
 

@@ -482,8 +482,11 @@ static bool walk_state(struct python_stack *stack, const void *state, bool attac
 
 	if (!top)
 		return false;
-	if (generation != stack->generation)
+	if (__builtin_expect(generation != stack->generation, 0)) {
 		drop_dead_links(stack, generation);
+		if (attached)
+			python_disturbed();
+	}
 	/* A cut stack that is shallow again is read anew, to its end. */
 	if (stack->cut && stack->link_count < stack->capacity / 4)
 		python_forget(stack);

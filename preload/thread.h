@@ -13,8 +13,8 @@
  * second state of the same thread (`nested`), with a stream of its own.  Unless the real allocator is not libc's: then
  * a call that finds REAL is taken for the allocator's own, getting its backing store, and is not an event.
  *
- * A handler may also jump out (siglongjmp) and leave the gate closed.  The next call from further up the stack shows it:
- * then the state starts afresh.
+ * A handler may also jump out (siglongjmp) and leave the gate closed.  The next call from further up the stack shows
+ * it: then the state starts afresh.
  */
 #ifndef SCTMEM_PRELOAD_THREAD_H
 #define SCTMEM_PRELOAD_THREAD_H

@@ -137,6 +137,7 @@ void capture_close(struct capture *capture);
 struct capture_buffer {
 	uint8_t *stored, *raw;
 	size_t stored_capacity, raw_capacity;
+	struct addresses addresses;   /* of the window that the cursor reads */
 };
 void capture_buffer_finish(struct capture_buffer *buffer);
 

@@ -76,18 +76,6 @@ static inline const uint8_t *read_varint(const uint8_t *at, uint64_t *value)
 	return NULL;
 }
 
-static inline uint64_t unzigzag(uint64_t value)
-{
-	return (value >> 1) ^ (0 - (value & 1));
-}
-
-static inline uint64_t add_address(uint64_t last, uint64_t value)
-{
-	uint64_t delta = unzigzag(value >> 1);
-
-	return (last + (value & 1 ? delta : delta << 4)) & 0xffffffffffffffu;
-}
-
 static inline bool is_plain_free(unsigned kind)
 {
 	return kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE || kind == CAPTURE_MOVE_PYTHON;
@@ -101,10 +89,11 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 {
 	struct events_cursor *cursor = &decoder->cursor;
 	const uint8_t *kinds = cursor->at[EVENTS_KINDS], *kinds_end = cursor->end[EVENTS_KINDS];
-	const uint8_t *addresses = cursor->at[EVENTS_ADDRESSES], *sizes = cursor->at[EVENTS_SIZES];
+	const uint8_t *allocated = cursor->at[EVENTS_ALLOCATED], *freed = cursor->at[EVENTS_FREED];
+	const uint8_t *sizes = cursor->at[EVENTS_SIZES];
 	const uint8_t *stacks = cursor->at[EVENTS_STACKS], *stamps = cursor->at[EVENTS_STAMPS];
 	const ptrdiff_t room_needed = VARINT_MAX;
-	uint64_t address = cursor->last_address, stamp = cursor->stamp, value = 0;
+	uint64_t address = 0, stamp = cursor->stamp, value = 0;
 	uint32_t stack = (uint32_t)cursor->last_stack;
 
 	if ((size_t)(kinds_end - kinds) > cursor->remaining)
@@ -117,30 +106,29 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 			const uint8_t *next_size, *next_stack;
 			uint64_t size = 0, step = 0;
 
-			if (cursor->end[EVENTS_ADDRESSES] - addresses < room_needed ||
+			if (cursor->end[EVENTS_ALLOCATED] - allocated < room_needed ||
 			    cursor->end[EVENTS_SIZES] - sizes < room_needed || cursor->end[EVENTS_STACKS] - stacks < room_needed)
 				break;
-			next = read_varint(addresses, &value);
+			next = read_varint(allocated, &value);
 			next_size = read_varint(sizes, &size);
 			next_stack = read_varint(stacks, &step);
 			if (!next || !next_size || !next_stack)
 				break;
-			addresses = next;
+			allocated = next;
 			sizes = next_size;
 			stacks = next_stack;
-			address = add_address(address, value);
-			stack = (uint32_t)(stack + unzigzag(step));
+			address = addresses_read_allocation(cursor->addresses, kind, (uint32_t)size, value);
+			stack = (uint32_t)(stack + addresses_unzigzag(step));
 			*out++ = (struct decoded_event){ .head = address << 8 | kind,
 				.size = cursor->size_high << 32 | (uint32_t)size, .stamp = stamp, .stack = stack };
 			cursor->size_high = 0;
 		} else if (is_plain_free(kind)) {
-			if (cursor->end[EVENTS_ADDRESSES] - addresses < room_needed)
+			if (cursor->end[EVENTS_FREED] - freed < room_needed)
 				break;
-			next = read_varint(addresses, &value);
-			if (!next)
+			next = read_varint(freed, &value);
+			if (!next || !addresses_read_free(cursor->addresses, value, &address))
 				break;
-			addresses = next;
-			address = add_address(address, value);
+			freed = next;
 			*out++ = (struct decoded_event){ .head = address << 8 | kind, .stamp = stamp };
 		} else if (kind == CAPTURE_STAMP) {
 			if (cursor->end[EVENTS_STAMPS] - stamps < room_needed)
@@ -157,11 +145,11 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 	}
 	cursor->remaining -= (uint32_t)(kinds - cursor->at[EVENTS_KINDS]);
 	cursor->at[EVENTS_KINDS] = kinds;
-	cursor->at[EVENTS_ADDRESSES] = addresses;
+	cursor->at[EVENTS_ALLOCATED] = allocated;
+	cursor->at[EVENTS_FREED] = freed;
 	cursor->at[EVENTS_SIZES] = sizes;
 	cursor->at[EVENTS_STACKS] = stacks;
 	cursor->at[EVENTS_STAMPS] = stamps;
-	cursor->last_address = address;
 	cursor->last_stack = stack;
 	cursor->stamp = stamp;
 	return out;

@@ -31,13 +31,14 @@ static void read_all(struct events_cursor *cursor, const uint8_t *low, size_t si
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static struct addresses addresses;
 	struct events_cursor cursor;
 	const size_t count = size / 8;
 	uint64_t *words = malloc(count ? count * 8 : 1);
 
 	if (!words)
 		return 0;
-	if (events_open_columns(&cursor, 1, data, size))
+	if (events_open_columns(&cursor, 1, data, size, &addresses))
 		read_all(&cursor, data, size);
 	if (count)
 		memcpy(words, data, count * 8);

@@ -125,11 +125,12 @@ static int compare_windows(const void *left, const void *right)
 
 static bool decode_window(struct recorded *recorded, const struct recorded_window *window, size_t *capacity)
 {
+	static struct addresses addresses;
 	struct events_cursor cursor;
 	struct capture_event event;
 
 	if (window->is_block)
-		events_open_columns(&cursor, window->stream, window->bytes, window->size);
+		events_open_columns(&cursor, window->stream, window->bytes, window->size, &addresses);
 	else
 		events_open_words(&cursor, window->stream, window->stream == UINT32_MAX ? NULL : &window->state,
 			(const uint64_t *)(const void *)window->bytes, window->size / 8);

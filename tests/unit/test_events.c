@@ -16,6 +16,8 @@
 
 enum { WORDS_MAX = 4096 };
 
+static struct addresses picture;
+
 static uint64_t random_state = 88172645463325252u;
 
 static uint64_t draw(void)
@@ -43,11 +45,24 @@ static const uint8_t kinds[] = { CAPTURE_TIME, CAPTURE_STAMP, CAPTURE_THREAD, CA
 	CAPTURE_FREE, CAPTURE_FREE_PYTHON, CAPTURE_MOVE, CAPTURE_STAY, CAPTURE_UNMAP, CAPTURE_UNMAP_FAILED, CAPTURE_MAP,
 	CAPTURE_MOVE_PYTHON, CAPTURE_MALLOC, CAPTURE_PYOBJECT_REALLOC, 50, CAPTURE_THREAD_INFO, CAPTURE_NOTE, 200 };
 
+/* Addresses come back, as an allocator's do: freed ones are handed out again, live ones are freed. */
+static uint64_t draw_address(void)
+{
+	static uint64_t recent[64];
+	uint64_t *slot = &recent[draw() % 64];
+
+	if (draw() % 4 == 0)
+		*slot = draw_bits(56);
+	else if (draw() % 4 == 0)
+		*slot = (recent[draw() % 64] + 16 * (draw() % 40)) & (((uint64_t)1 << 56) - 1);
+	return *slot;
+}
+
 /* Writes one random record; clocks go on from *time and *stamp. */
 static size_t put_record(uint64_t *words, uint64_t *time, uint64_t *stamp)
 {
 	const unsigned kind = kinds[draw() % sizeof(kinds)];
-	uint64_t operand = draw_bits(56);
+	uint64_t operand = draw_address();
 	size_t count = 1;
 
 	if (kind == CAPTURE_TIME || kind == CAPTURE_STAMP) {
@@ -113,7 +128,7 @@ static void columns_decode_to_what_the_words_say(void **state)
 		struct capture_event expected, event;
 		uint32_t events = 0;
 		events_open_words(&by_words, 3, &carry, words, count);
-		assert_true(events_open_columns(&by_columns, 3, out, size));
+		assert_true(events_open_columns(&by_columns, 3, out, size, &picture));
 		while (events_next(&by_words, &expected)) {
 			assert_true(events_next(&by_columns, &event));
 			assert_true(same_event(&expected, &event));
@@ -165,7 +180,7 @@ static void damaged_input_never_leads_outside(void **state)
 		memcpy(exact, out, cut);
 		for (uint64_t flips = draw() % 6; cut && flips > 0; flips--)
 			exact[draw() % cut] ^= (uint8_t)(1 << draw() % 8);
-		if (events_open_columns(&cursor, 0, exact, cut))
+		if (events_open_columns(&cursor, 0, exact, cut, &picture))
 			read_to_the_end(&cursor, exact, cut);
 		uint64_t *exact_words = malloc(count * 8);
 		memcpy(exact_words, words, count * 8);
@@ -204,7 +219,7 @@ static void columns_must_hold_exactly_the_records(void **state)
 {
 	const uint64_t words[] = { 0x10 << 8 | CAPTURE_FREE, 0x20 << 8 | CAPTURE_FREE };
 	const struct capture_stream carry = { 0 };
-	uint8_t out[512], scratch[2048];
+	uint8_t out[512], *scratch = malloc(events_scratch_size(2));
 	struct events_summary summary;
 	struct events_cursor cursor;
 	struct capture_event event;
@@ -212,7 +227,7 @@ static void columns_must_hold_exactly_the_records(void **state)
 
 	for (uint32_t count = 0; count < 5; count++) {
 		memcpy(out + 24, &count, sizeof(count));
-		assert_true(events_open_columns(&cursor, 0, out, size));
+		assert_true(events_open_columns(&cursor, 0, out, size, &picture));
 		for (uint32_t i = 0; i < count && i < 2; i++)
 			assert_true(events_next(&cursor, &event));
 		assert_false(events_next(&cursor, &event));
