@@ -12,7 +12,6 @@
  */
 #include "lifecycle.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -217,7 +216,6 @@ static __attribute__((constructor)) void loaded(void)
 	bool recording = lifecycle_ready();
 
 	real_resolve();
-	dlerror();                            /* names that libc lacks are our affair, not the program's */
 	thread_start();
 	pthread_atfork(NULL, NULL, forked);
 	if (recording) {

@@ -75,7 +75,7 @@ static _Thread_local struct { bool active, reached; } trial __attribute__((tls_m
 
 static inline struct thread *hook_begin(void *block)
 {
-	struct thread *thread = record_python_begin(block);
+	struct thread *thread = record_python_enter(block);
 
 	if (__builtin_expect(!thread, 0) && trial.active)
 		trial.reached = true;
@@ -93,7 +93,7 @@ static inline void *hook_allocate(unsigned domain, unsigned kind, void *context,
 	if (thread) {
 		if (block)
 			record_python_alloc(thread, kind, block, size, start);
-		record_python_end(thread);
+		record_leave(thread);
 	}
 	return block;
 }
@@ -107,7 +107,7 @@ static inline void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *c
 	if (thread) {
 		if (block)
 			record_python_alloc(thread, kind, block, count * size, start);
-		record_python_end(thread);
+		record_leave(thread);
 	}
 	return block;
 }
@@ -126,7 +126,7 @@ static inline void *hook_resize(unsigned domain, unsigned kind, void *context, v
 			record_python_alloc(thread, kind, block, size, start);
 		else if (old)
 			record_python_stay(thread, old);
-		record_python_end(thread);
+		record_leave(thread);
 	}
 	return block;
 }
@@ -139,7 +139,7 @@ static inline void hook_release(unsigned domain, void *context, void *block)
 		record_python_free(thread, block);
 	real[domain].release(context, block);
 	if (thread)
-		record_python_end(thread);
+		record_leave(thread);
 }
 
 /* RECORD_START() is expanded in the function that the interpreter calls. */

@@ -8,7 +8,8 @@
  * the small store still serves, so that no block of another allocator ever reaches it.
  *
  * The first request may come from anywhere in libc, with locks held (newlocale() holds that of setlocale() and
- * gettext()): beyond dlsym, dladdr and, when asked for, dlopen, nothing of libc may be called here.
+ * gettext()): beyond dlsym, dladdr and, when asked for, dlopen, nothing of libc may be called here; not even dlerror,
+ * which translates its messages.
  */
 #include "real.h"
 

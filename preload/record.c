@@ -230,28 +230,6 @@ struct thread *record_inside_python(void)
 	return thread->gate == GATE_PYTHON ? thread : NULL;
 }
 
-struct thread *record_python_begin(const void *block)
-{
-	struct thread *thread = thread_self;
-	/* The hook's own stack pointer: what it calls lies below. */
-	uintptr_t sp = (uintptr_t)__builtin_frame_address(0) + 16;
-
-	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
-		thread = thread_find(sp);
-		if (!thread)
-			return NULL;
-	}
-	thread->entered_sp = sp;
-	thread->python_block = block;
-	thread->gate = GATE_PYTHON;
-	return thread;
-}
-
-void record_python_end(struct thread *thread)
-{
-	record_leave(thread);
-}
-
 void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
 	const struct native_start *start)
 {

@@ -43,6 +43,23 @@ static inline void record_leave(struct thread *thread)
 	thread->gate = __builtin_expect(thread->failed, 0) ? GATE_STOPPED : GATE_IDLE;
 }
 
+/* The same for a PyMem hook: what its allocator does beneath is backing store.  `block`: what is freed or moved. */
+static inline struct thread *record_python_enter(const void *block)
+{
+	struct thread *thread = thread_self;
+	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+
+	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
+		thread = thread_find(sp);
+		if (!thread)
+			return NULL;
+	}
+	thread->entered_sp = sp;
+	thread->python_block = block;
+	thread->gate = GATE_PYTHON;
+	return thread;
+}
+
 /* Each is called with the gate at REAL (or PYTHON) and leaves it as it was. */
 void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
 	const struct native_start *start);
@@ -55,8 +72,6 @@ void record_unmap(struct thread *thread, unsigned kind, const void *address, siz
 struct thread *record_inside_python(void);
 
 /* For python.c. */
-struct thread *record_python_begin(const void *block);
-void record_python_end(struct thread *thread);
 void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
 	const struct native_start *start);
 void record_python_free(struct thread *thread, void *address);

@@ -48,6 +48,8 @@ bool stack_init(struct thread *thread)
 		return false;
 	thread->native.frames = (struct native_frame *)memory;
 	thread->native.capacity = config.depth;
+	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
+		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
 	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + native) : NULL;
 	return true;
 }
@@ -79,16 +81,22 @@ static uint32_t cut_node(struct thread *thread, enum capture_frame_special why)
 	return intern_node(thread, CAPTURE_NODE_ROOT, CAPTURE_SPECIAL_FRAME(why));
 }
 
-static void count_native(struct thread *thread)
+static __attribute__((noinline)) void count_defects(const struct native_stack *native)
 {
 	struct capture_status *status = output_status();
 
-	if (__builtin_expect(thread->native.guessed, 0))
+	if (native->guessed)
 		count_status(&status->unwind_guessed);
-	if (__builtin_expect(thread->native.stopped, 0))
+	if (native->stopped)
 		count_status(&status->unwind_stopped);
-	if (__builtin_expect(thread->native.truncated, 0))
+	if (native->truncated)
 		count_status(&status->stacks_truncated);
+}
+
+static inline void count_native(struct thread *thread)
+{
+	if (__builtin_expect(thread->native.guessed | thread->native.stopped | thread->native.truncated, 0))
+		count_defects(&thread->native);
 }
 
 /* Interns the native walk on top of `base`; only what is new, when the base is that of last time. */
@@ -132,7 +140,7 @@ static uint64_t frame_word(const struct python_frame *frame)
 	return CAPTURE_PYTHON_FRAME(frame->code_id, frame->units);
 }
 
-static uint32_t intern_python(struct thread *thread)
+static __attribute__((noinline)) uint32_t intern_python_frames(struct thread *thread)
 {
 	struct python_stack *python = &thread->python;
 	uint32_t base = CAPTURE_NODE_ROOT, i = python->kept;
@@ -151,6 +159,16 @@ static uint32_t intern_python(struct thread *thread)
 		python->frames[i].node = node;
 	}
 	return node;
+}
+
+/* Most walks find all frames as they were. */
+static inline uint32_t intern_python(struct thread *thread)
+{
+	const struct python_stack *python = &thread->python;
+
+	if (__builtin_expect(python->kept == python->count && !python->truncated, 1))
+		return python->frames[python->count - 1].node;
+	return intern_python_frames(thread);
 }
 
 /* The stack being merged: compared, entry by entry, with that of last time. */
@@ -231,39 +249,67 @@ static uint32_t merge_full(struct thread *thread, const struct native_start *sta
 /* The runtime's own module, once it is known; read and written without order, both halves only ever from one value. */
 static _Atomic uintptr_t runtime_start, runtime_end;
 
-static bool is_runtime(uintptr_t pc)
-{
-	uintptr_t start = atomic_load_explicit(&runtime_start, memory_order_relaxed);
-
-	return start != 0 && pc >= start && pc < atomic_load_explicit(&runtime_end, memory_order_relaxed);
-}
-
-static void find_runtime(void)
+static __attribute__((noinline)) void find_runtime(void)
 {
 	uintptr_t start, end;
 
-	if (atomic_load_explicit(&runtime_start, memory_order_relaxed) == 0
-			&& modules_find((uintptr_t)python_api.eval, &start, &end)) {
+	if (modules_find((uintptr_t)python_api.eval, &start, &end)) {
 		atomic_store_explicit(&runtime_end, end, memory_order_relaxed);
 		atomic_store_explicit(&runtime_start, start, memory_order_release);
 	}
 }
 
-/* The place of frame i in its run of the runtime's own frames: 0 the outermost or not of the runtime, 1, 2 or more. */
-static unsigned run_place(const struct native_stack *native, uint32_t first, uint32_t i)
+/* Where a frame stands among those that follow each other in the runtime's own code. */
+enum run_place { RUN_NONE, RUN_SECOND, RUN_LATER };   /* RUN_NONE: it is outside, or the first of a run */
+
+/* Interns frames on top of a Python line, from the outside in. */
+struct leaf {
+	struct thread *thread;
+	uintptr_t runtime, runtime_size;
+	enum run_place place;         /* of the frame before the one to come */
+	bool in_runtime;              /* that frame */
+	uint32_t node;                /* that frame's */
+};
+
+static inline bool leaf_in_runtime(const struct leaf *leaf, const struct native_frame *frame)
 {
-	if (i < first + 1 || !is_runtime(native->frames[i].pc) || !is_runtime(native->frames[i - 1].pc))
-		return 0;
-	return i < first + 2 || !is_runtime(native->frames[i - 2].pc) ? 1 : 2;
+	return frame->pc - leaf->runtime < leaf->runtime_size;
 }
 
-/* The node of a stack that leaves a run, or ends, at frame i. */
-static uint32_t leave_run(struct thread *thread, uint32_t first, uint32_t i)
+/* The state behind frames[first..i), which have their nodes. */
+static inline void leaf_resume(struct leaf *leaf, uint32_t first, uint32_t i)
 {
-	const struct native_frame *frame = &thread->native.frames[i];
+	const struct native_frame *frames = leaf->thread->native.frames;
 
-	return run_place(&thread->native, first, i) == 0 ? frame->node
-		: intern_node(thread, frame->node, native_word(frame));
+	leaf->node = frames[i - 1].node;
+	leaf->in_runtime = leaf_in_runtime(leaf, &frames[i - 1]);
+	if (!leaf->in_runtime || i < first + 2 || !leaf_in_runtime(leaf, &frames[i - 2]))
+		leaf->place = RUN_NONE;
+	else
+		leaf->place = i < first + 3 || !leaf_in_runtime(leaf, &frames[i - 3]) ? RUN_SECOND : RUN_LATER;
+}
+
+/* The node of a stack that leaves a run, or ends, at `frame`, the last one put. */
+static inline uint32_t leaf_end(const struct leaf *leaf, const struct native_frame *frame)
+{
+	return leaf->place == RUN_NONE ? leaf->node : intern_node(leaf->thread, leaf->node, native_word(frame));
+}
+
+static inline void leaf_put(struct leaf *leaf, struct native_frame *frame)
+{
+	bool in_runtime = leaf_in_runtime(leaf, frame);
+
+	if (!in_runtime || !leaf->in_runtime) {
+		leaf->node = intern_node(leaf->thread, leaf_end(leaf, frame - 1), native_word(frame));
+		leaf->place = RUN_NONE;
+	} else if (leaf->place == RUN_NONE) {
+		leaf->place = RUN_SECOND;
+	} else if (leaf->place == RUN_SECOND) {
+		leaf->node = intern_node(leaf->thread, leaf->node, CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_INTERNALS));
+		leaf->place = RUN_LATER;
+	}
+	leaf->in_runtime = in_runtime;
+	frame->node = leaf->node;
 }
 
 /*
@@ -275,25 +321,21 @@ static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first
 {
 	struct native_stack *native = &thread->native;
 	uint32_t i = base == thread->native_base && first == 0 ? native->kept : first;
+	struct leaf leaf = { .thread = thread, .place = RUN_NONE, .node = base };
 
-	find_runtime();
+	if (__builtin_expect(atomic_load_explicit(&runtime_start, memory_order_relaxed) == 0, 0))
+		find_runtime();
+	leaf.runtime = atomic_load_explicit(&runtime_start, memory_order_acquire);
+	if (leaf.runtime)
+		leaf.runtime_size = atomic_load_explicit(&runtime_end, memory_order_relaxed) - leaf.runtime;
 	thread->native_base = first == 0 ? base : UINT32_MAX;
 	if (native->count == first)
 		return base;
-	for (; i < native->count; i++) {
-		struct native_frame *frame = &native->frames[i];
-		unsigned place = run_place(native, first, i);
-
-		if (place == 0)
-			frame->node = intern_node(thread, i == first ? base : leave_run(thread, first, i - 1),
-				native_word(frame));
-		else if (place == 1 || run_place(native, first, i - 1) == 2)
-			frame->node = frame[-1].node;
-		else
-			frame->node = intern_node(thread, frame[-1].node,
-				CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_INTERNALS));
-	}
-	return leave_run(thread, first, native->count - 1);
+	if (i > first)
+		leaf_resume(&leaf, first, i);
+	for (; i < native->count; i++)
+		leaf_put(&leaf, &native->frames[i]);
+	return leaf_end(&leaf, &native->frames[native->count - 1]);
 }
 
 /* The native walk did not come as far as the interpreter loop: that is shown between the two. */

@@ -129,15 +129,23 @@ struct offsets {
 	uintptr_t mask;               /* of an instruction: before 3.11 it is an int */
 };
 
+static inline struct offsets offsets_of_layout(void)
+{
+	return (struct offsets){
+		.previous = python_layout.frame_previous, .code = python_layout.frame_code,
+		.instruction = python_layout.frame_instruction,
+		.mask = python_layout.instruction == PYTHON_INSTRUCTION_POINTER ? ~(uintptr_t)0 : UINT32_MAX,
+	};
+}
+
 /*
  * Compares links[from], links[from - 1] ... with the live chain, whose frame links[from].frame is.  Changed links are
  * brought up to date, and *low lowered to them.  NONE: the chain goes on to its end as the links say.  Otherwise the
  * chain leaves the links below the returned index, with *next.
  */
-static uint32_t compare(struct python_stack *stack, const struct offsets *at, uint32_t from, uint32_t *low,
-	const char **next)
+static inline __attribute__((always_inline)) uint32_t compare(struct python_stack *stack, struct offsets offsets,
+	uint32_t from, uint32_t *low, const char **next)
 {
-	const struct offsets offsets = *at;
 	struct python_link *const outermost = stack->links;
 	struct python_link *link = outermost + from;
 	const char *frame = link->frame;
@@ -198,24 +206,18 @@ static bool push_fresh(struct python_stack *stack, uint32_t *count, const struct
 	return true;
 }
 
-/*
- * Makes the links those of the live chain.  Returns how many of them are unchanged, activations aside.
- */
-static uint32_t follow(struct python_stack *stack, const char *frame)
+/* The general case of follow(): links from *low on are known to be changed. */
+static __attribute__((noinline)) uint32_t follow_changes(struct python_stack *stack, const char *frame, uint32_t low)
 {
-	const struct offsets offsets = {
-		.previous = python_layout.frame_previous, .code = python_layout.frame_code,
-		.instruction = python_layout.frame_instruction,
-		.mask = python_layout.instruction == PYTHON_INSTRUCTION_POINTER ? ~(uintptr_t)0 : UINT32_MAX,
-	};
-	uint32_t limit = stack->link_count, low = limit, base = 0, fresh_count = 0;
+	const struct offsets offsets = offsets_of_layout();
+	uint32_t limit = stack->link_count, base = 0, fresh_count = 0;
 	bool full = false;
 
 	while (frame && !full) {
 		uint32_t index = find(stack->links, limit, frame, fresh_count);
 
 		if (index != NONE) {
-			uint32_t leave = compare(stack, &offsets, index, &low, &frame);
+			uint32_t leave = compare(stack, offsets, index, &low, &frame);
 
 			if (leave == NONE) {
 				base = index + 1;
@@ -243,6 +245,28 @@ static uint32_t follow(struct python_stack *stack, const char *frame)
 		stack->links[base + i] = stack->fresh[fresh_count - 1 - i];
 	stack->link_count = base + fresh_count;
 	return low < base ? low : base;
+}
+
+/*
+ * Makes the links those of the live chain, whose innermost frame is `top`.  Returns how many of them are unchanged,
+ * activations aside.  Mostly the frames are those of last time, and only the instructions in some of them are others.
+ */
+static inline __attribute__((always_inline)) uint32_t follow(struct python_stack *stack, const char *top)
+{
+	uint32_t count = stack->link_count, low = count, leave = 0;
+	struct offsets offsets = offsets_of_layout();
+	const char *next;
+
+	if (count > 0 && stack->links[count - 1].frame == top) {
+		/* Twice, so that the compiler sees a mask that does nothing. */
+		if (__builtin_expect(offsets.mask == ~(uintptr_t)0, 1)) {
+			offsets.mask = ~(uintptr_t)0;
+			leave = compare(stack, offsets, count - 1, &low, &next);
+		} else {
+			leave = compare(stack, offsets, count - 1, &low, &next);
+		}
+	}
+	return __builtin_expect(leave == NONE, 1) ? low : follow_changes(stack, top, low);
 }
 
 /*
@@ -430,7 +454,7 @@ static enum outcome build(struct python_stack *stack, uint32_t from, bool attach
 
 			link->c_address = shim ? (uintptr_t)link->frame : outer ? outer->c_address : 0;
 			link->first = shim ? i : outer ? outer->first : 0;
-		} else if (python_layout.activation == PYTHON_ACTIVATION_NONE) {
+		} else if (!stack->matched) {
 			link->c_address = 0;
 			link->first = i;
 		}
@@ -442,30 +466,47 @@ static enum outcome build(struct python_stack *stack, uint32_t from, bool attach
 	return BUILT;
 }
 
-/* Brings links and frames up to date, from what the interpreter has for innermost frame. */
-static enum outcome update(struct python_stack *stack, const void *state, const char *top, bool attached)
+/* The activations that are not part of the chain of frames.  Returns how many links are unchanged. */
+static uint32_t match(struct python_stack *stack, const void *state, uint32_t unchanged)
 {
-	uint32_t unchanged = top ? follow(stack, top) : 0;
+	if (python_layout.activation == PYTHON_ACTIVATION_FRAME)
+		return match_cframes(stack, state, unchanged);
+	return match_segments(stack, state, unchanged);
+}
+
+/* Brings frames up to date with links, of which some have changed, or their activations. */
+static __attribute__((noinline)) enum outcome update(struct python_stack *stack, const void *state,
+	uint32_t unchanged, bool attached)
+{
 	enum outcome outcome = BUILT;
 
 	for (bool again = true; again; again = outcome == TOO_DEEP) {
-		if (python_layout.activation == PYTHON_ACTIVATION_FRAME)
-			unchanged = match_cframes(stack, state, unchanged);
-		else if (python_layout.activation == PYTHON_ACTIVATION_SEGMENT)
-			unchanged = match_segments(stack, state, unchanged);
 		stack->kept = unchanged ? stack->links[unchanged - 1].visible : 0;
-		if (unchanged == stack->link_count)
-			return BUILT;
 		outcome = build(stack, unchanged, attached);
 		if (outcome == TOO_DEEP) {
 			stack->link_count = cut_links(stack, stack->link_count, 0);
-			unchanged = 0;
+			unchanged = stack->matched ? match(stack, state, 0) : 0;
 		}
 	}
 	return outcome;
 }
 
-static const char *innermost_frame(const void *state)
+/* The innermost activation, when there was no need to match all of them with frames: that of the last CFrame. */
+static uintptr_t innermost_cframe(const void *state)
+{
+	uintptr_t cframe = python_load(state, python_layout.state_cframe);
+
+	return is_root_cframe(state, cframe) ? 0 : cframe;
+}
+
+static bool no_memory(struct python_stack *stack)
+{
+	python_forget(stack);
+	stack->unknown = true;
+	return false;
+}
+
+static inline const char *innermost_frame(const void *state)
 {
 	if (python_layout.state_frame)
 		return (const char *)python_load(state, python_layout.state_frame);
@@ -475,14 +516,10 @@ static const char *innermost_frame(const void *state)
 	return (const char *)python_load(cframe, python_layout.cframe_frame);
 }
 
-static bool walk_state(struct python_stack *stack, const void *state, bool attached)
+/* What comes before a walk now and then.  false: there is no memory. */
+static __attribute__((noinline)) bool prepare(struct python_stack *stack, uint64_t generation, bool attached)
 {
-	uint64_t generation = atomic_load_explicit(&python_code_generation, memory_order_acquire);
-	const char *top = innermost_frame(state);
-
-	if (!top)
-		return false;
-	if (__builtin_expect(generation != stack->generation, 0)) {
+	if (generation != stack->generation) {
 		drop_dead_links(stack, generation);
 		if (attached)
 			python_disturbed();
@@ -490,13 +527,37 @@ static bool walk_state(struct python_stack *stack, const void *state, bool attac
 	/* A cut stack that is shallow again is read anew, to its end. */
 	if (stack->cut && stack->link_count < stack->capacity / 4)
 		python_forget(stack);
-	if ((!stack->link_capacity && !make_room(stack)) || update(stack, state, top, attached) == NO_MEMORY) {
-		python_forget(stack);
-		stack->unknown = true;
+	stack->matched = stack->activations == PYTHON_ACTIVATIONS_ALL &&
+		(python_layout.activation == PYTHON_ACTIVATION_FRAME ||
+		python_layout.activation == PYTHON_ACTIVATION_SEGMENT);
+	stack->innermost_only = stack->activations == PYTHON_ACTIVATIONS_INNERMOST && python_layout.state_cframe != 0 &&
+		python_layout.activation != PYTHON_ACTIVATION_SHIM;
+	return stack->link_capacity || make_room(stack);
+}
+
+static inline __attribute__((always_inline)) bool walk_state(struct python_stack *stack, const void *state,
+	bool attached)
+{
+	uint64_t generation = atomic_load_explicit(&python_code_generation, memory_order_acquire);
+	const char *top = innermost_frame(state);
+	const struct python_link *last;
+	uint32_t unchanged;
+
+	if (!top)
 		return false;
-	}
-	stack->count = stack->links[stack->link_count - 1].visible;
-	stack->innermost_c_address = stack->links[stack->link_count - 1].c_address;
+	if (__builtin_expect(generation != stack->generation || stack->cut || !stack->link_capacity, 0) &&
+		!prepare(stack, generation, attached))
+		return no_memory(stack);
+	unchanged = follow(stack, top);
+	if (stack->matched)
+		unchanged = match(stack, state, unchanged);
+	if (unchanged == stack->link_count)
+		stack->kept = stack->links[unchanged - 1].visible;
+	else if (update(stack, state, unchanged, attached) == NO_MEMORY)
+		return no_memory(stack);
+	last = &stack->links[stack->link_count - 1];
+	stack->count = last->visible;
+	stack->innermost_c_address = stack->innermost_only ? innermost_cframe(state) : last->c_address;
 	stack->truncated = stack->cut;
 	return stack->count > 0;
 }
@@ -541,33 +602,61 @@ static const void *find_state(bool *attached, bool *unknown)
 	return own;
 }
 
-bool python_walk(struct python_stack *stack)
+/*
+ * Whether the attached thread state is the calling thread's.  Before 3.12 it is that of whichever thread has the GIL:
+ * then one look tells, if the thread was attached with this state before.  Else find_state() does.
+ */
+static inline bool is_same_state(const struct python_stack *stack, const void *current)
 {
-	bool attached, found;
-	const void *state;
+	return python_layout.minor >= 12 ||
+		(current == stack->state && python_load(current, python_layout.state_thread) == stack->thread);
+}
 
-	stack->count = stack->kept = 0;
-	stack->truncated = stack->unknown = false;
-	stack->innermost_c_address = 0;
-	if (atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY)
-		return false;
+/* A walk of a thread that is not known to be attached. */
+static __attribute__((noinline)) bool walk_slowly(struct python_stack *stack)
+{
+	const void *state;
+	bool attached, found;
+
 	state = find_state(&attached, &stack->unknown);
 	if (!state)
 		return false;
 	if (attached) {
-		if (++stack->walks % LOOK_INTERVAL == 0)
-			python_hooks_look();
-		found = walk_state(stack, state, true);
-	} else {
-		if (!python_detached_begin()) {
-			stack->unknown = true;
-			return false;
-		}
-		found = walk_state(stack, state, false);
-		python_detached_end();
+		stack->state = state;
+		stack->thread = (uintptr_t)pthread_self();
+		return walk_state(stack, state, true);
 	}
-	if (!found)
+	if (!python_detached_begin()) {
+		stack->unknown = true;
+		return false;
+	}
+	found = walk_state(stack, state, false);
+	python_detached_end();
+	return found;
+}
+
+bool python_walk(struct python_stack *stack)
+{
+	const void *current;
+	bool found;
+
+	stack->unknown = false;
+	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY, 0)) {
+		found = false;
+	} else {
+		current = python_api.current_state();
+		if (__builtin_expect(++stack->walks % LOOK_INTERVAL == 0, 0) && python_is_attached())
+			python_hooks_look();
+		if (__builtin_expect(current && is_same_state(stack, current), 1))
+			found = walk_state(stack, current, true);
+		else
+			found = walk_slowly(stack);
+	}
+	if (__builtin_expect(!found, 0)) {
 		stack->count = stack->kept = 0;
+		stack->truncated = false;
+		stack->innermost_c_address = 0;
+	}
 	return found;
 }
 
@@ -576,4 +665,5 @@ void python_forget(struct python_stack *stack)
 	stack->link_count = 0;
 	stack->cut = false;
 	stack->count = stack->kept = 0;
+	stack->state = NULL;
 }

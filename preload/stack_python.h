@@ -29,13 +29,20 @@ struct python_frame {
 	uint32_t flags;               /* enum python_frame_flag, ORed */
 };
 
+/* Which activations of the interpreter loop are looked for: each more costs time in each walk, but from 3.12 on. */
+enum python_activations {
+	PYTHON_ACTIVATIONS_ALL,
+	PYTHON_ACTIVATIONS_INNERMOST,    /* only innermost_c_address is told */
+	PYTHON_ACTIVATIONS_NONE,         /* none need be told */
+};
+
 /*
  * A thread's stack, and the memory of its last walk.  All zeros is a stack that was never walked.  The caller may
  * give it frames and their capacity beforehand; else it takes config.depth of them.
  *
  * An activation of the interpreter loop is a C frame of _PyEval_EvalFrameDefault.  It runs one Python frame (3.8 to
  * 3.10) or several.  c_address, in the outermost Python frame of an activation, is an address inside that C frame;
- * it is 0 in the others, and always before 3.10.
+ * it is 0 in the others, and always before 3.10.  Who does not need all of them may say so in `activations`.
  */
 struct python_stack {
 	struct python_frame *frames;  /* outermost first */
@@ -44,6 +51,7 @@ struct python_stack {
 	uint32_t kept;                /* frames[0..kept) are what they were in the last walk that succeeded */
 	bool truncated;               /* outer frames are missing: the stack is too deep */
 	bool unknown;                 /* false was returned although there are Python frames: they could not be read */
+	uint8_t activations;          /* enum python_activations; the caller's, set before the first walk */
 	uintptr_t innermost_c_address;   /* of the innermost activation, even if it has no frame here; 0: not known */
 
 	/* Private. */
@@ -52,8 +60,12 @@ struct python_stack {
 	uint32_t link_count;
 	uint32_t link_capacity;       /* of links, and of fresh */
 	uint32_t walks;
+	const void *state;            /* before 3.12: the thread state with which this thread was last seen attached, */
+	uintptr_t thread;             /* and the thread */
 	uint64_t generation;          /* python_code_generation of the links */
 	bool cut;                     /* links[0] is not the chain's end */
+	bool matched;                 /* activations are matched with links in each walk */
+	bool innermost_only;          /* the innermost one is found without that */
 };
 
 /*

@@ -19,10 +19,10 @@ HEADER = struct.Struct("<8sIIQQQQQIIIIIIIIQ")
 STATUS = struct.Struct("<13Q")
 BLOCK = struct.Struct("<IHHIIIIQQIIQQ")
 STREAM = struct.Struct("<8Q")
-PREFIX = struct.Struct("<QQQI8II")
+PREFIX = struct.Struct("<QQQI9I")
 BLOCK_MAGIC = 0x4b4c4253
 STREAM_BLOCK, EVENTS_BLOCK, WORDS_BLOCK = 1, 2, 3
-KINDS, ADDRESSES, SIZES, STACKS, TIMES, STAMPS, NODES, OTHERS = range(8)
+KINDS, ALLOCATED, FREED, SIZES, STACKS, TIMES, STAMPS, NODES, OTHERS = range(9)
 TIME, STAMP, THREAD, SIZE_HIGH, NODE, SAMPLE = 1, 2, 3, 4, 5, 6
 FREE, FREE_PYTHON, MOVE, STAY, UNMAP, UNMAP_FAILED, MAP, MOVE_PYTHON = range(16, 24)
 
@@ -136,20 +136,68 @@ def decode_words(words, sink):
             at += 1
 
 
+class Picture:
+    """What the addresses of a window have been so far: formats/capture.md, section "Addresses"."""
+
+    NUMBERS = 8192
+
+    def __init__(self):
+        self.blocks = []                                  # [address, class, live], by number
+        self.freed = collections.defaultdict(list)        # class: numbers, the one freed last at the end
+        self.last_allocated = collections.defaultdict(int)
+        self.last_freed = self.last_number = 0
+
+    @staticmethod
+    def size_class(kind, size):
+        if size > 16384:
+            return 1025
+        if 40 <= kind <= 45 and size <= 512:
+            return (size + 15) // 16
+        return 2 if size <= 24 else min((size + 23) // 16, 1025)
+
+    @staticmethod
+    def unpack(value):
+        delta = unzigzag(value >> 1)
+        return delta if value & 1 else delta << 4
+
+    def allocated(self, kind, size, code):
+        group = self.size_class(kind, size)
+        freed = self.freed[group]
+        predicted = self.blocks[freed[-1]][0] if freed else self.last_allocated[group] + 16 * group
+        address = (predicted + self.unpack(code)) & (1 << 56) - 1
+        if freed and self.blocks[freed[-1]][0] == address:
+            freed.pop()
+        self.last_allocated[group] = address
+        if len(self.blocks) < self.NUMBERS:
+            self.blocks.append([address, group, True])
+        return address
+
+    def free(self, code):
+        if code & 1:
+            self.last_freed = (self.last_freed + self.unpack(code >> 1)) & (1 << 56) - 1
+            return self.last_freed
+        self.last_number += unzigzag(code >> 1)
+        block = self.blocks[self.last_number]
+        assert self.last_number >= 0 and block[2], "a free of a number that is not live"
+        block[2] = False
+        self.freed[block[1]].append(self.last_number)
+        self.last_freed = block[0]
+        return block[0]
+
+
 def decode_columns(data, contents, names, stream):
     stamp, time_ns, thread, count, *rest = PREFIX.unpack_from(data)
     columns, at = [], PREFIX.size
-    for length in rest[:8]:
+    for length in rest:
         columns.append(Varints(data[at:at + length]))
         at += length
     assert len(columns[KINDS].data) == count
     sink = Sink(contents, names, stream, stamp, time_ns, thread)
+    picture = Picture()
     last = {"address": 0, "stack": 0, "id": 0, "frame": 0}
 
     def address():
-        value = columns[ADDRESSES].next()
-        delta = unzigzag(value >> 1)
-        last["address"] = (last["address"] + (delta if value & 1 else delta << 4)) & (1 << 56) - 1
+        last["address"] = (last["address"] + picture.unpack(other())) & (1 << 56) - 1
         return last["address"]
 
     def stack():
@@ -159,7 +207,8 @@ def decode_columns(data, contents, names, stream):
     other = columns[OTHERS].next
     for kind in columns[KINDS].data:
         if 32 <= kind < 64:
-            sink.event(kind, address(), columns[SIZES].next(), stack())
+            size = columns[SIZES].next()
+            sink.event(kind, picture.allocated(kind, size, columns[ALLOCATED].next()), size, stack())
         elif kind >= 64:
             sink.payload(kind, columns[OTHERS].take(other()))
         elif kind in (UNMAP, UNMAP_FAILED):
@@ -173,7 +222,9 @@ def decode_columns(data, contents, names, stream):
             sink.node(last["id"], last["frame"], last["id"] - unzigzag(columns[NODES].next()))
         elif kind == SAMPLE:
             contents.samples.append((sink.time_ns, other(), other(), other()))
-        elif kind in (FREE, FREE_PYTHON, MOVE, MOVE_PYTHON, STAY):
+        elif kind in (FREE, FREE_PYTHON, MOVE, MOVE_PYTHON):
+            sink.event(kind, picture.free(columns[FREED].next()))
+        elif kind == STAY:
             sink.event(kind, address())
         elif kind == TIME:
             sink.state(kind, sink.time_ns + columns[TIMES].next())

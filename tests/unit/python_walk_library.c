@@ -49,25 +49,6 @@ struct thread *thread_find(uintptr_t sp)
 	return thread;
 }
 
-struct thread *record_python_begin(const void *block)
-{
-	struct thread *thread = thread_self;
-
-	(void)block;
-	if (thread->gate != GATE_IDLE) {
-		thread = thread_find(0);
-		if (!thread)
-			return NULL;
-	}
-	thread->gate = GATE_PYTHON;
-	return thread;
-}
-
-void record_python_end(struct thread *thread)
-{
-	record_leave(thread);
-}
-
 /* A stack by address of the block that was allocated with it. */
 struct block {
 	uintptr_t address;            /* 0: empty, 1: freed */

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "preload/order.h"
 #include "preload/output.h"
@@ -323,11 +323,9 @@ static void what_was_recorded_before_a_stop_is_consistent(void **state)
 			workers[i] = (struct worker){ .random = (uint32_t)round * 7919 + i + 1 };
 			pthread_create(&workers[i].thread, NULL, work_until_stopped, &workers[i]);
 		}
-		for (int i = 0; i < 200 + round * 20; i++)
-			sched_yield();
+		usleep((useconds_t)(500 + round * 100));
 		stream_stop(CAPTURE_STOPPED_STORAGE);
-		for (int i = 0; i < 200; i++)
-			sched_yield();
+		usleep(500);
 		atomic_store(&go_on, false);
 		for (int i = 0; i < 3; i++)
 			pthread_join(workers[i].thread, NULL);
