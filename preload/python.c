@@ -230,7 +230,8 @@ static const int *pending_refused;
 /*
  * The structure that holds the pending calls of 3.8, from what must be in it while `running` is being run:
  *
- *     int finishing;  void *lock;  int requested, exceptions;  struct { function, argument } calls[32];  int first, last;
+ *     int finishing;  void *lock;  int requested, exceptions;
+ *     struct { function, argument } calls[32];  int first, last;
  */
 static const int *find_pending_refused(int (*running)(void *))
 {

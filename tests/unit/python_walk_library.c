@@ -116,6 +116,23 @@ static void check_against_fresh(const struct python_stack *stack)
 			abort();
 }
 
+/* A walk that looks for the innermost activation only finds the same frames, and the same one. */
+static void check_innermost_only(const struct python_stack *stack)
+{
+	static _Thread_local struct python_stack lean = { .activations = PYTHON_ACTIVATIONS_INNERMOST };
+
+	if (!python_walk(&lean))
+		return;
+	if (lean.count != stack->count ||
+		(stack->innermost_c_address && lean.innermost_c_address != stack->innermost_c_address))
+		abort();
+	for (uint32_t i = 0; i < lean.count; i++)
+		if (lean.frames[i].frame != stack->frames[i].frame ||
+			lean.frames[i].code_id != stack->frames[i].code_id ||
+			lean.frames[i].units != stack->frames[i].units)
+			abort();
+}
+
 /* As the product uses the walk: nodes stand for the frames that are kept. */
 static bool walk(struct thread *thread)
 {
@@ -134,6 +151,8 @@ static bool walk(struct thread *thread)
 		}
 		if (walked % 61 == 0 && !stack->truncated)
 			check_against_fresh(stack);
+		if (walked % 7 == 0 && !stack->truncated)
+			check_innermost_only(stack);
 	}
 	if (stack->unknown)
 		unknown++;
