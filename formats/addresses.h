@@ -137,7 +137,8 @@ static inline uint64_t addresses_unpack(uint64_t value)
 }
 
 /* The reader's side.  `code` is untrusted: a number that does not exist gives false. */
-static inline uint64_t addresses_read_allocation(struct addresses *addresses, unsigned kind, uint64_t size, uint64_t code)
+static inline uint64_t addresses_read_allocation(struct addresses *addresses, unsigned kind, uint64_t size,
+	uint64_t code)
 {
 	uint32_t class = addresses_class(kind, size);
 	uint64_t address = (addresses_predict(addresses, class) + addresses_unpack(code)) & 0xffffffffffffffu;

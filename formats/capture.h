@@ -236,7 +236,8 @@ enum capture_map_flag {
  * A frame is 64 bits.  The two highest say what it is:
  *   0 native: bits 0..47 the address to look up (a return address less one, so that it lies in the call), bits
  *     48..61 the generation of that address: 0, and one more each time a module mapped there was unloaded
- *   1 Python: bits 0..23 the offset of the instruction in its code, in code units (two bytes), bits 24..55 the code's id
+ *   1 Python: bits 0..23 the offset of the instruction in its code, in code units (two bytes), bits 24..55 the id of
+ *     the code
  *   2 special: enum capture_frame_special
  */
 #define CAPTURE_FRAME_KIND(frame) ((unsigned)((frame) >> 62))

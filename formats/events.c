@@ -77,7 +77,9 @@ static void encode_freed(struct encoder *encoder, uint64_t address)
 
 static void encode_stack(struct encoder *encoder, uint32_t stack)
 {
-	encoder->at[EVENTS_STACKS] = put_varint(encoder->at[EVENTS_STACKS], addresses_zigzag((uint64_t)stack - encoder->stack));
+	uint64_t delta = addresses_zigzag((uint64_t)stack - encoder->stack);
+
+	encoder->at[EVENTS_STACKS] = put_varint(encoder->at[EVENTS_STACKS], delta);
 	encoder->stack = stack;
 }
 

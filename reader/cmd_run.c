@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "command.h"
 #include "find.h"
 #include "memory.h"
@@ -149,6 +150,9 @@ static bool check_pattern(const struct run *settings, const char *pattern, struc
 			good = fail(error, STATUS_OUTPUT, "%s is not a regular file; choose another with -o", pattern);
 		else if (!settings->force)
 			good = fail(error, STATUS_OUTPUT, "%s exists; -f replaces it", pattern);
+		else if (status.st_size > 0 && !capture_has_magic(pattern))
+			good = fail(error, STATUS_OUTPUT, "%s is no capture, and -f replaces captures only; remove it first, "
+				"or choose another name with -o", pattern);
 	}
 	if (good && !strchr(folder, '%') && access(folder, W_OK | X_OK) != 0)
 		good = fail(error, STATUS_OUTPUT, "cannot write in %s: %s; choose another place with -o", folder,

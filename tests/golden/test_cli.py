@@ -340,12 +340,19 @@ class TestRun:
         process.stdout.close()
 
     def test_an_existing_file_is_kept_without_force(self, tmp_path):
-        (tmp_path / "a.bin").write_text("mine")
+        assert self.run(tmp_path, "-q", "-o", "a.bin", "--", "true").returncode == 0
+        first = (tmp_path / "a.bin").read_bytes()
         done = self.run(tmp_path, "-o", "a.bin", "--", "touch", "ran")
         assert done.returncode == 6 and not (tmp_path / "ran").exists()
         assert self.run(tmp_path, "-f", "-q", "-o", "a.bin", "--", "touch", "ran").returncode == 0
         assert (tmp_path / "ran").exists()
         assert sctmem(tmp_path, "stats", "a.bin").returncode == 0
+        assert (tmp_path / "a.bin").read_bytes() != first
+
+    def test_force_replaces_captures_only(self, tmp_path):
+        (tmp_path / "a.bin").write_text("mine")
+        assert self.run(tmp_path, "-f", "-q", "-o", "a.bin", "--", "touch", "ran").returncode == 6
+        assert not (tmp_path / "ran").exists() and (tmp_path / "a.bin").read_text() == "mine"
 
     def test_a_script_needs_no_interpreter(self, tmp_path):
         (tmp_path / "app.py").write_text("import sys; print(sys.argv)")

@@ -150,7 +150,8 @@ def rule_scripts(root):
 def rule_readme(root):
     """The README's tables name every verb and every environment variable, and no others."""
     readme = (root / "README.md").read_text(encoding="utf-8")
-    verbs = {path.stem[len("cmd_"):] for path in (root / "reader").glob("cmd_*.c")}
+    command = root / "reader/command.h"
+    verbs = set(re.findall(r"^\tX\((\w+)", command.read_text(), re.M)) if command.exists() else set()
     config = root / "preload/config.h"
     variables = set(re.findall(r'X\("(SCTMEM_\w+)"', config.read_text())) if config.exists() else set()
     tables = (("verb", r"^\| `([a-z]+)` \|", verbs), ("variable", r"^\| `(SCTMEM_\w+)` \|", variables))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SCTMEM_BACKEND=jemalloc: the same program, the same events, another allocator; and a word when it is not to be had."""
+"""SCTMEM_BACKEND=jemalloc: the same program, the same events, another allocator; a word when it is not to be had."""
 import ctypes.util
 
 import pytest
