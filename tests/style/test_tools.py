@@ -72,8 +72,8 @@ class Rules(unittest.TestCase):
         self.assertTrue(self.violations("scripts", {"tests/x": "#!/bin/sh\nif\n"}))
 
     def test_readme(self):
-        good = {"README.md": "| `run` | runs |\n", "reader/cmd_run.c": LICENCE}
-        self.assert_rule("readme", good, [{"reader/cmd_new.c": LICENCE}, {"README.md": "| `run` | |\n| `old` | |\n"},
+        good = {"README.md": "| `run` | runs |\n", "reader/command.h": "\tX(run) \\\n"}
+        self.assert_rule("readme", good, [{"reader/command.h": "\tX(run) \\\n\tX(new)\n"}, {"README.md": "| `run` | |\n| `old` | |\n"},
                                           {"README.md": "| `run` | |\n[x](no.md)\n"},
                                           {"preload/config.h": 'X("SCTMEM_NEW", new)\n'}])
 

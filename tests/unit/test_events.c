@@ -233,6 +233,7 @@ static void columns_must_hold_exactly_the_records(void **state)
 		assert_false(events_next(&cursor, &event));
 		assert_int_equal(cursor.bad, count != 2);
 	}
+	free(scratch);
 }
 
 static void kinds_have_names(void **state)
