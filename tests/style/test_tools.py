@@ -73,7 +73,8 @@ class Rules(unittest.TestCase):
 
     def test_readme(self):
         good = {"README.md": "| `run` | runs |\n", "reader/command.h": "\tX(run) \\\n"}
-        self.assert_rule("readme", good, [{"reader/command.h": "\tX(run) \\\n\tX(new)\n"}, {"README.md": "| `run` | |\n| `old` | |\n"},
+        self.assert_rule("readme", good, [{"reader/command.h": "\tX(run) \\\n\tX(new)\n"},
+                                          {"README.md": "| `run` | |\n| `old` | |\n"},
                                           {"README.md": "| `run` | |\n[x](no.md)\n"},
                                           {"preload/config.h": 'X("SCTMEM_NEW", new)\n'}])
 
