@@ -192,6 +192,8 @@ static bool resolve_special(struct build *build, uint64_t raw, uint32_t span)
 
 	if (what < sizeof(names) / sizeof(*names) && names[what])
 		frame.function = names[what];
+	if (what == CAPTURE_FRAME_INTERNALS)
+		frame.flags = FRAME_INTERPRETER;
 	return extend_span(build, span, &frame);
 }
 

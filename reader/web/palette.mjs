@@ -25,7 +25,7 @@ export const TONES = 3;
 
 export function frameCategory(kind, flags) {
 	if (kind === KIND_SPECIAL)
-		return 8;
+		return flags & FLAG_INTERPRETER ? 6 : 8;
 	if (flags & FLAG_ALLOCATOR)
 		return 7;
 	if (flags & FLAG_IMPORT)
