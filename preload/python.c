@@ -702,8 +702,3 @@ bool python_is_eval_pc(uintptr_t pc)
 			return true;
 	return false;
 }
-
-bool python_frames_are_c_frames(void)
-{
-	return python_layout.activation == PYTHON_ACTIVATION_NONE;
-}

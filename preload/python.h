@@ -42,9 +42,6 @@ void python_fork_child(void);
 /* Whether a code address lies in the interpreter loop. */
 bool python_is_eval_pc(uintptr_t pc);
 
-/* Whether each Python frame is one C frame of the interpreter loop, without a c_address (3.8, 3.9). */
-bool python_frames_are_c_frames(void);
-
 /* The rest is for stack_python.c and python_code.c; valid from PYTHON_FOUND on, constant while READY. */
 
 /* PyMemAllocatorEx; the names of its functions are banned here. */

@@ -46,17 +46,12 @@ static inline void record_leave(struct thread *thread)
 /* The same for a PyMem hook: what its allocator does beneath is backing store.  `block`: what is freed or moved. */
 static inline struct thread *record_python_enter(const void *block)
 {
-	struct thread *thread = thread_self;
-	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+	struct thread *thread = record_enter();
 
-	if (__builtin_expect(thread->gate != GATE_IDLE, 0)) {
-		thread = thread_find(sp);
-		if (!thread)
-			return NULL;
+	if (thread) {
+		thread->python_block = block;
+		thread->gate = GATE_PYTHON;
 	}
-	thread->entered_sp = sp;
-	thread->python_block = block;
-	thread->gate = GATE_PYTHON;
 	return thread;
 }
 
