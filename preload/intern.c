@@ -3,11 +3,12 @@
  * A hash-consed trie in two parts.  Nodes lie densely in chunks, in order of their numbers.  An open-addressed table
  * of numbers finds them by (parent, frame); it is doubled when half full.
  *
- * No locks.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE record into the
- * thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the winner's node,
- * and the lost number stays unused.  While the table is being doubled insertions go to the old one; they are looked for
- * before and after the new one is published.  One may still be overlooked: the stack then gets a second number, which
- * costs a record and nothing else.
+ * No locks, and nobody waits.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE
+ * record into the thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the
+ * winner's node, and the lost number stays unused.  Once a table has a next one, an empty slot of it is marked as moved
+ * by whoever meets it, and a probe goes on from there in the next table; one thread marks all that are left, and copies
+ * the others.  A slot is never emptied, so a probe for one node passes the same slots whenever it is made, and finds the
+ * node or the mark: no stack ever has two numbers.  (The way of doubling is Cliff Click's: "A lock-free hash table", JavaOne 2007.)
  *
  * When there is no room for a new node, it and all that would be under it become the one node that says so, which was
  * made while there was room.
@@ -34,15 +35,22 @@ struct intern_slot_node {
 	uint32_t reserved;
 };
 
+enum slot {
+	SLOT_MOVED = 0,               /* zero, so that pages given back say it too */
+	SLOT_EMPTY = UINT32_MAX,
+};
+
 struct table {
 	uint32_t mask;
-	_Atomic uint32_t slots[];     /* node numbers; 0: empty */
+	_Atomic int doubling;         /* a thread copies it, or has done so */
+	_Atomic int copied;           /* all of it is in `next` */
+	struct table *_Atomic next;   /* twice the size; set before any slot is marked */
+	_Atomic uint32_t slots[];     /* node numbers, or enum slot */
 };
 
 static struct intern_slot_node *_Atomic chunks[CHUNKS_MAX];
 static struct table *_Atomic current;
 static _Atomic uint32_t next_node = 1;
-static _Atomic int doubling;          /* tid of the thread that doubles the table; 0: nobody */
 static _Atomic uint32_t degraded_node;
 
 static inline uint32_t hash(uint32_t parent, uint64_t frame)
@@ -63,8 +71,11 @@ static struct table *table_new(uint32_t slots)
 {
 	struct table *table = arena_pages(sizeof(*table) + (size_t)slots * 4);
 
-	if (table)
+	if (table) {
 		table->mask = slots - 1;
+		for (uint32_t i = 0; i < slots; i++)
+			atomic_init(&table->slots[i], SLOT_EMPTY);
+	}
 	return table;
 }
 
@@ -85,65 +96,88 @@ static bool chunk_ready(uint32_t id)
 	return true;
 }
 
-/* Puts a number into `table`, unless its node has one there; used only while doubling. */
+/* Puts a number that is in no later table into `table`, or into the one that follows it. */
 static void table_add(struct table *table, uint32_t id)
 {
-	const struct intern_slot_node *node = node_at(id), *other;
+	const struct intern_slot_node *node = node_at(id);
+	uint32_t at = hash(node->parent, node->frame);
 
-	for (uint32_t at = hash(node->parent, node->frame);; at++) {
+	for (;;) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
-		uint32_t empty = 0;
+		uint32_t found = SLOT_EMPTY;
 
-		if (atomic_compare_exchange_strong_explicit(slot, &empty, id, memory_order_release, memory_order_acquire))
+		if (atomic_compare_exchange_strong_explicit(slot, &found, id, memory_order_release, memory_order_acquire))
 			return;
-		other = node_at(empty);       /* not empty: what is there */
-		if (other->frame == node->frame && other->parent == node->parent)
-			return;
+		if (found != SLOT_MOVED) {
+			at++;
+			continue;
+		}
+		table = atomic_load_explicit(&table->next, memory_order_acquire);
+		at = hash(node->parent, node->frame);
 	}
 }
 
-/* The numbers from `first` on that are in `old`. */
-static void table_copy(struct table *table, struct table *old, uint32_t first)
+/* Its slots' pages go back to the system: they read as moved from then on. */
+static void table_release(struct table *table)
+{
+	enum { PAGE = 4096, DONT_NEED = 4 };
+	uintptr_t from = ((uintptr_t)table->slots + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+	uintptr_t to = (uintptr_t)(table->slots + table->mask + 1) & ~(uintptr_t)(PAGE - 1);
+
+	if (to > from)
+		sys_call(SYS_madvise, (long)from, (long)(to - from), DONT_NEED, 0, 0, 0);
+}
+
+static void table_copy(struct table *old, struct table *table)
 {
 	for (uint32_t i = 0; i <= old->mask; i++) {
-		uint32_t id = atomic_load_explicit(&old->slots[i], memory_order_acquire);
+		uint32_t id = SLOT_EMPTY;
 
-		if (id >= first)
+		if (!atomic_compare_exchange_strong_explicit(&old->slots[i], &id, SLOT_MOVED,
+				memory_order_acq_rel, memory_order_acquire) && id != SLOT_MOVED)
 			table_add(table, id);
 	}
+	atomic_store_explicit(&old->copied, 1, memory_order_release);
 }
 
+/* The table that follows `table`, made if need be; NULL: no memory. */
+static struct table *table_next(struct table *table)
+{
+	struct table *next = atomic_load_explicit(&table->next, memory_order_acquire), *none = NULL;
+
+	if (next)
+		return next;
+	next = table_new((table->mask + 1) * 2);
+	if (!next || atomic_compare_exchange_strong_explicit(&table->next, &none, next,
+			memory_order_acq_rel, memory_order_acquire))
+		return next;
+	sys_unmap(next, sizeof(*next) + ((size_t)next->mask + 1) * 4);
+	return none;
+}
+
+/* Sees that `old` gets a next table and is copied into it, here if no other thread does it. */
 static void table_double(struct table *old)
 {
+	struct table *table = table_next(old);
 	uint64_t signals;
-	int nobody = 0;
 
-	/* A handler that jumped out would leave it to nobody for ever. */
+	if (!table || atomic_load_explicit(&old->doubling, memory_order_relaxed))
+		return;
+	/* A handler that jumped out would leave the work half done for ever. */
 	sys_signals_block(&signals);
-	if (!atomic_compare_exchange_strong(&doubling, &nobody, sys_tid())) {
-		sys_signals_restore(&signals);
-		return;                       /* somebody else does it; the old one has room for a while */
-	}
-	if (atomic_load_explicit(&current, memory_order_acquire) == old) {
-		struct table *table = table_new((old->mask + 1) * 2);
+	if (!atomic_exchange_explicit(&old->doubling, 1, memory_order_acq_rel)) {
+		table_copy(old, table);
+		/* The first of those that are not copied is where look-ups begin. */
+		table = atomic_load_explicit(&current, memory_order_acquire);
+		while (atomic_load_explicit(&table->copied, memory_order_acquire)) {
+			struct table *next = atomic_load_explicit(&table->next, memory_order_acquire);
 
-		if (table) {
-			uint32_t first = atomic_load_explicit(&next_node, memory_order_relaxed);
-
-			table_copy(table, old, 1);
-			table_copy(table, old, first);
-			atomic_store_explicit(&current, table, memory_order_release);
-			table_copy(table, old, first);
-			/* Its pages go back; who still looks there finds it empty. */
-			uintptr_t from = ((uintptr_t)old->slots + 4095) & ~(uintptr_t)4095;
-			uintptr_t to = ((uintptr_t)old + sizeof(*old) + ((size_t)old->mask + 1) * 4) & ~(uintptr_t)4095;
-			enum { DONT_NEED = 4 };
-
-			if (to > from)
-				sys_call(SYS_madvise, (long)from, (long)(to - from), DONT_NEED, 0, 0, 0);
+			if (atomic_compare_exchange_strong_explicit(&current, &table, next, memory_order_acq_rel,
+					memory_order_acquire))
+				table = next;
 		}
+		table_release(old);
 	}
-	atomic_store_explicit(&doubling, 0, memory_order_release);
 	sys_signals_restore(&signals);
 }
 
@@ -192,30 +226,44 @@ static struct table *first_table(struct thread *thread)
 static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
 {
 	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
-	uint32_t fresh = 0, probes = 0;
+	uint32_t fresh = 0, probes = 0, at = hash(parent, frame);
 
 	if (!table && !(table = first_table(thread)))
 		return degraded();
-	for (uint32_t at = hash(parent, frame); probes <= table->mask; at++, probes++) {
+	for (;;) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
 		uint32_t id = atomic_load_explicit(slot, memory_order_acquire);
 
-		if (id == 0) {
-			if (!fresh && !(fresh = new_node(thread, parent, frame)))
+		if (id == SLOT_EMPTY) {
+			bool moves = atomic_load_explicit(&table->next, memory_order_acquire);
+
+			if (!moves && !fresh && !(fresh = new_node(thread, parent, frame)))
 				return degraded();
-			if (atomic_compare_exchange_strong_explicit(slot, &id, fresh,
+			if (atomic_compare_exchange_strong_explicit(slot, &id, moves ? SLOT_MOVED : fresh,
 					memory_order_acq_rel, memory_order_acquire)) {
-				if ((uint64_t)fresh * 2 > table->mask)
-					table_double(table);
-				return fresh;
+				if (!moves) {
+					if ((uint64_t)fresh * 2 > table->mask)
+						table_double(table);
+					return fresh;
+				}
+				id = SLOT_MOVED;
 			}
 		}
-		struct intern_slot_node *node = node_at(id);
+		if (id == SLOT_MOVED || probes > table->mask) {
+			table = table_next(table);    /* of a full one: the system may have had no memory */
+			if (!table)
+				return degraded();
+			at = hash(parent, frame);
+			probes = 0;
+			continue;
+		}
+		const struct intern_slot_node *node = node_at(id);
 
 		if (node->frame == frame && node->parent == parent)
 			return id;
+		at++;
+		probes++;
 	}
-	return degraded();                    /* no memory to double it, and full */
 }
 
 uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame)
@@ -239,6 +287,5 @@ void intern_reset(void)
 		atomic_store_explicit(&chunks[i], NULL, memory_order_relaxed);
 	atomic_store_explicit(&current, NULL, memory_order_relaxed);
 	atomic_store_explicit(&next_node, 1, memory_order_relaxed);
-	atomic_store_explicit(&doubling, 0, memory_order_relaxed);
 	atomic_store_explicit(&degraded_node, CAPTURE_NODE_ROOT, memory_order_relaxed);
 }
