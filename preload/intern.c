@@ -5,10 +5,11 @@
  *
  * No locks, and nobody waits.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE
  * record into the thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the
- * winner's node, and the lost number stays unused.  Once a table has a next one, an empty slot of it is marked as moved
- * by whoever meets it, and a probe goes on from there in the next table; one thread marks all that are left, and copies
- * the others.  A slot is never emptied, so a probe for one node passes the same slots whenever it is made, and finds the
- * node or the mark: no stack ever has two numbers.  (The way of doubling is Cliff Click's: "A lock-free hash table", JavaOne 2007.)
+ * winner's node, and the lost number stays unused.  Once a table has a next one, an empty slot of it is marked as
+ * moved by whoever meets it, and a probe goes on from there in the next table; one thread marks all that are left, and
+ * copies the others.  A slot is never emptied, so a probe for one node passes the same slots whenever it is made, and
+ * finds the node or the mark: no stack ever has two numbers.  (The way of doubling is Cliff Click's: "A lock-free hash
+ * table", JavaOne 2007.)
  *
  * When there is no room for a new node, it and all that would be under it become the one node that says so, which was
  * made while there was room.
@@ -266,18 +267,30 @@ static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
 	}
 }
 
+uint32_t intern_recall(const struct thread *thread, uint32_t parent, uint64_t word)
+{
+	const struct intern_entry *entry = &thread->cache[hash(parent, word) % INTERN_CACHE_SIZE];
+
+	return entry->frame == word && entry->parent == parent ? entry->node : 0;
+}
+
+void intern_remember(struct thread *thread, uint32_t parent, uint64_t word, uint32_t node)
+{
+	thread->cache[hash(parent, word) % INTERN_CACHE_SIZE] =
+		(struct intern_entry){ .frame = word, .parent = parent, .node = node };
+}
+
 uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame)
 {
-	struct intern_entry *entry = &thread->cache[hash(parent, frame) % INTERN_CACHE_SIZE];
+	uint32_t node = intern_recall(thread, parent, frame);
 
-	if (entry->node && entry->frame == frame && entry->parent == parent)
-		return entry->node;
+	if (node)
+		return node;
 	if (__builtin_expect(parent != CAPTURE_NODE_ROOT && parent == atomic_load_explicit(&degraded_node,
 			memory_order_relaxed), 0))
 		return parent;
-	uint32_t node = look_up(thread, parent, frame);
-
-	*entry = (struct intern_entry){ .frame = frame, .parent = parent, .node = node };
+	node = look_up(thread, parent, frame);
+	intern_remember(thread, parent, frame, node);
 	return node;
 }
 

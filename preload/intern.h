@@ -11,6 +11,13 @@
 /* The node of `frame` under `parent`; the node that stands for "table full" when no memory is left for a new one. */
 uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame);
 
+/*
+ * What a word that is no frame stands for on top of `parent`, as the thread last said by intern_remember(); 0: it did
+ * not, or not lately.  Such words have the fourth frame kind, which captures do not know.
+ */
+uint32_t intern_recall(const struct thread *thread, uint32_t parent, uint64_t word);
+void intern_remember(struct thread *thread, uint32_t parent, uint64_t word, uint32_t node);
+
 /* In a fork child: forget all nodes; they are the parent capture's. */
 void intern_reset(void);
 

@@ -29,50 +29,53 @@ static void count_status(uint64_t *counter)
 	atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
 }
 
-/* Bytes of the memos: frames of native walks, and behind them the entries of merged stacks. */
-static size_t memo_size(size_t *native)
+/* Bytes of the memos: frames of native walks, behind them the chains seen before, then the entries of merged stacks. */
+static size_t memo_size(size_t *chains, size_t *merged)
 {
 	size_t depth = config.depth;
-	size_t merged = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0;
 
-	*native = depth * sizeof(struct native_frame);
-	return (*native + merged + 4095) & ~(size_t)4095;
+	*chains = (depth * sizeof(struct native_frame) + 63) & ~(size_t)63;
+	*merged = *chains + chains_size();
+	return (*merged + (config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0) + 4095) &
+		~(size_t)4095;
 }
 
 bool stack_init(struct thread *thread)
 {
-	size_t native;
-	char *memory = arena_pages(memo_size(&native));
+	size_t chains, merged;
+	char *memory = arena_pages(memo_size(&chains, &merged));
 
 	if (!memory)
 		return false;
 	thread->native.frames = (struct native_frame *)memory;
 	thread->native.capacity = config.depth;
+	thread->chains.frames = (struct chain_frame *)(memory + chains);
 	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
 		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
-	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + native) : NULL;
+	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + merged) : NULL;
 	return true;
 }
 
 void stack_finish(struct thread *thread)
 {
-	size_t native;
+	size_t chains, merged;
 
 	if (thread->native.frames)
-		sys_unmap(thread->native.frames, memo_size(&native));
+		sys_unmap(thread->native.frames, memo_size(&chains, &merged));
 }
 
 void stack_forget(struct thread *thread)
 {
 	native_forget(&thread->native);
+	chains_forget(&thread->chains);
 	python_forget(&thread->python);
 	thread->native_base = 0;
 	thread->merged_count = 0;
 }
 
-static uint64_t native_word(const struct native_frame *frame)
+static uint64_t native_word(uintptr_t pc)
 {
-	return CAPTURE_NATIVE_FRAME(frame->pc, modules_generation(frame->pc));
+	return CAPTURE_NATIVE_FRAME(pc, modules_generation(pc));
 }
 
 /* Special frames are children of the root: they stand where the outer frames would be. */
@@ -108,7 +111,7 @@ static uint32_t intern_native(struct thread *thread, uint32_t base)
 
 	thread->native_base = base;
 	for (; i < native->count; i++) {
-		node = intern_node(thread, node, native_word(&native->frames[i]));
+		node = intern_node(thread, node, native_word(native->frames[i].pc));
 		native->frames[i].node = node;
 	}
 	return node;
@@ -233,7 +236,7 @@ static uint32_t merge_full(struct thread *thread, const struct native_start *sta
 		if (is_loop)
 			at = merge_segment(&merge, at);
 		else
-			merge_put(&merge, native_word(frame));
+			merge_put(&merge, native_word(frame->pc));
 	}
 	while (at < python->count)
 		at = merge_segment(&merge, at);
@@ -266,41 +269,46 @@ enum run_place { RUN_NONE, RUN_SECOND, RUN_LATER };   /* RUN_NONE: it is outside
 struct leaf {
 	struct thread *thread;
 	uintptr_t runtime, runtime_size;
-	enum run_place place;         /* of the frame before the one to come */
-	bool in_runtime;              /* that frame */
-	uint32_t node;                /* that frame's */
+	uintptr_t pc;                 /* of the frame put last */
+	enum run_place place;         /* its place, */
+	bool in_runtime;              /* its module, */
+	uint32_t node;                /* and its node */
 };
 
-static inline bool leaf_in_runtime(const struct leaf *leaf, const struct native_frame *frame)
+static inline bool leaf_in_runtime(const struct leaf *leaf, uintptr_t pc)
 {
-	return frame->pc - leaf->runtime < leaf->runtime_size;
+	return pc - leaf->runtime < leaf->runtime_size;
 }
 
-/* The state behind frames[first..i), which have their nodes. */
-static inline void leaf_resume(struct leaf *leaf, uint32_t first, uint32_t i)
+static struct leaf leaf_begin(struct thread *thread, uint32_t base)
 {
-	const struct native_frame *frames = leaf->thread->native.frames;
+	struct leaf leaf = { .thread = thread, .place = RUN_NONE, .node = base };
 
-	leaf->node = frames[i - 1].node;
-	leaf->in_runtime = leaf_in_runtime(leaf, &frames[i - 1]);
-	if (!leaf->in_runtime || i < first + 2 || !leaf_in_runtime(leaf, &frames[i - 2]))
-		leaf->place = RUN_NONE;
-	else
-		leaf->place = i < first + 3 || !leaf_in_runtime(leaf, &frames[i - 3]) ? RUN_SECOND : RUN_LATER;
+	if (__builtin_expect(atomic_load_explicit(&runtime_start, memory_order_relaxed) == 0, 0))
+		find_runtime();
+	leaf.runtime = atomic_load_explicit(&runtime_start, memory_order_acquire);
+	if (leaf.runtime)
+		leaf.runtime_size = atomic_load_explicit(&runtime_end, memory_order_relaxed) - leaf.runtime;
+	return leaf;
 }
 
-/* The node of a stack that leaves a run, or ends, at `frame`, the last one put. */
-static inline uint32_t leaf_end(const struct leaf *leaf, const struct native_frame *frame)
+/* The node of a stack that leaves a run, or ends, at the frame put last. */
+static inline uint32_t leaf_end(const struct leaf *leaf)
 {
-	return leaf->place == RUN_NONE ? leaf->node : intern_node(leaf->thread, leaf->node, native_word(frame));
+	return leaf->place == RUN_NONE ? leaf->node : intern_node(leaf->thread, leaf->node, native_word(leaf->pc));
 }
 
-static inline void leaf_put(struct leaf *leaf, struct native_frame *frame)
+/*
+ * Puts the next frame.  Of frames that follow each other in the runtime's own code (its parser recurses through
+ * hundreds) the outermost and the innermost are kept; one special frame stands for those between.  A frame's node is
+ * that of the stack if the run went on.
+ */
+static inline uint32_t leaf_put(struct leaf *leaf, uintptr_t pc)
 {
-	bool in_runtime = leaf_in_runtime(leaf, frame);
+	bool in_runtime = leaf_in_runtime(leaf, pc);
 
 	if (!in_runtime || !leaf->in_runtime) {
-		leaf->node = intern_node(leaf->thread, leaf_end(leaf, frame - 1), native_word(frame));
+		leaf->node = intern_node(leaf->thread, leaf_end(leaf), native_word(pc));
 		leaf->place = RUN_NONE;
 	} else if (leaf->place == RUN_NONE) {
 		leaf->place = RUN_SECOND;
@@ -309,33 +317,77 @@ static inline void leaf_put(struct leaf *leaf, struct native_frame *frame)
 		leaf->place = RUN_LATER;
 	}
 	leaf->in_runtime = in_runtime;
-	frame->node = leaf->node;
+	leaf->pc = pc;
+	return leaf->node;
 }
 
-/*
- * Interns frames[first..] on top of a Python line.  Of frames that follow each other in the runtime's own code (its
- * parser recurses through hundreds) the outermost and the innermost are kept; one special frame stands for those
- * between.  A frame's memo node is that of the stack if the run went on.
- */
+/* Interns frames[first..] on top of a Python line. */
 static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first)
 {
 	struct native_stack *native = &thread->native;
-	uint32_t i = base == thread->native_base && first == 0 ? native->kept : first;
-	struct leaf leaf = { .thread = thread, .place = RUN_NONE, .node = base };
+	struct leaf leaf = leaf_begin(thread, base);
 
-	if (__builtin_expect(atomic_load_explicit(&runtime_start, memory_order_relaxed) == 0, 0))
-		find_runtime();
-	leaf.runtime = atomic_load_explicit(&runtime_start, memory_order_acquire);
-	if (leaf.runtime)
-		leaf.runtime_size = atomic_load_explicit(&runtime_end, memory_order_relaxed) - leaf.runtime;
-	thread->native_base = first == 0 ? base : UINT32_MAX;
-	if (native->count == first)
-		return base;
-	if (i > first)
-		leaf_resume(&leaf, first, i);
-	for (; i < native->count; i++)
-		leaf_put(&leaf, &native->frames[i]);
-	return leaf_end(&leaf, &native->frames[native->count - 1]);
+	thread->native_base = UINT32_MAX;     /* the memo's nodes are not those of their frames */
+	for (uint32_t i = first; i < native->count; i++)
+		leaf_put(&leaf, native->frames[i].pc);
+	return leaf_end(&leaf);
+}
+
+/* The frames of a chain that have no node yet, the outermost first. */
+struct chain_path {
+	struct chain_frame *frames[32];
+	uint32_t count;
+};
+
+static inline bool chain_is_interned(const struct chain_frame *frame, uint32_t base)
+{
+	return frame->node && frame->base == base;
+}
+
+/*
+ * The outermost frames of a chain that have no node on top of `base` yet, as many as a path holds.  Returns the one
+ * outside of them: a root, or one that has its node.
+ */
+static const struct chain_frame *chain_path_find(const struct chains *chains, struct chain_frame *frame, uint32_t base,
+	struct chain_path *path)
+{
+	enum { SIZE = sizeof(path->frames) / sizeof(path->frames[0]) };
+	struct chain_frame *last[SIZE];
+	uint32_t total = 0;
+
+	for (; frame->outer && !chain_is_interned(frame, base); frame = chain_outer(chains, frame))
+		last[total++ % SIZE] = frame;
+	path->count = total < SIZE ? total : SIZE;
+	for (uint32_t i = 0; i < path->count; i++)
+		path->frames[i] = last[(total - 1 - i) % SIZE];
+	return frame;
+}
+
+/* The same of a chain. */
+static __attribute__((noinline)) uint32_t intern_leaf_chain(struct thread *thread, uint32_t base,
+	struct chain_frame *chain)
+{
+	struct leaf leaf = leaf_begin(thread, base);
+
+	for (bool done = false; !done; done = chain_is_interned(chain, base) || !chain->outer) {
+		struct chain_path path;
+		const struct chain_frame *outer = chain_path_find(&thread->chains, chain, base, &path);
+
+		if (outer->outer) {
+			leaf.pc = outer->pc;
+			leaf.place = outer->place;
+			leaf.in_runtime = leaf_in_runtime(&leaf, outer->pc);
+			leaf.node = outer->node;
+		}
+		for (uint32_t i = 0; i < path.count; i++) {
+			struct chain_frame *frame = path.frames[i];
+
+			frame->node = leaf_put(&leaf, frame->pc);
+			frame->place = leaf.place;
+			frame->base = base;
+		}
+	}
+	return leaf_end(&leaf);
 }
 
 /* The native walk did not come as far as the interpreter loop: that is shown between the two. */
@@ -351,24 +403,41 @@ static uint32_t leaf_base(struct thread *thread, uint32_t node)
 /* Python frames, and above them what the innermost one has called. */
 static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
 {
-	uint32_t node = intern_python(thread);
+	uint32_t base = intern_python(thread), node;
+	struct chain_frame *chain;
 	uintptr_t stop = thread->python.innermost_c_address;
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
-		return node;
-	native_walk(&thread->native, start, stop);
-	count_native(thread);
-	return intern_leaf(thread, leaf_base(thread, node), 0);
+		return base;
+	chain = chains_find(&thread->chains, start, stop);
+	if (__builtin_expect(!chain, 0)) {
+		native_walk(&thread->native, start, stop);
+		count_native(thread);
+		chain = chains_add(&thread->chains, &thread->native);
+		if (!chain)
+			return intern_leaf(thread, leaf_base(thread, base), 0);
+	}
+	node = intern_recall(thread, base, chains_word(&thread->chains, chain));
+	if (__builtin_expect(!node, 0)) {
+		node = intern_leaf_chain(thread, base, chain);
+		intern_remember(thread, base, chains_word(&thread->chains, chain), node);
+	}
+	return node;
 }
 
 /* The loop's frames are known by their code. */
 static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_start *start)
 {
-	uint32_t node = intern_python(thread);
+	uint32_t base = intern_python(thread), node = 0, first = 0;
 	struct native_stack *native = &thread->native;
-	uint32_t first = 0;
+	struct chain_frame *chain;
 
 	if (config.native == CONFIG_NATIVE_NO)
+		return base;
+	chain = chains_find(&thread->chains, start, 0);
+	if (chain)
+		node = intern_recall(thread, base, chains_word(&thread->chains, chain));
+	if (node)
 		return node;
 	native_walk(native, start, 0);
 	count_native(thread);
@@ -378,16 +447,20 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 			break;
 		}
 	}
-	if (first == 0)
-		return node;
-	return intern_leaf(thread, node, first);
+	node = first ? intern_leaf(thread, base, first) : base;
+	chain = chains_add(&thread->chains, native);
+	if (chain)
+		intern_remember(thread, base, chains_word(&thread->chains, chain), node);
+	return node;
 }
 
 uint32_t stack_capture(struct thread *thread, const struct native_start *start)
 {
 	uint32_t node;
 
-	if (!python_walk(&thread->python)) {
+	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_NONE, 0)) {
+		node = native_only(thread, start);
+	} else if (!python_walk(&thread->python)) {
 		node = native_only(thread, start);
 		if (__builtin_expect(thread->python.unknown, 0))
 			count_status(&output_status()->python_refused);

@@ -34,9 +34,6 @@
 
 #if UNWIND_SUPPORTED
 
-/* Reading the stack of running functions is this file's work: not an error for sanitizers to find. */
-#define READS_STACKS __attribute__((no_sanitize("address")))
-
 enum {
 	GUESS_REACH = 16 << 10,       /* a guessed frame is at most this large: libunwind's bound */
 	ANCHOR_REACH = 1 << 20,       /* stacks are probed by page up to this distance from a known place above */
@@ -46,14 +43,6 @@ enum {
 
 /* The top of the stack that the kernel made: known to the loader. */
 extern void *__libc_stack_end __attribute__((weak));
-
-READS_STACKS static inline uintptr_t word_at(uintptr_t address)
-{
-	uintptr_t word;
-
-	__builtin_memcpy(&word, (const void *)address, sizeof(word));
-	return word;
-}
 
 /* A place above sp on the same stack, if sp is on the main stack or on that of a thread of the C library. */
 static uintptr_t anchor_above(uintptr_t sp)
@@ -183,7 +172,7 @@ struct registers {
 };
 
 /* Reads a word of the stack that the walk is on; of another one if it is that of a live thread all the same. */
-READS_STACKS static bool load(struct walk *walk, uintptr_t address, uintptr_t *word)
+NATIVE_READS_STACKS static bool load(struct walk *walk, uintptr_t address, uintptr_t *word)
 {
 	struct native_range range = { walk->low, walk->high };
 
@@ -191,7 +180,7 @@ READS_STACKS static bool load(struct walk *walk, uintptr_t address, uintptr_t *w
 		return false;
 	if (address < range.low || range.high - address < sizeof(*word))
 		return false;
-	*word = word_at(address);
+	*word = native_word_at(address);
 	return true;
 }
 
@@ -284,7 +273,7 @@ static enum step step_registers(struct walk *walk, const struct unwind_row *row,
  * the full rules through the library and the frames above the hook.  Slow, and needed for a handful of hand-written
  * functions only.
  */
-__attribute__((noinline)) READS_STACKS
+__attribute__((noinline)) NATIVE_READS_STACKS
 static bool registers_recover(struct walk *walk, const struct native_frame *frame, struct registers *registers)
 {
 	uintptr_t pc, values[8];
@@ -418,7 +407,7 @@ static enum step step_across(struct walk *walk, struct native_frame *from, struc
 
 static inline uintptr_t flags_slot(uint32_t flags)
 {
-	return flags >> NATIVE_SLOT_SHIFT;
+	return flags >> NATIVE_SLOT_SHIFT & UNWIND_SLOT_MAX;
 }
 
 /* Whether `frame` is what lies outside `inside`, which is proved, but for its bp if that does not matter. */
@@ -433,17 +422,17 @@ static bool proved_by_step(struct walk *walk, const struct native_frame *inside,
 }
 
 /* The same by words, for frames reached by a regular step. */
-READS_STACKS static inline __attribute__((always_inline)) bool proved_by_words(const struct native_frame *frame)
+NATIVE_READS_STACKS static inline __attribute__((always_inline)) bool proved_by_words(const struct native_frame *frame)
 {
 	uint32_t flags = frame->flags;
 
-	if (word_at(frame->sp - 8) != frame->pc + 1)
+	if (native_word_at(frame->sp - 8) != frame->pc + 1)
 		return false;
-	return !(flags & NATIVE_BP_CHECKED) || word_at(frame->sp - 8 * flags_slot(flags)) == frame->bp;
+	return !(flags & NATIVE_BP_CHECKED) || native_word_at(frame->sp - 8 * flags_slot(flags)) == frame->bp;
 }
 
 /* frames[from] is proved: how far outwards are the others?  The index of the outermost one. */
-READS_STACKS static inline __attribute__((always_inline)) uint32_t prove(struct walk *walk, uint32_t from)
+NATIVE_READS_STACKS static inline __attribute__((always_inline)) uint32_t prove(struct walk *walk, uint32_t from)
 {
 	const struct native_frame *frames = walk->stack->frames, *frame = &frames[from];
 
@@ -480,7 +469,7 @@ static bool prove_end(struct walk *walk)
  * `current`, are the same as before but have other frames outside: they become new ones.  Their bp is computed
  * anew, from the inside out.  `current` becomes frames[outermost], to be stepped next.
  */
-READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, struct native_frame *current)
+NATIVE_READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, struct native_frame *current)
 {
 	struct native_frame *frames = walk->stack->frames;
 
@@ -494,11 +483,11 @@ READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, struct nat
 
 			next.bp = step_across(walk, &from, &to) == STEP_FRAME ? to.bp : 0;
 		} else if (flags_slot(next.flags)) {
-			next.bp = word_at(next.sp - 8 * flags_slot(next.flags));
+			next.bp = native_word_at(next.sp - 8 * flags_slot(next.flags));
 		} else {
 			next.bp = current->bp;
 		}
-		next.node = 0;
+		next.node = next.chain = 0;
 		/* There is room: each takes the place of an old one, at worst that of `next`, which is read already. */
 		walk->stack->frames[--walk->top] = *current;
 		*current = next;
@@ -531,8 +520,8 @@ static bool resume(struct walk *walk, struct native_frame *current, uint32_t *ke
 	bool enough = !stack->truncated || walk->old + stack->capacity - walk->top >= stack->capacity / 2;
 
 	/* How it was reached is new; what it leads to is not. */
-	frame->flags = (frame->flags & (NATIVE_BP_USED | NATIVE_BP_LIVE | NATIVE_SIGNAL | NATIVE_GUESSED_OUTSIDE)) |
-		current->flags;
+	frame->flags = (frame->flags & (NATIVE_BP_USED | NATIVE_BP_LIVE | NATIVE_SIGNAL | NATIVE_GUESSED_OUTSIDE |
+		NATIVE_IRREGULAR_OUTSIDE)) | current->flags;
 	if (frame->flags & NATIVE_BP_LIVE && flags_slot(frame->flags) && !(frame->flags & NATIVE_IRREGULAR))
 		frame->flags |= NATIVE_BP_CHECKED;
 	frame->bp = current->bp;
@@ -553,7 +542,7 @@ static bool resume(struct walk *walk, struct native_frame *current, uint32_t *ke
  * Nearly all of the time of fresh frames is here: the chain from one return address over its rule to the next.  So
  * what is carried is in local variables, and the bound is the nearer of the stack's end and the limit.
  */
-READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
+NATIVE_READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
 {
 	struct native_frame *frames = walk->stack->frames, *top = &frames[walk->top], *old = &frames[walk->old];
 	struct unwind_table *table = walk->table;
@@ -586,13 +575,13 @@ READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *cu
 			if (code & UNWIND_RARE || cfa > bound || cfa <= sp || top == old)
 				break;
 		}
-		ra = word_at(cfa - 8);
+		ra = native_word_at(cfa - 8);
 		if (__builtin_expect(!unwind_is_code_address(ra), 0))
 			break;
 		top--;
 		*top = (struct native_frame){ .pc = pc, .sp = sp, .bp = bp, .cfa = cfa, .flags = flags | used };
 		if (slot)
-			bp = word_at(cfa - 8 * slot);
+			bp = native_word_at(cfa - 8 * slot);
 		pc = ra - 1;
 		sp = cfa;
 		flags = slot << NATIVE_SLOT_SHIFT;
@@ -675,24 +664,35 @@ static bool settle_beyond(struct native_frame *beyond)
 	return flags & NATIVE_BP_LIVE && bp_passes(flags);
 }
 
+/* What the frames inside of one with these flags have outside of them. */
+static uint32_t outside_of(uint32_t flags)
+{
+	return (flags & (NATIVE_GUESSED_OUTSIDE | NATIVE_IRREGULAR_OUTSIDE)) |
+		(flags & NATIVE_GUESSED ? NATIVE_GUESSED_OUTSIDE : 0) |
+		(flags & NATIVE_IRREGULAR ? NATIVE_IRREGULAR_OUTSIDE : 0);
+}
+
 /*
  * Moves the new frames to the kept ones, and works out in which of them the saved bp matters, from the outermost
  * inwards.
  */
 static void settle(struct native_stack *stack, const struct native_frame *from, uint32_t fresh)
 {
-	enum { SETTLED = NATIVE_BP_LIVE | NATIVE_BP_CHECKED | NATIVE_GUESSED_OUTSIDE };
+	enum {
+		OUTSIDE = NATIVE_GUESSED_OUTSIDE | NATIVE_IRREGULAR_OUTSIDE,
+		SETTLED = NATIVE_BP_LIVE | NATIVE_BP_CHECKED | OUTSIDE,
+	};
 	struct native_frame *to = &stack->frames[stack->kept];
-	uint32_t live = stack->end == NATIVE_END_WORDS, guessed = 0;
+	uint32_t live = stack->end == NATIVE_END_WORDS, outside = 0;
 
 	if (stack->kept > 0) {
 		live = to[-1].flags & NATIVE_BP_LIVE && bp_passes(to[-1].flags);
-		guessed = to[-1].flags & (NATIVE_GUESSED | NATIVE_GUESSED_OUTSIDE) ? NATIVE_GUESSED_OUTSIDE : 0;
+		outside = outside_of(to[-1].flags);
 	} else if (stack->end == NATIVE_END_BEYOND) {
 		live = settle_beyond(&stack->beyond);
 	}
 	for (uint32_t i = 0; i < fresh; i++) {
-		uint32_t flags = (from[i].flags & ~(uint32_t)SETTLED) | guessed;
+		uint32_t flags = (from[i].flags & ~(uint32_t)SETTLED) | outside;
 
 		if (live || flags & NATIVE_BP_USED) {
 			flags |= NATIVE_BP_LIVE;
@@ -700,55 +700,50 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 				flags |= NATIVE_BP_CHECKED;
 		}
 		to[i] = from[i];
-		to[i].flags = flags;
+		to[i].flags = (uint16_t)flags;
 		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
-		if (flags & NATIVE_GUESSED)
-			guessed = NATIVE_GUESSED_OUTSIDE;
+		outside = outside_of(flags);
 	}
 	stack->count = stack->kept + fresh;
-	stack->guessed = guessed != 0;
+	stack->guessed = outside & NATIVE_GUESSED_OUTSIDE;
+	stack->irregular = outside & NATIVE_IRREGULAR_OUTSIDE;
 }
 
-/* A walk that has something new to find, if only the frame that it starts from. */
-__attribute__((noinline))
-static void walk_changed(struct walk *walk, const struct native_start *start)
+/*
+ * The most frequent walk of all: from the same place as the one before, and nothing has changed.  Irregular frames,
+ * and ends that a word on the stack tells, are left to the general case.
+ */
+NATIVE_READS_STACKS static inline bool walk_again(struct native_stack *stack, const struct native_start *start,
+	uintptr_t stop_cfa, uint32_t generation)
 {
-	struct native_stack *stack = walk->stack;
-	struct native_range range = { walk->low, walk->high };
+	const struct native_frame *frames = stack->frames, *frame = frames + stack->count;
 
-	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
-	stack->count = 0;
-	stack->kept = walk_frames(walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
-	if (stack->kept == 0) {
-		stack->truncated = walk->truncated;
-		stack->stopped = walk->stopped;
+	if (stack->count == 0)
+		return false;
+	frame--;
+	if (stack->generation != generation || stack->stop_cfa != stop_cfa ||
+			stack->end != NATIVE_END_BOTTOM || frame->sp != start->sp || frame->pc != start->pc - 1 ||
+			(frame->bp != start->bp && frame->flags & NATIVE_BP_LIVE))
+		return false;
+	while (frame-- > frames) {
+		if (__builtin_expect(frame->flags & (NATIVE_IRREGULAR | NATIVE_BP_CHECKED), 0)) {
+			if (frame->flags & NATIVE_IRREGULAR ||
+					native_word_at(frame->sp - 8 * flags_slot(frame->flags)) != frame->bp)
+				return false;
+		}
+		if (native_word_at(frame->sp - 8) != frame->pc + 1)
+			return false;
 	}
-	stack->stack_low = range.low;
-	stack->stack_high = range.high;
-	stack->stop_cfa = walk->stop_cfa;
-	stack->generation = walk->generation;
-	settle(stack, &stack->frames[walk->top], stack->capacity - walk->top);
-}
-
-/* The most frequent walk of all: from the same place as the one before, and nothing has changed. */
-static inline bool walk_again(struct walk *walk, const struct native_start *start)
-{
-	struct native_stack *stack = walk->stack;
-	struct native_frame *innermost = &stack->frames[stack->count - 1];
-
-	if (innermost->sp != start->sp || innermost->pc != start->pc - 1 ||
-			(innermost->bp != start->bp && innermost->flags & NATIVE_BP_LIVE))
-		return false;
-	if (prove(walk, stack->count - 1) != 0 || (stack->end != NATIVE_END_BOTTOM && !prove_end(walk)))
-		return false;
 	stack->kept = stack->count;
 	return true;
 }
 
-void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
+/* Any other walk: mostly one that has something new to find. */
+static __attribute__((noinline)) void walk_anew(struct native_stack *stack, const struct native_start *start,
+	uintptr_t stop_cfa, uint32_t generation)
 {
 	struct walk walk = { .stack = stack, .table = unwind_table(), .stop_cfa = stop_cfa,
-		.generation = unwind_generation(), .top = stack->capacity };
+		.generation = generation, .top = stack->capacity };
 	struct native_range range = { stack->stack_low, stack->stack_high };
 
 	if (!walk.table || !unwind_is_code_address(start->pc) ||
@@ -759,13 +754,28 @@ void native_walk(struct native_stack *stack, const struct native_start *start, u
 		return;
 	}
 	walk_enter(&walk, &range);
-	if (memo_fits(stack, walk.generation, stop_cfa)) {
-		if (walk_again(&walk, start))
-			return;
-		walk_enter(&walk, &range);
+	if (memo_fits(stack, walk.generation, stop_cfa))
 		walk.old = stack->count;
+	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
+	stack->count = 0;
+	stack->kept = walk_frames(&walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
+	if (stack->kept == 0) {
+		stack->truncated = walk.truncated;
+		stack->stopped = walk.stopped;
 	}
-	walk_changed(&walk, start);
+	stack->stack_low = range.low;
+	stack->stack_high = range.high;
+	stack->stop_cfa = walk.stop_cfa;
+	stack->generation = walk.generation;
+	settle(stack, &stack->frames[walk.top], stack->capacity - walk.top);
+}
+
+void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
+{
+	uint32_t generation = unwind_generation();
+
+	if (!walk_again(stack, start, stop_cfa, generation))
+		walk_anew(stack, start, stop_cfa, generation);
 }
 
 void native_forget(struct native_stack *stack)

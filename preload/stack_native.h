@@ -34,7 +34,8 @@ enum native_frame_flag {
 	NATIVE_BP_CHECKED = 1 << 5,
 	NATIVE_GUESSED_OUTSIDE = 1 << 6,
 	NATIVE_EXACT = 1 << 7,
-	NATIVE_SLOT_SHIFT = 8,
+	NATIVE_SLOT_SHIFT = 8,        /* five bits */
+	NATIVE_IRREGULAR_OUTSIDE = 1 << 13,
 };
 
 struct native_frame {
@@ -42,8 +43,20 @@ struct native_frame {
 	uintptr_t sp, bp;             /* when the walk came to this frame; bp is stale where no outer step uses it */
 	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
 	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
-	uint32_t flags;               /* enum native_frame_flag */
+	uint16_t flags;               /* enum native_frame_flag */
+	uint16_t chain;               /* of the stack from here out, in stack_chains.c; 0: not known, or a new frame */
 };
+
+/* Reading the stack of running functions is what walkers do: not an error for sanitizers to find. */
+#define NATIVE_READS_STACKS __attribute__((no_sanitize("address")))
+
+NATIVE_READS_STACKS static inline uintptr_t native_word_at(uintptr_t address)
+{
+	uintptr_t word;
+
+	__builtin_memcpy(&word, (const void *)address, sizeof(word));
+	return word;
+}
 
 enum { NATIVE_RANGES = 4 };
 
@@ -70,6 +83,7 @@ struct native_stack {
 	 * does not make all frames new each time.  stopped: it ends at a frame without rules.  guessed: some frame is.
 	 */
 	bool truncated, stopped, guessed;
+	bool irregular;               /* some frame was not reached by a regular step */
 	uintptr_t stack_low, stack_high;   /* the range of the newest walk's innermost frame */
 
 	/* The memo's own. */

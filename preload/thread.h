@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "formats/capture.h"
+#include "stack_chains.h"
 #include "stack_native.h"
 #include "stack_python.h"
 
@@ -36,7 +37,7 @@ enum thread_owner {
 	OWNER_DYING,
 };
 
-enum { INTERN_CACHE_SIZE = 256 };     /* a power of two */
+enum { INTERN_CACHE_SIZE = 1024 };     /* a power of two */
 
 /* One entry of the merged stack: what was interned last time at this depth. */
 struct stack_entry {
@@ -71,6 +72,7 @@ struct thread {
 	uint32_t merged_count;
 	struct stack_entry *merged;   /* --native=full under Python */
 	struct native_stack native;
+	struct chains chains;         /* native stacks seen before */
 	struct python_stack python;
 	struct intern_entry cache[INTERN_CACHE_SIZE];
 

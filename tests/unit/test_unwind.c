@@ -6,6 +6,7 @@
  * the addresses; and it gives each frame a node that depends on all frames outside of it, so that a frame wrongly
  * reported as kept is found out as well.
  */
+#include "preload/stack_chains.h"
 #include "preload/stack_native.h"
 #include "preload/unwind.h"
 #include "preload/unwind_cfi.h"
@@ -38,6 +39,7 @@ enum { CAPACITY = 1024, ORACLE_MAX = 8192 };
 
 struct oracle {
 	struct native_stack stack;
+	struct chains chains;
 	struct native_frame frames[CAPACITY];
 	uintptr_t pcs[ORACLE_MAX];
 	uint32_t nodes[CAPACITY];
@@ -48,7 +50,7 @@ struct oracle {
 
 void (*volatile cases_hook)(void);
 static __thread struct oracle *mine;
-static _Atomic unsigned long checks, frames_seen, frames_kept, mismatches, guesses, stops, truncations;
+static _Atomic unsigned long checks, frames_seen, frames_kept, mismatches, guesses, stops, truncations, chains_met;
 
 static struct oracle *oracle(void)
 {
@@ -56,6 +58,7 @@ static struct oracle *oracle(void)
 		mine = calloc(1, sizeof(*mine));
 		mine->stack.frames = mine->frames;
 		mine->stack.capacity = CAPACITY;
+		mine->chains.frames = calloc(1, chains_size());
 	}
 	return mine;
 }
@@ -145,6 +148,26 @@ static void compare_walks(struct oracle *o, size_t theirs)
 		mismatch(o, "stopped", theirs);
 }
 
+/* Walks, after a look whether the stack is known: then the walk must find it. */
+static void walk(struct oracle *o, const struct native_start *start, uintptr_t stop_cfa)
+{
+	const struct chain_frame *chain = chains_find(&o->chains, start, stop_cfa);
+	uint32_t i;
+
+	native_walk(&o->stack, start, stop_cfa);
+	if (chain) {
+		chains_met++;
+		for (i = o->stack.count; i > 0 && chain->outer; i--, chain = chain_outer(&o->chains, chain))
+			if (chain->pc != o->frames[i - 1].pc || chain->sp != o->frames[i - 1].sp)
+				break;
+		if (i > 0 || chain->outer || o->stack.guessed || o->stack.stopped || o->stack.truncated)
+			mismatch(o, "known chain", i);
+	}
+	chain = chains_add(&o->chains, &o->stack);
+	if (chain && chains_find(&o->chains, start, stop_cfa) != chain)
+		mismatch(o, "chain just added", 0);
+}
+
 static NOINLINE void oracle_check(void)
 {
 	uintptr_t *frame = __builtin_frame_address(0);
@@ -157,7 +180,7 @@ static NOINLINE void oracle_check(void)
 		return;
 	o->busy = 1;
 	errno = 12345;
-	native_walk(&o->stack, &start, 0);
+	walk(o, &start, 0);
 	if (errno != 12345)
 		mismatch(o, "errno", 0);
 	unw_getcontext(&context);
@@ -169,9 +192,9 @@ static NOINLINE void oracle_check(void)
 static int report(void **state)
 {
 	(void)state;
-	printf("           %lu walks, %lu frames, %lu kept, %lu guessed, %lu stopped, %lu truncated, %lu mismatches\n",
-		checks, frames_seen, frames_kept, guesses, stops, truncations, mismatches);
-	checks = frames_seen = frames_kept = guesses = stops = truncations = mismatches = 0;
+	printf("           %lu walks, %lu frames, %lu kept, %lu guessed, %lu stopped, %lu truncated, %lu known chains, "
+		"%lu mismatches\n", checks, frames_seen, frames_kept, guesses, stops, truncations, chains_met, mismatches);
+	checks = frames_seen = frames_kept = guesses = stops = truncations = chains_met = mismatches = 0;
 	cases_hook = oracle_check;
 	return 0;
 }
@@ -683,7 +706,7 @@ static NOINLINE void walk_to(uintptr_t stop_cfa)
 	struct native_stack fresh = { .frames = frames, .capacity = CAPACITY };
 	uint32_t expected = 0;
 
-	native_walk(&o->stack, &start, stop_cfa);
+	walk(o, &start, stop_cfa);
 	native_walk(&fresh, &start, 0);
 	while (expected < fresh.count && (!stop_cfa || frames[fresh.count - 1 - expected].cfa <= stop_cfa))
 		expected++;

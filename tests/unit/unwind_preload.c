@@ -8,6 +8,7 @@
  *
  * libunwind is loaded in private: needed by name it would replace the program's own unwinder.
  */
+#include "preload/stack_chains.h"
 #include "preload/stack_native.h"
 #include "preload/sys.h"
 #include "preload/unwind.h"
@@ -26,6 +27,7 @@ enum { CAPACITY = 1024, ORACLE_MAX = 16384 };
 
 struct checker {
 	struct native_stack stack;
+	struct chains chains;
 	struct native_frame frames[CAPACITY];
 	uintptr_t pcs[ORACLE_MAX];
 	bool busy;
@@ -51,7 +53,8 @@ static char early[1 << 16];
 static size_t early_used;
 static bool resolving;
 
-static _Atomic unsigned long walks, frames, kept, guessed, stopped, truncated, compared, mismatches, shorter, cycles;
+static _Atomic unsigned long walks, frames, kept, guessed, stopped, truncated, compared, mismatches, shorter,
+	known, cycles;
 static unsigned long every = 1;
 
 static void *early_alloc(size_t size)
@@ -144,6 +147,24 @@ static void compare(struct checker *checker, unw_context_t *context, uintptr_t s
 	}
 }
 
+/* A stack that was said to be known is the one walked. */
+static void compare_chain(struct checker *checker, const struct chain_frame *chain)
+{
+	const struct native_stack *stack = &checker->stack;
+	uint32_t i = stack->count;
+
+	if (!chain)
+		return;
+	known++;
+	for (; i > 0 && chain->outer; i--, chain = chain_outer(&checker->chains, chain))
+		if (chain->pc != stack->frames[i - 1].pc || chain->sp != stack->frames[i - 1].sp)
+			break;
+	if (i > 0 || chain->outer || stack->guessed || stack->stopped || stack->truncated) {
+		mismatches++;
+		explain(checker, "not the chain that was known", 0);
+	}
+}
+
 /* Not before the program's own libraries are there: called with the checker marked busy. */
 static bool oracle_load(void)
 {
@@ -167,20 +188,25 @@ static void check(uintptr_t *frame, uintptr_t pc)
 {
 	struct native_start start = { pc, (uintptr_t)(frame + 2), frame[0] };
 	struct checker *checker = mine;
+	const struct chain_frame *chain;
 	unsigned long before;
 
 	if (!checker) {
 		checker = mine = sys_map_memory(sizeof(*checker));
 		checker->stack.frames = checker->frames;
 		checker->stack.capacity = CAPACITY;
+		checker->chains.frames = sys_map_memory(chains_size());
 	}
 	if (checker->busy)
 		return;
 	checker->busy = true;
+	chain = chains_find(&checker->chains, &start, 0);
 	before = __rdtsc();
 	native_walk(&checker->stack, &start, 0);
 	cycles += __rdtsc() - before;
 	walks++;
+	compare_chain(checker, chain);
+	chains_add(&checker->chains, &checker->stack);
 	frames += checker->stack.count;
 	kept += checker->stack.kept;
 	guessed += checker->stack.guessed;
@@ -275,9 +301,9 @@ static void report(void)
 		name[strcspn(name, "\n")] = 0;
 	close(fd);
 	size = snprintf(line, sizeof(line), "%-12s %9lu walks %5.1f deep %5.2f fresh %6.1f cycles | "
-		"%8lu compared %lu MISMATCHES, %lu guessed (%lu shorter in libunwind) %lu stopped %lu truncated\n",
+		"%8lu compared %lu MISMATCHES, %lu known chains, %lu guessed (%lu shorter in libunwind) %lu stopped %lu truncated\n",
 		name, walks, (double)frames / (double)walks, (double)(frames - kept) / (double)walks,
-		(double)cycles / (double)walks, compared, mismatches, guessed, shorter, stopped, truncated);
+		(double)cycles / (double)walks, compared, mismatches, known, guessed, shorter, stopped, truncated);
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	if (write(fd, line, (size_t)size) != size)
 		mismatches++;
