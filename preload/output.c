@@ -198,6 +198,16 @@ static struct extent *reserve(uint64_t size, uint64_t *at)
 	}
 }
 
+/* The header makes the block: it comes last, and its magic last of all, so that a kill leaves a hole, not a lie. */
+static void publish(uint8_t *at, const struct capture_block *header)
+{
+	uint64_t first;
+
+	memcpy(&first, header, sizeof(first));
+	memcpy(at + sizeof(first), (const uint8_t *)header + sizeof(first), sizeof(*header) - sizeof(first));
+	atomic_store_explicit((_Atomic uint64_t *)at, first, memory_order_release);
+}
+
 bool output_append(struct capture_block *header, const void *payload, size_t size)
 {
 	uint64_t total = (sizeof(*header) + size + 7) & ~(uint64_t)7, at;
@@ -210,9 +220,7 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 	header->payload_checksum = XXH3_64bits(payload, size);
 	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
 	memcpy(extent->base + at + sizeof(*header), payload, size);
-	/* The header makes the block: it comes last, so that a kill in between leaves a hole, not a lie. */
-	atomic_thread_fence(memory_order_release);
-	memcpy(extent->base + at, header, sizeof(*header));
+	publish(extent->base + at, header);
 	note_used(extent->offset + at + total);
 	finish_bytes(extent, total);
 	return true;
@@ -240,7 +248,7 @@ struct capture_stream *output_stream(uint32_t stream, size_t words)
 
 	header.header_checksum = XXH3_64bits(&header, offsetof(struct capture_block, header_checksum));
 	window->capacity = (size - sizeof(struct capture_block) - sizeof(struct capture_stream)) / 8;
-	memcpy(base, &header, sizeof(header));
+	publish(base, &header);
 	note_used(offset + size);
 	return window;
 }

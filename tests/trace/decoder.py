@@ -33,6 +33,10 @@ def kind_names():
     return {int(number): name for number, name in re.findall(r"X\((\d+), [A-Z_]+, (\w+)\)", text)}
 
 
+XXH3 = ctypes.CDLL(ctypes.util.find_library("xxhash") or "libxxhash.so.0").XXH3_64bits
+XXH3.restype, XXH3.argtypes = ctypes.c_uint64, [ctypes.c_char_p, ctypes.c_size_t]
+
+
 def lz4_block(data, raw_size):
     library = ctypes.CDLL(ctypes.util.find_library("lz4") or "liblz4.so.1")
     out = ctypes.create_string_buffer(raw_size)
@@ -234,18 +238,30 @@ def decode_columns(data, contents, names, stream):
             sink.state(kind, other())
 
 
+def block_at(data, at):
+    """The header's fields where a block begins; else None."""
+    fields = BLOCK.unpack_from(data, at)
+    whole = fields[0] == BLOCK_MAGIC and at + BLOCK.size + fields[3] <= len(data)
+    return fields if whole and XXH3(data[at:at + BLOCK.size - 8], BLOCK.size - 8) == fields[12] else None
+
+
 def find_blocks(data, at):
-    """(header fields, payload) of each block.  Between blocks there may be zeros."""
+    """(header fields, payload) of each block.  Between blocks there may be zeros, and, behind a header's place that is
+    zero, what an append that was cut short had written."""
     zeros = bytes(1 << 16)
+    gap = False
     while at + BLOCK.size <= len(data):
         if data[at:at + len(zeros)] == zeros:
+            gap = True
             at += len(zeros)
             continue
-        fields = BLOCK.unpack_from(data, at)
-        if fields[0] != BLOCK_MAGIC:
-            assert data[at:at + 8] == bytes(8), "neither a block nor zeros at {}".format(at)
+        fields = block_at(data, at)
+        if not fields:
+            gap = gap or data[at:at + 8] == bytes(8)
+            assert gap, "neither a block nor zeros at {}".format(at)
             at += 8
             continue
+        gap = False
         stored = fields[3]
         yield fields, data[at + BLOCK.size:at + BLOCK.size + stored]
         at = (at + BLOCK.size + stored + 7) & ~7

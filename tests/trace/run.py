@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs test files of this folder with the system's pytest:  run.py LIBRARY COMMAND NAME FILE...  Called by meson.
+"""Runs test files of this folder or of tests/fault with the system's pytest:  run.py LIBRARY COMMAND NAME FILE...  Called by meson.
 
 With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder, and tests/run counts the cases.  Ends with 77,
 meson's sign for skipped, when there is no pytest.
@@ -21,8 +21,8 @@ def main(library, command, name, *files):
     if junit:
         options.append("--junitxml={}".format(os.path.join(junit, name + ".xml")))
     sys.dont_write_bytecode = True
-    os.chdir(os.path.dirname(os.path.abspath(__file__)))
-    return int(pytest.main(options + list(files)))
+    os.chdir(os.path.dirname(os.path.abspath(files[0])))
+    return int(pytest.main(options + [os.path.basename(file) for file in files]))
 
 
 if __name__ == "__main__":

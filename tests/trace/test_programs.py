@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import require_program
+from fixtures import require_program
 from recording import run_bare
 
 

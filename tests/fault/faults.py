@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What the families share: comparing with the bare run, how much to try, and what the machine allows."""
+import collections
+import ctypes
+import os
+import pathlib
+import random
+import subprocess
+
+import pytest
+
+import model
+from decoder import decode
+from recording import run_bare
+
+FULL = os.environ.get("SCTMEM_FAULT_FULL") == "1"
+PYTHON = "/usr/bin/python3"
+
+
+def attempts(few, many):
+    """How often to try: a sample, or the full count."""
+    return many if FULL else few
+
+
+def dice(name):
+    """The same numbers in each run, so that what failed can be tried again."""
+    return random.Random(name)
+
+
+def compare(trace, *argv, environment=None, whole=True, cwd=None, stdin=None):
+    """Runs bare and traced: the same output, errors and status.  The captures are whole unless told otherwise."""
+    bare = run_bare(argv, environment=environment or {}, cwd=cwd, stdin=stdin)
+    recording = trace(*argv, environment=environment, cwd=cwd, stdin=stdin)
+    assert recording.ended == bare
+    for capture in recording.captures:
+        check_true(capture, whole)
+    return recording
+
+
+def check_true(capture, whole=True):
+    """Both readers read it, they agree on what is there, and nothing in it contradicts anything else."""
+    if whole:
+        capture.check_whole()
+    assert capture.header["contradictions"] == 0, capture.header
+    assert not capture.header["damaged"], capture.header
+    account = model.replay(model.in_order(capture.events()))
+    stats = capture.stats()
+    assert stats["total_num_allocations"] == account.total_count
+    assert stats["total_bytes_allocated"] == account.total_bytes
+    assert stats["live_at_end"]["bytes"] == account.live_bytes
+
+
+def sizes(capture):
+    """(sizes allocated, sizes freed) of the counted blocks, sorted, less their base."""
+    allocated, freed = capture.counted()
+    base = model.COUNTED_SIZES[0]
+    return sorted(size - base for size in allocated), sorted(size - base for size in freed)
+
+
+def notes(capture):
+    return [data for kind, data in decode(capture.path).metadata if kind == "note"]
+
+
+def require_root():
+    if os.getuid() != 0:
+        pytest.skip("only root can do this")
+
+
+def require_file(pattern, package):
+    """The newest file that matches a pattern of absolute paths; else the test is skipped and names the package."""
+    found = sorted(pathlib.Path("/").glob(pattern.lstrip("/")))
+    if not found:
+        pytest.skip("no {}: apt-get install {}".format(pattern, package))
+    return found[-1]
+
+
+def require_module(name, package):
+    done = subprocess.run([PYTHON, "-c", "import " + name], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        pytest.skip("{} has no module {}: apt-get install {}".format(PYTHON, name, package))
+
+
+def count_by_thread(events, wanted):
+    counted = collections.Counter()
+    for event in events:
+        if event.size in wanted:
+            counted[event.thread] += 1
+    return counted
+
+
+def libc():
+    return ctypes.CDLL(None, use_errno=True)
