@@ -90,3 +90,24 @@ def count_by_thread(events, wanted):
 
 def libc():
     return ctypes.CDLL(None, use_errno=True)
+
+
+def run_in_cgroup(trace, memory_bytes, *argv):
+    """Runs traced in a memory cgroup of its own; version 1 or 2, whichever this machine has."""
+    require_root()
+    for root, limit in ((pathlib.Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+                        (pathlib.Path("/sys/fs/cgroup"), "memory.max")):
+        group = root / "sctmem-test.{}".format(os.getpid())
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if not (group / limit).exists():
+                continue
+            (group / limit).write_text(str(memory_bytes))
+            enter = "echo $$ > {}/cgroup.procs && exec \"$@\"".format(group)
+            return trace("/bin/sh", "-c", enter, "sh", *argv, environment={"SCTMEM_PROGRAM": pathlib.Path(argv[0]).name})
+        finally:
+            group.rmdir()
+    pytest.skip("no memory cgroup can be made on this machine")

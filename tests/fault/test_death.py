@@ -12,7 +12,8 @@ import time
 import pytest
 
 from decoder import decode
-from faults import FULL, PYTHON, attempts, check_true, compare, dice, sizes
+from faults import PYTHON, attempts, check_true, compare, dice, run_in_cgroup, sizes
+from recording import signal_status
 
 HEADER = 33   # of a bytes object, with its final NUL
 
@@ -100,3 +101,53 @@ def test_sigkill_while_the_program_starts(victim, trace, tmp_path):
             capture.check_whole()
             whole += 1
     assert whole
+
+
+@pytest.mark.parametrize("mode, status, allocated, freed", [
+    ("term", signal_status("SIGTERM"), [1, 2], [2]),
+    ("term_handled", 7, [1, 2, 11, 12], [2, 12]),
+    ("segv_handled", signal_status("SIGSEGV"), [1, 2, 11, 12], [2, 12]),
+    ("overflow", signal_status("SIGSEGV"), [1, 2], [2]),
+    ("overflow_handled", 6, [1, 2, 13, 13, 13, 20, 21, 22], [2, 13, 13, 13]),
+    ("quick_handlers", 5, [1, 2, 30, 31], [2, 31]),
+])
+def test_an_end_is_the_programs_own(victim, trace, mode, status, allocated, freed):
+    recording = compare(trace, victim("ends"), mode)
+    assert recording.ended.status == status
+    assert sizes(recording.only()) == (allocated, freed)
+
+
+def test_a_thread_exits_while_others_allocate(victim, trace):
+    recording = compare(trace, victim("ends"), "thread_exits")
+    assert recording.ended.status == 4
+    assert sizes(recording.only()) == ([1, 2, 40], [2, 40])
+
+
+def test_an_exit_handler_forks(victim, trace):
+    recording = compare(trace, victim("ends"), "exit_twice")
+    assert recording.ended.status == 9
+    assert sorted(map(sizes, recording.captures)) == [([1, 2, 51], [2]), ([50], [50])]
+
+
+def test_abort_in_the_destructor_of_a_static_object(victim, trace):
+    recording = compare(trace, victim("destructor"))
+    assert recording.ended.status == signal_status("SIGABRT")
+    assert sizes(recording.only()) == ([1, 2], [1])
+
+
+def test_python_ends_without_ceremony(trace):
+    script = "import os, threading\nkept = bytes(70000 - 33 + 5)\n" \
+        "threading.Thread(target=os._exit, args=(3,)).start()\nthreading.Event().wait()"
+    recording = compare(trace, PYTHON, "-I", "-c", script)
+    assert recording.ended.status == 3
+    assert sizes(recording.only()) == ([5], [])
+
+
+def test_the_oom_killer(victim, trace):
+    """In a memory cgroup of 64 MiB: the kill is the program's own, and what it took until then is recorded."""
+    recording = run_in_cgroup(trace, 64 << 20, victim("ends"), "memory")
+    assert recording.ended.status == signal_status("SIGKILL"), recording.ended
+    capture = recording.only()
+    check_true(capture)
+    taken = sum(event.size == 1 << 20 for event in capture.events())
+    assert 20 <= taken <= 64
