@@ -445,6 +445,19 @@ EXPORT int dlclose(void *handle)
 	return result;
 }
 
+/* fork() comes here without being hooked: through pthread_atfork, whose handlers _Fork does not call. */
+EXPORT pid_t _Fork(void)
+{
+	lifecycle_before_fork();
+	pid_t child = real__Fork();
+
+	if (child == 0)
+		lifecycle_forked_child();
+	else
+		lifecycle_forked_parent();
+	return child;
+}
+
 /* CPython calls it while it starts, before anything else that could be seen from outside. */
 EXPORT char *setlocale(int category, const char *locale)
 {

@@ -6,12 +6,14 @@
  *           initialised before us):  real functions -> configuration -> is this process to be recorded? -> file ->
  *           thread state -> modules -> recording
  *   fork    the child's pages of thread states are zeroed by the kernel, and so is `birth`; its first event finds that,
- *           forgets all that belongs to the parent's capture, and starts its own
+ *           forgets all that belongs to the parent's capture, and starts its own; but a child that was forked by a
+ *           signal handler on top of our own code returns into that code, and records nothing
  *   exec    nothing to do: the capture is complete; the new program starts like any other and finds its predecessor
  *   exit    a note in the header; whatever comes later is recorded all the same
  */
 #include "lifecycle.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +37,7 @@
 enum phase { PHASE_NEW, PHASE_STARTING, PHASE_RECORDING, PHASE_OFF };
 
 static _Atomic int phase;
+static bool backend_failed;           /* jemalloc was asked for and could not be loaded */
 static uint64_t start_ns;
 static struct output_origin origin;
 static char parent_path[4096];
@@ -60,11 +63,32 @@ bool lifecycle_is_child(void)
 	return lifecycle_is_recording() && atomic_load_explicit(birth, memory_order_relaxed) == 0;
 }
 
-/* Threads of the parent go on; what they do after the fork is not the child's past. */
-static void forked(void)
+void lifecycle_before_fork(void)
+{
+	if (lifecycle_is_recording() && !lifecycle_is_child())
+		thread_before_fork((uintptr_t)__builtin_frame_address(0));
+}
+
+void lifecycle_forked_parent(void)
+{
+	static atomic_flag noted = ATOMIC_FLAG_INIT;
+
+	if (lifecycle_is_recording() && !lifecycle_is_child() && thread_forked_parent()
+			&& !atomic_flag_test_and_set(&noted))
+		record_note("a child was forked while a signal handler had interrupted the recorder: it is not recorded");
+}
+
+void lifecycle_forked_child(void)
 {
 	if (!lifecycle_is_child())
 		return;
+	/* The code of ours that the handler returns to belongs to the parent's capture: it runs to its end, into nothing. */
+	if (thread_forked_child()) {
+		output_abandon();
+		lifecycle_off();
+		return;
+	}
+	/* Threads of the parent go on; what they do after the fork is not the child's past. */
 	fork_point.stamp = order_stamp_now();
 	fork_point.now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	fork_point.noted = true;
@@ -133,7 +157,7 @@ static bool begin(void)
 	origin.start_monotonic_ns = start_ns;
 	thread_start();
 	birth = arena_pages(4096);
-	if (!birth || !sys_wipe_on_fork(birth, 4096))
+	if (!birth || !sys_wipe_on_fork(birth, 4096, true))
 		return false;
 	if (!output_open(&origin)) {
 		say_why_not();
@@ -170,6 +194,7 @@ bool lifecycle_ready(void)
 		atomic_store(&phase, PHASE_OFF);
 	else if (jemalloc && !config.jemalloc)
 		record_note("backend jemalloc is not available");
+	backend_failed = jemalloc && wanted && !config.jemalloc;
 	errno = saved;
 	return lifecycle_is_recording();
 }
@@ -216,8 +241,11 @@ static __attribute__((constructor)) void loaded(void)
 	bool recording = lifecycle_ready();
 
 	real_resolve();
+	/* A library that we failed to load must not be what the program's dlerror speaks of.  Here no lock is held. */
+	if (backend_failed)
+		dlerror();
 	thread_start();
-	pthread_atfork(NULL, NULL, forked);
+	pthread_atfork(lifecycle_before_fork, lifecycle_forked_parent, lifecycle_forked_child);
 	if (recording) {
 		/* The loader's own allocations for our look-ups are not the program's. */
 		struct thread *thread = record_enter();

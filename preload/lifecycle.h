@@ -15,6 +15,11 @@ bool lifecycle_is_child(void);
 /* Begins a fork child's capture.  True when it goes on recording, into its own file. */
 bool lifecycle_child(void);
 
+/* Around a fork, on the thread that forks. */
+void lifecycle_before_fork(void);
+void lifecycle_forked_parent(void);
+void lifecycle_forked_child(void);
+
 bool lifecycle_is_recording(void);
 
 /* Recording is over for this process. */

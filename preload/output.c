@@ -32,6 +32,7 @@
 #include "banned.h"
 
 enum {
+	HOLDER_LOOK = 128,            /* turns that a thread waits before it looks whether the other still exists */
 	EXTENT_SIZE_MIN = 256 << 10,
 	EXTENT_SIZE_MAX = 8 << 20,
 	HEADER_SIZE_MAX = 64 << 10,
@@ -111,7 +112,9 @@ static void enter_growing(uint64_t *signals)
 			memory_order_acquire, memory_order_relaxed)) {
 		if (holder != 0)
 			sys_wait_turn(&tries);
-		holder = 0;
+		/* A vfork child shares the lock, and can be killed with it.  All that it left undone can be done again. */
+		if (holder == 0 || tries % HOLDER_LOOK != 0 || !sys_task_is_dead(holder))
+			holder = 0;
 	}
 }
 
@@ -402,6 +405,19 @@ void output_forget(void)
 	atomic_store_explicit(&output.extent, NULL, memory_order_relaxed);
 	atomic_store_explicit(&output.end, 0, memory_order_relaxed);
 	atomic_store_explicit(&output.growing, 0, memory_order_relaxed);
+}
+
+void output_abandon(void)
+{
+	output_forget();
+	output.path[0] = 0;
+}
+
+void output_detach(struct capture_stream *window)
+{
+	uint8_t *base = (uint8_t *)window - sizeof(struct capture_block);
+
+	sys_map_over(base, sizeof(struct capture_block) + sizeof(*window) + window->capacity * 8);
 }
 
 void output_trim(void)

@@ -24,6 +24,10 @@ struct output_origin {
 bool output_open(const struct output_origin *origin);
 /* In a fork child: forget the parent's file without touching it. */
 void output_forget(void);
+/* The same in a child that is not to record: nothing of it can lead to the parent's file again. */
+void output_abandon(void);
+/* In a fork child: puts memory of its own in the place of a window of the parent's file. */
+void output_detach(struct capture_stream *window);
 
 struct capture_status *output_status(void);   /* a dummy before output_open */
 const char *output_path(void);

@@ -203,6 +203,15 @@ static int early_dlclose(void *handle)
 	return real_dlclose != early_dlclose ? real_dlclose(handle) : -1;
 }
 
+static pid_t early__Fork(void)
+{
+	lifecycle_ready();
+	if (real__Fork != early__Fork)
+		return real__Fork();
+	errno = ENOSYS;
+	return -1;
+}
+
 static char *early_setlocale(int category, const char *locale)
 {
 	lifecycle_ready();
@@ -320,6 +329,9 @@ static void resolve(void *pointer, const char *name)
 	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
 		if (strcmp(name, allocator[i].name) == 0)
 			return;
+	/* What an older libc lacks is not asked of dlsym: its complaint would be the program's next dlerror. */
+	if (!symbol_find_next((void *)real_resolve, name))
+		return;
 	found = dlsym(RTLD_NEXT, name);
 	if (found)
 		memcpy(pointer, &found, sizeof(found));

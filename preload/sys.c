@@ -9,6 +9,7 @@
 #include <linux/falloc.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -80,11 +81,17 @@ void *sys_map_file(int fd, uint64_t offset, size_t size)
 	return sys_failed(result) ? NULL : (void *)result;
 }
 
-bool sys_wipe_on_fork(void *address, size_t size)
+bool sys_map_over(void *address, size_t size)
 {
-	enum { WIPE_ON_FORK = 18 };   /* MADV_WIPEONFORK, Linux 4.14 */
+	return !sys_failed(sys_call(SYS_mmap, (long)address, (long)size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+}
 
-	return sys_call(SYS_madvise, (long)address, (long)size, WIPE_ON_FORK, 0, 0, 0) == 0;
+bool sys_wipe_on_fork(void *address, size_t size, bool wipe)
+{
+	enum { WIPE_ON_FORK = 18, KEEP_ON_FORK = 19 };   /* MADV_WIPEONFORK, Linux 4.14 */
+
+	return sys_call(SYS_madvise, (long)address, (long)size, wipe ? WIPE_ON_FORK : KEEP_ON_FORK, 0, 0, 0) == 0;
 }
 
 int sys_open(const char *path, int flags, int mode)
@@ -212,6 +219,23 @@ int sys_tid(void)
 bool sys_thread_exists(int pid, int tid)
 {
 	return sys_call(SYS_tgkill, pid, tid, 0, 0, 0, 0) != -3 /* ESRCH */;
+}
+
+bool sys_task_is_dead(int tid)
+{
+	char path[32] = "/proc/", text[256], digits[12];
+	size_t at = sizeof(digits), length = strlen(path);
+
+	if (sys_call(SYS_kill, tid, 0, 0, 0, 0, 0) == -3 /* ESRCH */)
+		return true;
+	for (int rest = tid; rest > 0; rest /= 10)
+		digits[--at] = (char)('0' + rest % 10);
+	memcpy(path + length, digits + at, sizeof(digits) - at);
+	memcpy(path + length + sizeof(digits) - at, "/stat", 6);
+	/* "tid (name) state ..." */
+	char *name_end = sys_read_file(path, text, sizeof(text)) > 0 ? strrchr(text, ')') : NULL;
+
+	return name_end && (name_end[2] == 'Z' || name_end[2] == 'X');
 }
 
 void sys_yield(void)

@@ -24,7 +24,10 @@ void *sys_map_memory(size_t size);
 /* A shared window of a file; NULL when it cannot be had. */
 void *sys_map_file(int fd, uint64_t offset, size_t size);
 void sys_unmap(void *address, size_t size);
-bool sys_wipe_on_fork(void *address, size_t size);
+/* Fresh memory in the place of what is mapped there. */
+bool sys_map_over(void *address, size_t size);
+/* Whether a fork child finds zeros there, or what the parent had. */
+bool sys_wipe_on_fork(void *address, size_t size, bool wipe);
 
 int sys_open(const char *path, int flags, int mode);
 /* The same file under a high number, out of the range that programs count on; fd itself when that cannot be. */
@@ -43,6 +46,8 @@ int sys_pid(void);
 int sys_tid(void);
 /* Whether the thread of this process still exists. */
 bool sys_thread_exists(int pid, int tid);
+/* Whether a task, of this process or another, is gone or only waits to be reaped. */
+bool sys_task_is_dead(int tid);
 void sys_yield(void);
 /* Waits for another thread that is in the same short section; `tries` counts the waits so far. */
 void sys_wait_turn(unsigned *tries);

@@ -135,15 +135,20 @@ static struct thread *take_over(int tid)
 	return NULL;
 }
 
+static size_t state_size(void)
+{
+	return (sizeof(struct thread) + 4095) & ~(size_t)4095;
+}
+
 static struct thread *new_state(void)
 {
-	size_t size = (sizeof(struct thread) + 4095) & ~(size_t)4095;
+	size_t size = state_size();
 	struct thread *thread = arena_pages(size);
 
 	if (!thread)
 		return NULL;
 	/* Not wiped at a fork means not known as a child: better not to record than to write into the parent's file. */
-	if (!sys_wipe_on_fork(thread, size) || !stack_init(thread)) {
+	if (!sys_wipe_on_fork(thread, size, true) || !stack_init(thread)) {
 		sys_unmap(thread, size);
 		return NULL;
 	}
@@ -278,6 +283,49 @@ static bool leave_behind(struct thread *thread)
 		leave_behind(thread->nested);
 	thread->gate = thread->failed ? GATE_STOPPED : GATE_IDLE;
 	return !thread->failed;
+}
+
+static void keep_on_fork(struct thread *thread, bool keep)
+{
+	if (!thread)
+		return;
+	thread->kept = keep;
+	sys_wipe_on_fork(thread, state_size(), !keep);
+}
+
+void thread_before_fork(uintptr_t sp)
+{
+	struct thread *thread = thread_self;
+
+	if (!is_closed(thread) || (was_left_behind(thread, sp) && leave_behind(thread)))
+		return;
+	keep_on_fork(thread, true);
+	keep_on_fork(thread->nested, true);
+}
+
+bool thread_forked_parent(void)
+{
+	struct thread *thread = thread_self;
+
+	if (!thread->kept)
+		return false;
+	keep_on_fork(thread, false);
+	keep_on_fork(thread->nested, false);
+	return true;
+}
+
+bool thread_forked_child(void)
+{
+	struct thread *thread = thread_self;
+
+	if (!thread->kept)
+		return false;
+	for (; thread; thread = thread->nested) {
+		thread->failed = true;
+		if (thread->kept)
+			output_detach(thread->window);
+	}
+	return true;
 }
 
 /* A signal handler has interrupted our own code: it gets a state and a stream of its own. */

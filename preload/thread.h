@@ -56,6 +56,7 @@ struct thread {
 	volatile uint8_t gate;        /* enum thread_gate; volatile: signal handlers of the same thread look at it */
 	bool own_call;                /* our own code is calling something that may come back to a hook */
 	bool failed;                  /* an event could not be recorded: recording is over */
+	bool kept;                    /* a fork is under way that leaves this state to the child */
 	uint32_t stream;              /* number of its stream; unique among living states */
 	uint64_t used;                /* words in the window */
 	uint64_t capacity;
@@ -101,6 +102,14 @@ struct thread *thread_attach(void);
 /* Once, before the first thread_attach; and again in a fork child. */
 void thread_start(void);
 void thread_reset(void);
+
+/*
+ * Around a fork, whose caller is at `sp`.  When that is a signal handler which has interrupted our code, the thread's
+ * state stays in the child, apart from the capture, for that code to return to; and both others return true.
+ */
+void thread_before_fork(uintptr_t sp);
+bool thread_forked_parent(void);
+bool thread_forked_child(void);
 
 /* Writes the thread's name when it is new or has changed. */
 void thread_note_name(struct thread *thread);
