@@ -10,4 +10,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "trace"))
 
+import pytest  # noqa: E402
+
+pytest.register_assert_rewrite("faults")
+
 from fixtures import pytest_configure, tools, trace, victim  # noqa: E402,F401

@@ -41,6 +41,7 @@ def check_true(capture, whole=True):
     """Both readers read it, they agree on what is there, and nothing in it contradicts anything else."""
     if whole:
         capture.check_whole()
+        assert not capture.header["state"].startswith("stopped"), capture.header
     assert capture.header["contradictions"] == 0, capture.header
     assert not capture.header["damaged"], capture.header
     account = model.replay(model.in_order(capture.events()))
@@ -107,7 +108,8 @@ def run_in_cgroup(trace, memory_bytes, *argv):
                 continue
             (group / limit).write_text(str(memory_bytes))
             enter = "echo $$ > {}/cgroup.procs && exec \"$@\"".format(group)
-            return trace("/bin/sh", "-c", enter, "sh", *argv, environment={"SCTMEM_PROGRAM": pathlib.Path(argv[0]).name})
+            return trace("/bin/sh", "-c", enter, "sh", *argv,
+                         environment={"SCTMEM_PROGRAM": pathlib.Path(argv[0]).name})
         finally:
             group.rmdir()
     pytest.skip("no memory cgroup can be made on this machine")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Runs test files of this folder or of tests/fault with the system's pytest:  run.py LIBRARY COMMAND NAME FILE...  Called by meson.
+"""Runs test files of this folder or of tests/fault with the system's pytest:  run.py LIBRARY COMMAND NAME FILE...
 
-With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder, and tests/run counts the cases.  Ends with 77,
-meson's sign for skipped, when there is no pytest.
+Called by meson.  With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder, and tests/run counts the cases.
+Ends with 77, meson's sign for skipped, when there is no pytest.
 """
 import os
 import sys
