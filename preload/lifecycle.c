@@ -15,7 +15,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
+#include <gnu/libc-version.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -99,6 +99,25 @@ void lifecycle_off(void)
 	atomic_store(&phase, PHASE_OFF);
 }
 
+/*
+ * Under another libc these three are missing.  Weak, they let the program start all the same: strong, its loader would
+ * refuse to run it at all.
+ */
+#pragma weak gnu_get_libc_version
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object)
+	__attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
+static bool is_glibc(void)
+{
+	static const char refusal[] = "sctmem: this program does not run on glibc: it runs unrecorded\n";
+
+	if (gnu_get_libc_version)
+		return true;
+	sys_write_all(2, refusal, sizeof(refusal) - 1);
+	return false;
+}
+
 /* Whether this process is one that was asked for. */
 static bool is_wanted(void)
 {
@@ -112,7 +131,7 @@ static bool is_wanted(void)
 		naming_join_family(parent_path);
 		return false;
 	}
-	return true;
+	return is_glibc();
 }
 
 /* Once, at the start, where standard error is still what the user gave us.  Children and later troubles are silent. */
@@ -245,7 +264,8 @@ static __attribute__((constructor)) void loaded(void)
 	if (backend_failed)
 		dlerror();
 	thread_start();
-	pthread_atfork(lifecycle_before_fork, lifecycle_forked_parent, lifecycle_forked_child);
+	if (__register_atfork)
+		__register_atfork(lifecycle_before_fork, lifecycle_forked_parent, lifecycle_forked_child, __dso_handle);
 	if (recording) {
 		/* The loader's own allocations for our look-ups are not the program's. */
 		struct thread *thread = record_enter();

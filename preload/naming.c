@@ -19,6 +19,8 @@
 
 #include "banned.h"
 
+#pragma weak gnu_get_libc_version      /* another libc does not have it: lifecycle.c */
+
 enum {
 	NAMES_TRIED_MAX = 100000,
 	PROGRAM_NAME_MAX = 180,               /* bytes of it in a file name, which may have 255 */

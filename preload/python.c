@@ -33,6 +33,8 @@
 
 #include "banned.h"
 
+#pragma weak dladdr1                   /* another libc does not have it: lifecycle.c */
+
 enum phase {
 	PHASE_NONE,
 	PHASE_WAIT,                   /* for the runtime to be initialised */

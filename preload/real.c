@@ -25,6 +25,8 @@
 #include "symbol.h"
 #include "sys.h"
 
+#pragma weak gnu_get_libc_version      /* another libc does not have it: lifecycle.c */
+
 enum { EARLY_SIZE = 256 << 10, EARLY_ALIGN = 16 };
 
 static char early_store[EARLY_SIZE] __attribute__((aligned(EARLY_ALIGN)));
@@ -330,7 +332,7 @@ static void resolve(void *pointer, const char *name)
 		if (strcmp(name, allocator[i].name) == 0)
 			return;
 	/* What an older libc lacks is not asked of dlsym: its complaint would be the program's next dlerror. */
-	if (!symbol_find_next((void *)real_resolve, name))
+	if (gnu_get_libc_version && !symbol_find_next((void *)real_resolve, name))
 		return;
 	found = dlsym(RTLD_NEXT, name);
 	if (found)
@@ -357,7 +359,7 @@ void real_resolve(void)
 	for (int i = 0; i < ALLOCATOR_FUNCTIONS; i++)
 		if (found[i])
 			memcpy(allocator[i].pointer, &found[i], sizeof(found[i]));
-	real_is_libc = same_object((void *)real_malloc, (void *)gnu_get_libc_version);
+	real_is_libc = gnu_get_libc_version && same_object((void *)real_malloc, (void *)gnu_get_libc_version);
 	errno = saved;
 	atomic_store(&state, 2);
 }

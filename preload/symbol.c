@@ -10,7 +10,10 @@
 
 #include "banned.h"
 
-enum { MAPS_MAX = 16384 };
+enum {
+	MAPS_MAX = 16384,
+	VERSION_HIDDEN = 0x8000,      /* kept for old programs only: dlsym does not find it, and complains with malloc */
+};
 
 extern struct r_debug _r_debug __attribute__((weak));
 
@@ -29,6 +32,7 @@ uintptr_t symbol_find(const struct link_map *map, const char *name)
 	const uint32_t *table = (const uint32_t *)dynamic_value(map, DT_GNU_HASH), *buckets, *chain;
 	const Elf64_Sym *symbols = (const Elf64_Sym *)dynamic_value(map, DT_SYMTAB);
 	const char *strings = (const char *)dynamic_value(map, DT_STRTAB);
+	const uint16_t *versions = (const uint16_t *)dynamic_value(map, DT_VERSYM);
 	uint32_t hash = 5381, index;
 
 	if (!table || !symbols || !strings || table[0] == 0)
@@ -43,7 +47,7 @@ uintptr_t symbol_find(const struct link_map *map, const char *name)
 		uint32_t entry = chain[index - table[1]];
 
 		if ((entry | 1) == (hash | 1) && strcmp(strings + symbols[index].st_name, name) == 0 &&
-				symbols[index].st_shndx != SHN_UNDEF)
+				symbols[index].st_shndx != SHN_UNDEF && !(versions && versions[index] & VERSION_HIDDEN))
 			return map->l_addr + symbols[index].st_value;
 		if (entry & 1)
 			break;
