@@ -14,4 +14,9 @@ import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("faults")
 
+import recording  # noqa: E402
+
+# Nothing here takes long: what does, hangs.
+recording.RUN_SECONDS_MAX = 60
+
 from fixtures import pytest_configure, tools, trace, victim  # noqa: E402,F401

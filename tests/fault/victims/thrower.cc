@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Exceptions that begin beneath malloc: operator new throws, or a new-handler of the program does, a hundred times,
- * over frames that hold blocks.  Prints how many of each were caught; block 1 is kept, 2 freed, 10 freed by each unwinding.
+ * over frames that hold blocks.  Prints how many of each were caught; block 1 is kept, 2 freed, 10 freed by unwinding.
  */
 #include <cstdint>
 #include <cstdio>
