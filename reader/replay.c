@@ -9,14 +9,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "replay_cost.h"
 
 enum {
-	PREFETCH_EVENTS = 12,         /* a miss of memory takes about as long as so many events */
+	PREFETCH_EVENTS = 24,         /* a miss of memory takes about as long as so many events */
 	THREADS_MAX = 1 << 24,        /* what fits a site's key; all beyond share the last */
-	LIVE_BITS_FIRST = 12,
 };
 
 const uint8_t replay_site_codes[256] = {
@@ -46,52 +44,6 @@ uint8_t site_allocator(uint64_t key)
 	return site_code(key) >= CAPTURE_MALLOC ? site_code(key) : CAPTURE_MAP;
 }
 
-/* Free slots; large tables on huge pages, since nearly every access is to another page. */
-static struct live_block *new_slots(size_t count, struct error *error)
-{
-	const size_t huge = 2 << 20, bytes = count * sizeof(struct live_block);
-	struct live_block *slots = bytes < 2 * huge ? malloc(bytes) : aligned_alloc(huge, (bytes + huge - 1) & ~(huge - 1));
-
-	if (!slots) {
-		fail_memory(error);
-		return NULL;
-	}
-	if (bytes >= 2 * huge)
-		madvise(slots, bytes, MADV_HUGEPAGE);
-	memset(slots, 0xff, bytes);
-	return slots;
-}
-
-bool live_init(struct live *live, struct error *error)
-{
-	*live = (struct live){ .seed = table_seed(), .shift = 64 - LIVE_BITS_FIRST, .mask = (1 << LIVE_BITS_FIRST) - 1 };
-	live->slots = new_slots(live->mask + 1, error);
-	return live->slots != NULL;
-}
-
-void live_finish(struct live *live)
-{
-	free(live->slots);
-	*live = (struct live){ 0 };
-}
-
-bool live_grow(struct live *live, struct error *error)
-{
-	struct live grown = { .seed = live->seed, .shift = live->shift - 1, .mask = live->mask * 2 + 1,
-		.count = live->count };
-
-	grown.slots = new_slots(grown.mask + 1, error);
-	if (!grown.slots)
-		return false;
-	for (size_t i = 0; i <= live->mask; i++) {
-		if (live->slots[i].address != LIVE_FREE)
-			*live_slot(&grown, live->slots[i].address) = live->slots[i];
-	}
-	free(live->slots);
-	*live = grown;
-	return true;
-}
-
 bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site)
 {
 	*site = map64_get(&replay->site_by_key, key);
@@ -116,30 +68,25 @@ static void drop_block(struct replay *replay, struct replay_process *process, co
 }
 
 /* Enters a block in the live table. */
-static bool enter_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
+static inline bool enter_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
 {
-	struct live_block *slot = live_slot(&process->live, block->address);
+	const struct live_place place = live_find(&process->live, block->address);
 
-	if (slot->address != LIVE_FREE) {
-		drop_block(replay, process, slot);
-	} else {
-		if ((process->live.count + 1) * 2 > process->live.mask) {
-			if (!live_grow(&process->live, replay->error))
-				return false;
-			slot = live_slot(&process->live, block->address);
-		}
-		process->live.count++;
+	if (__builtin_expect(place.bucket != NULL, 0)) {
+		const struct live_block old = live_get(&process->live, place);
+
+		drop_block(replay, process, &old);
+		live_remove(&process->live, place);
 	}
-	*slot = *block;
-	return true;
+	return live_insert(&process->live, block, replay->error);
 }
 
-static bool allocate_block(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+static inline bool allocate_block(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event)
 {
 	struct live_block block = { .address = DECODED_OPERAND(event), .size = event->size, .site = REPLAY_SITE_NONE };
 
-	if (replay->recording && !replay_find_site(replay, site_key(event->stack, (uint32_t)(thread - replay->threads),
+	if (replay->recording && !replay_recall_site(replay, site_key(event->stack, (uint32_t)(thread - replay->threads),
 		DECODED_KIND(event)), &block.site))
 		return false;
 	block.sequence = ++thread->sequence;
@@ -165,28 +112,29 @@ static inline bool end_block(struct replay *replay, struct replay_process *proce
 static void free_block(struct replay *replay, struct replay_process *process, const struct replay_thread *thread,
 	uint64_t address)
 {
-	struct live_block *slot = live_slot(&process->live, address);
+	const struct live_place place = live_find(&process->live, address);
 
-	if (slot->address == LIVE_FREE) {
+	if (__builtin_expect(!place.bucket, 0)) {
 		process->unknown_frees++;
 		return;
 	}
-	end_block(replay, process, thread, slot);
-	live_remove(&process->live, slot);
+	const struct live_block block = live_get(&process->live, place);
+	live_remove(&process->live, place);
+	end_block(replay, process, thread, &block);
 }
 
 static void begin_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	uint64_t address)
 {
 	struct replay_move move = { .block = { .address = address, .site = REPLAY_MOVE_UNKNOWN } };
-	struct live_block *slot = live_slot(&process->live, address);
+	const struct live_place place = live_find(&process->live, address);
 
-	if (slot->address == LIVE_FREE) {
+	if (!place.bucket) {
 		process->unknown_frees++;
 	} else {
-		move.block = *slot;
-		move.temporary = end_block(replay, process, thread, slot);
-		live_remove(&process->live, slot);
+		move.block = live_get(&process->live, place);
+		live_remove(&process->live, place);
+		move.temporary = end_block(replay, process, thread, &move.block);
 	}
 	/* The oldest is a realloc that freed, or one that was killed: a free, as it is booked. */
 	if (thread->move_count == REPLAY_MOVES_MAX) {
@@ -265,9 +213,12 @@ static bool find_thread(struct replay *replay, struct replay_process *process, u
 static struct timeline_state timeline_now(const struct replay *replay)
 {
 	struct timeline_state state = { .live_bytes = replay->counted_bytes, .live_max_bytes = replay->interval_max_bytes,
-		.resident_bytes = replay->resident_bytes, .allocations = replay->allocations,
-		.allocated_bytes = replay->allocated_bytes };
+		.resident_bytes = replay->resident_bytes };
 
+	for (unsigned bin = 0; bin <= REPLAY_SIZE_BINS; bin++) {
+		state.allocations += replay->bin_count[bin];
+		state.allocated_bytes += replay->bin_bytes[bin];
+	}
 	memcpy(state.domain_bytes, replay->domain_bytes, sizeof(state.domain_bytes));
 	return state;
 }
@@ -306,38 +257,11 @@ static void take_sample(struct replay *replay, struct replay_process *process, u
 		replay->resident_peak_bytes = replay->resident_bytes;
 }
 
-/* Starts loading what the event will need, some events ahead of it. */
-static inline void prefetch_event(const struct replay *replay, const struct replay_process *process, uint32_t thread,
+/* All events that change blocks or mappings but plain allocations and frees, and samples. */
+static bool replay_other(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event)
 {
-	const unsigned kind = DECODED_KIND(event);
-
-	if (kind < CAPTURE_FREE)
-		return;
-	live_prefetch(&process->live, DECODED_OPERAND(event));
-	if (CAPTURE_IS_ALLOCATION(kind)) {
-		const struct map64 *map = &replay->site_by_key;
-		const uint64_t key = site_key(event->stack, thread, kind);
-
-		__builtin_prefetch(&map->slots[table_hash(key, map->seed) >> map->shift]);
-	}
-}
-
-/* All events but changes of time and thread. */
-static inline bool replay_event(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
-	const struct decoded_event *event)
-{
-	const unsigned kind = DECODED_KIND(event);
-
-	process->events += kind >= CAPTURE_FREE;
-	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
-	    kind != CAPTURE_UNMAP_FAILED)
-		replay_forget_unmapped(replay, thread);
-	switch (kind) {
-	case CAPTURE_FREE:
-	case CAPTURE_FREE_PYTHON:
-		free_block(replay, process, thread, DECODED_OPERAND(event));
-		return true;
+	switch (DECODED_KIND(event)) {
 	case CAPTURE_MOVE:
 	case CAPTURE_MOVE_PYTHON:
 		begin_move(replay, process, thread, DECODED_OPERAND(event));
@@ -362,12 +286,39 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	}
 }
 
+/* Whether this is an allocation that no MOVE may have begun. */
+static inline bool is_plain_allocation(unsigned kind)
+{
+	const uint64_t moves = (uint64_t)1 << CAPTURE_REALLOC | (uint64_t)1 << CAPTURE_PYMEM_REALLOC |
+		(uint64_t)1 << CAPTURE_PYOBJECT_REALLOC;
+
+	return CAPTURE_IS_ALLOCATION(kind) && !(moves >> kind & 1);
+}
+
+static inline bool replay_event(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
+	    kind != CAPTURE_UNMAP_FAILED)
+		replay_forget_unmapped(replay, thread);
+	if (is_plain_allocation(kind))
+		return allocate_block(replay, process, thread, event);
+	if (kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON) {
+		free_block(replay, process, thread, DECODED_OPERAND(event));
+		return true;
+	}
+	return replay_other(replay, process, thread, event);
+}
+
 bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream, const struct decoded_event *events,
 	size_t count, size_t ahead, uint64_t limit_ns, size_t *done, struct error *error)
 {
 	struct replay_process *process = &replay->processes[process_number];
 	uint32_t number = process->stream_thread[stream];
 	const size_t all = count + ahead;
+	size_t states = 0;            /* what is no event of the program */
 	bool ok = true;
 	size_t i;
 
@@ -376,7 +327,11 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 		const struct decoded_event *event = &events[i];
 
 		if (i + PREFETCH_EVENTS < all)
-			prefetch_event(replay, process, number, event + PREFETCH_EVENTS);
+			live_prefetch(&process->live, DECODED_OPERAND(event + PREFETCH_EVENTS));
+		if (DECODED_KIND(event) >= CAPTURE_FREE) {
+			ok = replay_event(replay, process, &replay->threads[number], event);
+			continue;
+		}
 		if (DECODED_KIND(event) == CAPTURE_TIME) {
 			uint64_t time_ns = process->start_ns + DECODED_OPERAND(event);
 
@@ -389,10 +344,12 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 			ok = find_thread(replay, process, (uint32_t)DECODED_OPERAND(event), &number);
 			process->stream_thread[stream] = number;
 		} else {
-			ok = replay_event(replay, process, &replay->threads[number], event);
+			ok = replay_other(replay, process, &replay->threads[number], event);
 		}
+		states++;
 	}
 	*done = i;
+	process->events += i - states;
 	return ok;
 }
 

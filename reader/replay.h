@@ -24,10 +24,10 @@
 /* One cache line: what most events touch.  The key is split by site_stack and so on. */
 struct replay_site {
 	uint64_t key;
+	uint64_t epoch;
 	uint64_t total_bytes, total_count;
 	uint64_t live_bytes, live_count;
 	uint64_t peak_bytes, peak_count;   /* held at the maximum of number `epoch` */
-	uint64_t epoch;
 };
 _Static_assert(sizeof(struct replay_site) == 64, "one cache line");
 
@@ -99,7 +99,18 @@ struct replay_options {
 	uint32_t timeline_points;
 };
 
-enum { REPLAY_SIZE_BINS = 64 };
+enum {
+	REPLAY_SIZE_BINS = 64,
+	REPLAY_DOMAINS = 8,           /* DOMAIN_COUNT, and what site 0 is booked under and nobody reads */
+	REPLAY_MEMO_BITS = 8,
+};
+_Static_assert((int)DOMAIN_COUNT < (int)REPLAY_DOMAINS, "a domain fits three bits");
+
+/* The site that a key had last: programs allocate at few places at a time. */
+struct replay_memo {
+	uint64_t key;
+	uint32_t site;
+};
 
 struct replay {
 	struct replay_options options;
@@ -108,6 +119,7 @@ struct replay {
 	struct replay_site *sites; struct replay_site_extra *extras;
 	size_t site_count, site_capacity, extra_capacity;
 	struct map64 site_by_key;
+	struct replay_memo memo[1 << REPLAY_MEMO_BITS];   /* before site_by_key; zeros say: key 0 is site 0, which is so */
 	struct replay_mapping *mappings; size_t mapping_count, mapping_capacity;
 	uint32_t mapping_free;
 
@@ -117,10 +129,10 @@ struct replay {
 	uint64_t epoch;               /* of maxima: number of the newest */
 	uint64_t counted_bytes, peak_bytes, peak_time_ns;
 	uint64_t interval_max_bytes;  /* maximum since the last point of the time line */
-	uint64_t domain_bytes[DOMAIN_COUNT];
-	uint64_t allocations, allocated_bytes;   /* counted */
+	uint64_t domain_bytes[REPLAY_DOMAINS];
 	uint64_t free_count;
-	uint64_t bin_count[REPLAY_SIZE_BINS + 1], bin_bytes[REPLAY_SIZE_BINS + 1];   /* by bit width of the size */
+	/* All counted allocations, by the bit width of their sizes. */
+	uint64_t bin_count[REPLAY_SIZE_BINS + 1], bin_bytes[REPLAY_SIZE_BINS + 1];
 	uint64_t resident_bytes, resident_peak_bytes;
 	struct timeline timeline;
 	struct error *error;          /* of the running call */

@@ -24,6 +24,21 @@ extern const uint8_t replay_site_codes[256];   /* domain, ORed with SITE_COUNTED
 /* The site of this key, made when it is new; false: no memory. */
 MUST_CHECK bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site);
 
+/* The same, mostly without a look-up. */
+MUST_CHECK static inline bool replay_recall_site(struct replay *replay, uint64_t key, uint32_t *site)
+{
+	struct replay_memo *memo = &replay->memo[key * 0x9e3779b97f4a7c15u >> (64 - REPLAY_MEMO_BITS)];
+
+	if (__builtin_expect(memo->key == key, 1)) {
+		*site = memo->site;
+		return true;
+	}
+	if (!replay_find_site(replay, key, site))
+		return false;
+	*memo = (struct replay_memo){ .key = key, .site = *site };
+	return true;
+}
+
 static inline uint64_t site_key(uint32_t stack, uint32_t thread, unsigned code)
 {
 	return (uint64_t)code << 56 | (uint64_t)(thread & 0xffffff) << 32 | stack;
@@ -39,20 +54,9 @@ static inline void replay_touch(const struct replay *replay, struct replay_site 
 	}
 }
 
-static inline void replay_gain(struct replay *replay, struct replay_process *process, uint32_t index,
-	uint64_t bytes, unsigned count)
+/* Books more counted memory, and the maximum when this is one. */
+static inline void replay_count(struct replay *replay, struct replay_process *process, uint64_t bytes)
 {
-	struct replay_site *site = &replay->sites[index];
-	const uint8_t code = replay_site_codes[site->key >> 56];
-
-	if (index == REPLAY_SITE_NONE)
-		return;
-	replay_touch(replay, site);
-	site->live_bytes += bytes;
-	site->live_count += count;
-	replay->domain_bytes[code & 7] += bytes;
-	if (!(code & SITE_COUNTED))
-		return;
 	process->counted_bytes += bytes;
 	if (process->counted_bytes > process->counted_peak_bytes) {
 		process->counted_peak_bytes = process->counted_bytes;
@@ -69,14 +73,29 @@ static inline void replay_gain(struct replay *replay, struct replay_process *pro
 	}
 }
 
+/*
+ * Site 0, of what is outside the time range, is booked like any other, which is faster than to ask; nobody reads it.
+ */
+static inline void replay_gain(struct replay *replay, struct replay_process *process, uint32_t index,
+	uint64_t bytes, unsigned count)
+{
+	struct replay_site *site = &replay->sites[index];
+	const uint8_t code = replay_site_codes[site->key >> 56];
+
+	replay_touch(replay, site);
+	site->live_bytes += bytes;
+	site->live_count += count;
+	replay->domain_bytes[code & 7] += bytes;
+	if (code & SITE_COUNTED)
+		replay_count(replay, process, bytes);
+}
+
 static inline void replay_lose(struct replay *replay, struct replay_process *process, uint32_t index,
 	uint64_t bytes, unsigned count)
 {
 	struct replay_site *site = &replay->sites[index];
 	const uint8_t code = replay_site_codes[site->key >> 56];
 
-	if (index == REPLAY_SITE_NONE)
-		return;
 	replay_touch(replay, site);
 	site->live_bytes -= bytes;
 	site->live_count -= count;
@@ -92,20 +111,21 @@ static inline void replay_allocate(struct replay *replay, struct replay_process 
 	uint64_t bytes)
 {
 	struct replay_site *site = &replay->sites[index];
+	const uint8_t code = replay_site_codes[site->key >> 56];
 
-	if (index == REPLAY_SITE_NONE)
-		return;
+	replay_touch(replay, site);
 	site->total_bytes += bytes;
 	site->total_count++;
-	if (replay_site_codes[site->key >> 56] & SITE_COUNTED) {
-		unsigned bin = bytes ? 64 - (unsigned)__builtin_clzll(bytes) : 0;
+	site->live_bytes += bytes;
+	site->live_count++;
+	replay->domain_bytes[code & 7] += bytes;
+	if (code & SITE_COUNTED) {
+		const unsigned bin = bytes ? 64 - (unsigned)__builtin_clzll(bytes) : 0;
 
-		replay->allocations++;
-		replay->allocated_bytes += bytes;
 		replay->bin_count[bin]++;
 		replay->bin_bytes[bin] += bytes;
+		replay_count(replay, process, bytes);
 	}
-	replay_gain(replay, process, index, bytes, 1);
 }
 
 /* Whether an allocation of this site and number that this thread ends now was temporary. */
