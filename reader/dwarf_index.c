@@ -10,6 +10,7 @@
 #include "dwarf_index.h"
 
 #include <dwarf.h>
+#include <gelf.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -364,10 +365,45 @@ static void read_calls(struct dwarf_index *index, struct dwarf_unit *unit, struc
 
 /* ---- the index ---- */
 
+static bool is_unused_section(const char *name)
+{
+	static const char *const unused[] = { ".debug_loc", ".debug_loclists", ".debug_frame", ".debug_macro",
+		".debug_macinfo", ".debug_pubnames", ".debug_pubtypes" };
+
+	for (size_t i = 0; i < sizeof(unused) / sizeof(*unused); i++) {
+		if (strcmp(name, unused[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * libdw decompresses all sections at opening, which is most of the work on a debug file.  Those that nobody will ask
+ * for are made to look empty, in memory only.
+ */
+static void hide_unused_sections(Elf *elf)
+{
+	size_t names_index;
+	GElf_Shdr header;
+	if (elf_getshdrstrndx(elf, &names_index) != 0)
+		return;
+	for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)) != NULL;) {
+		if (gelf_getshdr(section, &header) == NULL || !(header.sh_flags & SHF_COMPRESSED))
+			continue;
+		const char *name = elf_strptr(elf, names_index, header.sh_name);
+		if (name == NULL || !is_unused_section(name))
+			continue;
+		header.sh_type = SHT_NOBITS;
+		header.sh_flags &= ~(GElf_Xword)SHF_COMPRESSED;
+		gelf_update_shdr(section, &header);
+	}
+}
+
 bool dwarf_index_open(struct dwarf_index *index, Elf *elf, uint64_t text_start, uint64_t text_end,
 	struct name_pool *names)
 {
 	*index = (struct dwarf_index){ .names = names, .text_start = text_start, .text_end = text_end };
+	hide_unused_sections(elf);
 	index->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
 	if (index->dwarf == NULL)
 		return false;

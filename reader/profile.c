@@ -128,19 +128,24 @@ static bool play_all(struct build *build, struct player *players)
 	}
 }
 
+unsigned build_helpers(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus) - 1 : 0;
+}
+
 /* Decoding ahead pays when there is a second processor and enough to decode. */
 static unsigned choose_decoders(const struct build *build)
 {
+	const unsigned helpers = build_helpers();
 	uint64_t bytes = 0;
-	cpu_set_t cpus;
-	int count;
 
 	for (uint32_t i = 0; i < build->capture_count; i++)
 		bytes += build->captures[i].capture->used_size;
-	if (bytes < 1 << 20 || sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+	if (bytes < 1 << 20)
 		return 0;
-	count = CPU_COUNT(&cpus) - 1;
-	return count > DECODERS_MAX ? DECODERS_MAX : (unsigned)count;
+	return helpers > DECODERS_MAX ? DECODERS_MAX : helpers;
 }
 
 /* The captures' starts on the common clock, whose 0 is the earliest. */

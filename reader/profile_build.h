@@ -56,6 +56,8 @@ struct profile_owner {
 };
 
 MUST_CHECK bool build_string(struct build *build, const char *text, const char **out);
+/* Processors beside the one that we run on. */
+unsigned build_helpers(void);
 void build_progress(struct build *build, const char *what, uint64_t done, uint64_t all);
 
 static inline void cost_add(struct cost *sum, const struct cost *cost)

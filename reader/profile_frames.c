@@ -18,6 +18,7 @@
 #include <xxhash.h>
 
 #include "python_lines.h"
+#include "symbol_jobs.h"
 #include "symbols.h"
 
 enum { MODULE_PROGRAM = 1, MODULE_RECORDER = 2, MODULE_VDSO = 4 };
@@ -35,7 +36,7 @@ struct resolver {
 	struct build *build;
 	struct symbols *symbols;
 	struct pending *pending; size_t count, capacity;
-	const struct pending *batch;  /* what symbols_resolve_many's indexes count from */
+	const struct pending *batch;  /* what the indexes of found_symbols count from */
 	bool ok;
 };
 
@@ -246,9 +247,8 @@ static bool name_by_offset(struct build *build, const struct pending *pending, c
 	return extend_span(build, pending->span, &frame);
 }
 
-static void found_symbols(void *context, size_t index, const struct symbol_frame *found, size_t count)
+static void found_symbols(struct resolver *resolver, size_t index, const struct symbol_frame *found, size_t count)
 {
-	struct resolver *resolver = context;
 	struct build *build = resolver->build;
 	const struct pending *pending = &resolver->batch[index];
 	const struct capture *capture = build->captures[pending->capture].capture;
@@ -313,28 +313,59 @@ static int compare_pending(const void *a, const void *b)
 	return left->address < right->address ? -1 : left->address > right->address;
 }
 
-/* Looks the waiting addresses up, module by module: a file is opened only when an address in it was used. */
+static void show_resolved(void *context, size_t addresses)
+{
+	struct resolver *resolver = context;
+
+	build_progress(resolver->build, "resolving symbols", addresses, resolver->count);
+}
+
+/* Makes one job of each module's addresses, which follow one another in pending. */
+static struct symbol_job *list_jobs(const struct resolver *resolver, const uint64_t *addresses, size_t *count)
+{
+	struct symbol_job *jobs = calloc(resolver->count + 1, sizeof(*jobs));
+
+	*count = 0;
+	for (size_t i = 0; jobs && i < resolver->count; i++) {
+		const uint32_t module = resolver->pending[i].symbols_module;
+
+		if (*count == 0 || jobs[*count - 1].module != module)
+			jobs[(*count)++] = (struct symbol_job){ .module = module, .addresses = addresses + i };
+		jobs[*count - 1].count++;
+	}
+	return jobs;
+}
+
+/*
+ * Looks the waiting addresses up: a file is opened only when an address in it was used.  The results become frames
+ * module by module and in order of addresses, so that the frames' numbers do not depend on the threads.
+ */
 static bool resolve_pending(struct resolver *resolver)
 {
 	struct build *build = resolver->build;
 	uint64_t *addresses = calloc(resolver->count + 1, sizeof(*addresses));
+	struct symbol_job *jobs = NULL;
+	size_t job_count = 0;
 
-	if (!addresses)
-		return fail_memory(build->error);
 	if (resolver->count)
 		qsort(resolver->pending, resolver->count, sizeof(*resolver->pending), compare_pending);
-	for (size_t i = 0; i < resolver->count; i++)
+	for (size_t i = 0; addresses && i < resolver->count; i++)
 		addresses[i] = resolver->pending[i].address;
-	resolver->ok = true;
-	for (size_t first = 0, end; first < resolver->count && resolver->ok; first = end) {
-		for (end = first; end < resolver->count &&
-			resolver->pending[end].symbols_module == resolver->pending[first].symbols_module; end++)
-			;
-		build_progress(build, "resolving symbols", first, resolver->count);
-		resolver->batch = resolver->pending + first;
-		symbols_resolve_many(resolver->symbols, resolver->pending[first].symbols_module, addresses + first, end - first,
-			found_symbols, resolver);
+	if (addresses)
+		jobs = list_jobs(resolver, addresses, &job_count);
+	if (!jobs) {
+		free(addresses);
+		return fail_memory(build->error);
 	}
+	symbol_jobs_run(resolver->symbols, jobs, job_count, build_helpers(), show_resolved, resolver);
+	resolver->ok = true;
+	for (size_t i = 0; i < job_count; i++) {
+		resolver->batch = resolver->pending + (jobs[i].addresses - addresses);
+		for (size_t n = 0; n < jobs[i].count && resolver->ok; n++)
+			found_symbols(resolver, n, jobs[i].frames + jobs[i].results[n].first, jobs[i].results[n].count);
+		symbol_job_finish(&jobs[i]);
+	}
+	free(jobs);
 	free(addresses);
 	return resolver->ok;
 }

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "reader/demangle.h"
+#include "reader/symbol_jobs.h"
 #include "reader/symbols.h"
 
 enum {
@@ -576,6 +577,47 @@ static void many_are_resolved_as_one_by_one(void **state)
 	symbols_free(batch.symbols);
 }
 
+/* Modules of several threads give what they give one after another, and each the results of its own addresses. */
+static void jobs_on_several_threads_agree_with_one_by_one(void **state)
+{
+	enum { JOBS = 6 };
+	static uint64_t addresses[4096];
+	struct symbol_job jobs[JOBS + 1];
+	struct symbols *symbols = symbols_new(NULL), *slow = symbols_new(NULL);
+	struct symbol_frame expected[SYMBOLS_FRAMES_MAX];
+	char name[32];
+
+	RUN("cc -O2 -g -o c_program c.c; for i in 0 1 2 3 4 5; do cp c_program c_copy$i; done");
+	const size_t count = code_addresses("c_program", c_functions, addresses, 3000);
+	for (uint32_t i = 0; i < JOBS; i++) {
+		snprintf(name, sizeof(name), "c_copy%u", i);
+		jobs[i] = (struct symbol_job){ .addresses = addresses + i * 10, .count = count - i * 20,
+			.module = symbols_add_module(symbols, in_folder(name), NULL, 0) };
+		symbols_add_module(slow, in_folder(name), NULL, 0);
+	}
+	jobs[JOBS] = (struct symbol_job){ .module = symbols_add_module(symbols, "/nowhere", NULL, 0),
+		.addresses = addresses, .count = 3 };
+	symbols_add_module(slow, "/nowhere", NULL, 0);
+	symbol_jobs_run(symbols, jobs, JOBS + 1, 3, NULL, NULL);
+	for (size_t i = 0; i <= JOBS; i++) {
+		for (size_t n = 0; n < jobs[i].count; n++) {
+			const struct symbol_frame *found = jobs[i].frames + jobs[i].results[n].first;
+			const size_t frames = symbols_resolve(slow, jobs[i].module, jobs[i].addresses[n], expected,
+				SYMBOLS_FRAMES_MAX);
+
+			assert_int_equal(jobs[i].results[n].count, frames);
+			for (size_t frame = 0; frame < frames; frame++)
+				assert_string_equal(found[frame].function ? found[frame].function : "-",
+					expected[frame].function ? expected[frame].function : "-");
+			assert_int_equal(found[0].line, expected[0].line);
+		}
+		symbol_job_finish(&jobs[i]);
+	}
+	symbol_jobs_run(symbols, NULL, 0, 3, NULL, NULL);
+	symbols_free(symbols);
+	symbols_free(slow);
+}
+
 static void a_module_named_twice_is_one(void **state)
 {
 	static const uint8_t id[2][4] = { { 1, 2, 3, 4 }, { 1, 2, 3, 5 } };
@@ -763,6 +805,7 @@ int main(void)
 		cmocka_unit_test(the_best_of_several_names_is_shown),
 		cmocka_unit_test(without_inlines_there_is_one_frame_with_its_own_line),
 		cmocka_unit_test(many_are_resolved_as_one_by_one),
+		cmocka_unit_test(jobs_on_several_threads_agree_with_one_by_one),
 		cmocka_unit_test(a_module_named_twice_is_one),
 		cmocka_unit_test(files_that_cannot_be_used_are_named),
 		cmocka_unit_test(the_kernels_own_code_is_named),
