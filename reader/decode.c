@@ -25,15 +25,14 @@ void decoder_finish(struct decoder *decoder)
 
 size_t decoder_room(const struct decoder *decoder)
 {
-	size_t most = 0;
+	size_t records = 0;
 
 	for (size_t i = 0; i < decoder->stream->count; i++) {
 		const struct capture_part *part = &decoder->stream->parts[i];
-		size_t records = part->kind == CAPTURE_BLOCK_STREAM ? (size_t)decoder->stream->carry.used : part->raw_size;
 
-		most = records > most ? records : most;
+		records += part->kind == CAPTURE_BLOCK_STREAM ? (size_t)decoder->stream->carry.used : part->raw_size;
 	}
-	return most + STATES_MAX + 1;
+	return records + STATES_MAX + 1;
 }
 
 /* Opens the next window that can be read. */
@@ -217,8 +216,6 @@ size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_
 		decoder->open = false;
 		if (decoder->cursor.bad)
 			capture_note_damage(decoder->capture, decoder->part->offset, 0, "records that contradict themselves in a block");
-		if (out > events)
-			break;
 	}
 	order_stamps(decoder, events, (size_t)(out - events));
 	return (size_t)(out - events);

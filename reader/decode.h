@@ -39,12 +39,12 @@ void decoder_init(struct decoder *decoder, struct capture *capture, const struct
 void decoder_finish(struct decoder *decoder);
 
 /*
- * Decodes up to `room` (at least 4) events; fewer than that only near the end of a window.  0: the stream has
- * ended, or no_memory is set.
+ * Decodes up to `room` (at least 4) events; many fewer only at the end of the stream: each hand-over to another thread
+ * costs as much as some hundred events.  0: the stream has ended, or no_memory is set.
  */
 size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room);
 
-/* Room beyond which decoder_next never gives more events at once: those of the stream's largest window. */
+/* Room beyond which decoder_next never gives more events at once: no stream has more records. */
 size_t decoder_room(const struct decoder *decoder);
 
 #endif

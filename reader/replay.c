@@ -14,6 +14,7 @@
 
 enum {
 	PREFETCH_EVENTS = 24,         /* a miss of memory takes about as long as so many events */
+	PREFETCH_BUCKETS_MIN = 1 << 13,   /* 512 KiB */
 	THREADS_MAX = 1 << 24,        /* what fits a site's key; all beyond share the last */
 };
 
@@ -317,7 +318,8 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 {
 	struct replay_process *process = &replay->processes[process_number];
 	uint32_t number = process->stream_thread[stream];
-	const size_t all = count + ahead;
+	/* A small table is in the cache already. */
+	const size_t prefetched = process->live.mask >= PREFETCH_BUCKETS_MIN ? count + ahead : 0;
 	size_t states = 0;            /* what is no event of the program */
 	bool ok = true;
 	size_t i;
@@ -326,7 +328,7 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 	for (i = 0; ok && i < count; i++) {
 		const struct decoded_event *event = &events[i];
 
-		if (i + PREFETCH_EVENTS < all)
+		if (i + PREFETCH_EVENTS < prefetched)
 			live_prefetch(&process->live, DECODED_OPERAND(event + PREFETCH_EVENTS));
 		if (DECODED_KIND(event) >= CAPTURE_FREE) {
 			ok = replay_event(replay, process, &replay->threads[number], event);

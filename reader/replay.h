@@ -102,7 +102,7 @@ struct replay_options {
 enum {
 	REPLAY_SIZE_BINS = 64,
 	REPLAY_DOMAINS = 8,           /* DOMAIN_COUNT, and what site 0 is booked under and nobody reads */
-	REPLAY_MEMO_BITS = 8,
+	REPLAY_MEMO_BITS = 11,
 };
 _Static_assert((int)DOMAIN_COUNT < (int)REPLAY_DOMAINS, "a domain fits three bits");
 
