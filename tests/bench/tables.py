@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Measurements as tables: the same Markdown in the terminal and in docs/performance.md.
+
+A ratio is taken within a round (this run to the bare run of that round), so what changes slowly on a machine that is
+shared cancels out; the median of the rounds is shown, with the smallest and the largest.  `best` compares the fastest
+run with the fastest bare run: what a quiet moment gave.
+"""
+import statistics
+
+MIB = 1048576
+
+
+def align(rows):
+    """A Markdown table with columns of equal width; all but the first to the right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(row, widths))) + " |" for row in rows]
+    rules = ["-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([lines[0], "|" + "|".join(rules) + "|"] + lines[1:])
+
+
+def ratios(runs, bare, key):
+    """Of each round that both ran, the ratio to bare."""
+    by_round = {run["round"]: run[key] for run in bare}
+    return [run[key] / by_round[run["round"]] for run in runs if by_round.get(run["round"])]
+
+
+def median(runs, key):
+    return statistics.median(run[key] for run in runs)
+
+
+def number(value, digits=2):
+    return "{:.{}f}".format(value, digits)
+
+
+def count(value):
+    return "{:.1f} M".format(value / 1e6) if value >= 100000 else "{:,}".format(value)
+
+
+def spread(values):
+    if not values:
+        return ""
+    text = number(statistics.median(values))
+    return text if len(values) == 1 else "{} ({} to {})".format(text, number(min(values)), number(max(values)))
+
+
+def events_of(result):
+    """How many events the fullest sctmem variant recorded, to relate peers' costs to; 0 when unknown."""
+    return max([run["capture"]["events"] for variant in result["variants"] if variant["tool"] == "sctmem"
+                for run in variant["runs"]] or [0])
+
+
+def goal_cell(result, variant):
+    if variant["name"] in result["goals"]:
+        return number(result["goals"][variant["name"]])
+    if result["added_goal_ms"] and variant["tool"] == "sctmem":
+        return "+{} ms".format(result["added_goal_ms"])
+    return ""
+
+
+def capture_cells(variant, cpu_added_s):
+    """events, nanoseconds of processor an event, bytes an event before LZ4 and in the file, file size, own memory."""
+    captures = [run["capture"] for run in variant["runs"] if "capture" in run]
+    if not captures:
+        return ["", "", "", "", "", ""]
+    last = captures[-1]
+    size = number(last["bytes"] / MIB, 1)
+    if "events" not in last:
+        return ["", "", "", "", size, ""]
+    events = max(last["events"], 1)
+    # A capture that never filled a window has no blocks yet.
+    raw = number(last["raw_bytes"] / last["raw_events"]) if last["raw_events"] else ""
+    return [count(last["events"]) + (", lost {:,}".format(last["lost"]) if last["lost"] else ""),
+            number(cpu_added_s * 1e9 / events, 0), raw, number(last["bytes"] / events), size,
+            number(max(capture["tracer_bytes"] for capture in captures) / MIB, 1)]
+
+
+def variant_row(result, variant, bare):
+    runs = variant["runs"]
+    if not runs:
+        return [variant["title"], "failed"] + [""] * 12
+    wall, cpu = ratios(runs, bare, "wall_s"), ratios(runs, bare, "cpu_s")
+    added_ms = (median(runs, "wall_s") - median(bare, "wall_s")) * 1000
+    best = min(run["wall_s"] for run in runs) / min(run["wall_s"] for run in bare)
+    peak = (median(runs, "peak_bytes") - median(bare, "peak_bytes")) / MIB
+    cells = capture_cells(variant, median(runs, "cpu_s") - median(bare, "cpu_s"))
+    return [variant["title"], spread(wall), number(best), goal_cell(result, variant), spread(cpu),
+            "{:+.0f}".format(added_ms), "{:+.1f}".format(peak)] + cells + [len(runs)]
+
+
+HEAD = ["", "wall", "best", "goal", "CPU", "added ms", "peak MiB", "events", "ns/event", "B/event raw", "on disk",
+        "file MiB", "tracer MiB", "runs"]
+
+
+def workload_table(result):
+    """Heading line and table of one workload in one place."""
+    bare = result["variants"][0]["runs"]
+    first = ["bare", number(median(bare, "wall_s"), 3) + " s", "", "", number(median(bare, "cpu_s"), 3) + " s", "",
+             number(median(bare, "peak_bytes") / MIB, 1)] + [""] * 6 + [len(bare)]
+    rows = [HEAD, first] + [variant_row(result, variant, bare) for variant in result["variants"][1:]]
+    used = [i for i in range(len(HEAD)) if i == 0 or any(row[i] for row in rows[1:])]
+    return "**{}**: {} ({})\n\n{}".format(result["name"], result["title"], result["place_title"],
+                                         align([[row[i] for i in used] for row in rows]))
+
+
+def machine_text(results):
+    machine = results["machine"]
+    return ("Measured with sctmem {} on {} ({} cores, {} GiB), {}, Linux {}, {}; load average {:.1f} when it began."
+            .format(results["sctmem"], machine["processor"], machine["cores"], machine["memory_gib"], machine["system"],
+                    machine["kernel"], machine["compiler"], machine["load"]))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""The ways to run a workload: bare, under sctmem in its modes, under the peers in theirs.
+
+Every tool writes a real file, compressed as it does by itself, into the folder of the run.
+"""
+import collections
+
+# prefix: words before the program's.  rounds: at most so many (the slowest peers would take hours).
+Variant = collections.namedtuple("Variant", "name title tool prefix environment rounds")
+
+CAPTURE = "capture.bin"
+MANY = 1000000
+
+SCTMEM_PYTHON = (
+    ("sctmem-python", "sctmem, Python stacks", {"SCTMEM_PYTHON_ALLOCATORS": "no", "SCTMEM_NATIVE": "no"}),
+    ("sctmem-pymem", "sctmem, + PyMem", {"SCTMEM_NATIVE": "no"}),
+    ("sctmem-leaf", "sctmem, + PyMem + native leaf (default)", {}),
+    ("sctmem-full", "sctmem, + PyMem + native full", {"SCTMEM_NATIVE": "full"}),
+)
+SCTMEM_NATIVE = (("sctmem", "sctmem, full native stacks (default)", {}),)
+
+MEMRAY = (
+    ("memray", "", (), MANY),
+    ("memray-native", ", native", ("--native",), 3),
+    ("memray-pymem", ", PyMem", ("--trace-python-allocators",), MANY),
+    ("memray-full", ", PyMem + native", ("--native", "--trace-python-allocators"), 3),
+)
+
+
+def capture_of(folder):
+    """What a variant wrote, whatever it appended to the name; None when nothing."""
+    return next(iter(sorted(folder.glob(CAPTURE + "*"))), None)
+
+
+def version_tuple(text):
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def for_workload(workload, place, tools, folder):
+    """The variants for this workload in this place, bare first."""
+    capture = str(folder / CAPTURE)
+    variants = [Variant("bare", "bare", None, [], {}, MANY)]
+    for name, title, environment in SCTMEM_PYTHON if workload.kind == "python" else SCTMEM_NATIVE:
+        variants.append(Variant(name, title, "sctmem", [], dict(
+            environment, LD_PRELOAD=str(tools.library), SCTMEM_OUT=capture, SCTMEM_FORCE="yes"), MANY))
+    if "memray" in place.peers and workload.kind == "python":
+        for name, title, options, rounds in MEMRAY:
+            if name in workload.memray:
+                variants.append(Variant(name, "memray " + place.peers["memray"] + title, "memray", [
+                    place.python, "-m", "memray", "run", "-q", "-f", *options, "-o", capture], {}, rounds))
+    if "heaptrack" in place.peers and workload.heaptrack:
+        # Newer ones would open a window at the end where their GUI is installed; 1.4 does not know the option.
+        quiet = ["--record-only"] if version_tuple(place.peers["heaptrack"]) >= (1, 5) else []
+        heaptrack = ["heaptrack"] + quiet + ["-o", capture]
+        title = "heaptrack " + place.peers["heaptrack"]
+        variants.append(Variant("heaptrack", title, "heaptrack", heaptrack, {}, 3))
+        if workload.kind == "python" and workload.heaptrack_pymem:
+            variants.append(Variant("heaptrack-pymem", title + ", PYTHONMALLOC=malloc", "heaptrack", heaptrack,
+                                    {"PYTHONMALLOC": "malloc"}, 2))
+    return variants
