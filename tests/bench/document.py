@@ -7,6 +7,7 @@
 """
 import re
 
+import instructions
 import tables
 from build import REPOSITORY, say
 
@@ -34,10 +35,13 @@ def identity(item):
 def sections(results):
     """{name of a marker: text}"""
     texts = {}
-    for result in results["workloads"]:
+    for result in results.get("workloads", []):
         texts.setdefault(result["name"], []).append(tables.workload_table(result))
     texts = {name: "\n\n".join(parts) for name, parts in texts.items()}
-    texts["machine"] = tables.machine_text(results)
+    if results.get("workloads"):
+        texts["machine"] = tables.machine_text(results)
+    if results.get("instructions"):
+        texts["instructions"] = instructions.table(results["instructions"])
     return texts
 
 

@@ -78,7 +78,7 @@ def describe(variant, folder, tools):
 
 
 def wanted(variant, modes):
-    return variant.name == "bare" or not modes or variant.name in modes.split(",")
+    return variant.name == "bare" or not modes or variant.name.replace("-against", "") in modes.split(",")
 
 
 def run_variant(variant, argv, place, tools, folder):
@@ -99,8 +99,9 @@ def run_workload(workload, place, tools, options):
     if place.name not in workload.places:
         return None
     folder = tools.work / "run"
+    against = options.against.resolve() if options.against else None
     argv = workload.argv(place, tools, options.quick)
-    todo = [variant for variant in variants.for_workload(workload, place, tools, folder)
+    todo = [variant for variant in variants.for_workload(workload, place, tools, folder, against)
             if wanted(variant, options.modes)]
     if len(todo) == 1 and options.modes:
         return None

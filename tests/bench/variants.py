@@ -36,13 +36,16 @@ def version_tuple(text):
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
-def for_workload(workload, place, tools, folder):
+def for_workload(workload, place, tools, folder, against=None):
     """The variants for this workload in this place, bare first."""
     capture = str(folder / CAPTURE)
     variants = [Variant("bare", "bare", None, [], {}, MANY)]
     for name, title, environment in SCTMEM_PYTHON if workload.kind == "python" else SCTMEM_NATIVE:
-        variants.append(Variant(name, title, "sctmem", [], dict(
-            environment, LD_PRELOAD=str(tools.library), SCTMEM_OUT=capture, SCTMEM_FORCE="yes"), MANY))
+        environment = dict(environment, SCTMEM_OUT=capture, SCTMEM_FORCE="yes")
+        variants.append(Variant(name, title, "sctmem", [], dict(environment, LD_PRELOAD=str(tools.library)), MANY))
+        if against:
+            variants.append(Variant(name + "-against", title + ", the other library", "sctmem", [],
+                                    dict(environment, LD_PRELOAD=str(against)), MANY))
     if "memray" in place.peers and workload.kind == "python":
         for name, title, options, rounds in MEMRAY:
             if name in workload.memray:
