@@ -28,9 +28,11 @@ def step(argv, what):
             what, "\n".join(done.stdout.splitlines()[-25:])))
 
 
-def build(folder=None, given=None):
+def build(folder=None, given=None, built=False):
     """Configures and builds what is needed, as users' packages are built.  `given`: "LIBRARY,COMMAND" to measure."""
     folder = pathlib.Path(folder or REPOSITORY / "build-bench").resolve()
+    if built:
+        return parts(folder, given)
     say("building in {}".format(folder))
     if not (folder / "build.ninja").exists():
         step(["meson", "setup", "-Dtests=enabled", "-Dbuildtype=release", "-Ddebug=true", folder, REPOSITORY],
@@ -44,9 +46,9 @@ def parts(folder, given=None):
     if given:
         library, _, command = [part for part in given.partition(",")]
         library, command = pathlib.Path(library).resolve(), pathlib.Path(command or folder / "reader/sctmem").resolve()
-    for path in (library, command):
+    for path in (library, command, folder / "tests/bench/bench_launch"):
         if not path.exists():
-            raise BuildError("{} does not exist".format(path))
+            raise BuildError("{} does not exist: run without --no-build, or see --build and --tools".format(path))
     work = folder / "bench-work"
     work.mkdir(exist_ok=True)
     return Tools(library, command, folder / "tests/bench", work)

@@ -7,12 +7,23 @@
 """
 import re
 
+import goals
 import instructions
+import micro
+import reading
 import tables
+import workloads
 from build import REPOSITORY, say
 
 PAGE = REPOSITORY / "docs/performance.md"
 BETWEEN = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- /bench -->)", re.S)
+
+
+TEXTS = {"workloads": tables.workload_table, "readings": reading.table, "micro": micro.text}
+
+
+def text_of(kind, result):
+    return TEXTS[kind](result)
 
 
 def joined(several):
@@ -20,6 +31,8 @@ def joined(several):
     whole = {"quick": False}
     for results in several:
         for key, value in results.items():
+            if key == "failures":
+                continue
             if not isinstance(value, list):
                 whole[key] = value or whole.get(key)
                 continue
@@ -32,14 +45,24 @@ def identity(item):
     return item["name"], item.get("place")
 
 
+def whole(results):
+    """Whether each workload that has a goal was measured: the table of goals is renewed as a whole or not at all."""
+    measured = {result["name"] for kind in TEXTS for result in results.get(kind, [])}
+    wanted = {workload.name for workload in workloads.WORKLOADS if workload.goals or workload.added_goal_ms}
+    return wanted | {item.name for item in reading.READINGS if not item.large} <= measured
+
+
 def sections(results):
     """{name of a marker: text}"""
     texts = {}
-    for result in results.get("workloads", []):
-        texts.setdefault(result["name"], []).append(tables.workload_table(result))
+    for kind in TEXTS:
+        for result in results.get(kind, []):
+            texts.setdefault(result["name"], []).append(text_of(kind, result))
     texts = {name: "\n\n".join(parts) for name, parts in texts.items()}
     if results.get("workloads"):
         texts["machine"] = tables.machine_text(results)
+    if whole(results):
+        texts["goals"] = goals.table(results)
     if results.get("instructions"):
         texts["instructions"] = instructions.table(results["instructions"])
     return texts

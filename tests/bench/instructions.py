@@ -106,10 +106,18 @@ def count(job, size, tools, place, traced):
     return costs, json.loads(done.stdout)["metadata"]["events"]
 
 
-def measure_job(job, tools, place):
+def bare_instructions(job, tools, place, known):
+    """Of both sizes; jobs that differ in the library's settings only share them."""
+    key = tuple(job.argv) + job.sizes
+    if key not in known:
+        known[key] = [sum(count(job, size, tools, place, False)[0].values()) for size in job.sizes]
+    return known[key]
+
+
+def measure_job(job, tools, place, known):
     """{parts, functions, bare, added, events}: instructions an event."""
     (small, few), (large, many) = [count(job, size, tools, place, True) for size in job.sizes]
-    bare = [sum(count(job, size, tools, place, False)[0].values()) for size in job.sizes]
+    bare = bare_instructions(job, tools, place, known)
     events = many - few
     library = tools.library.name
     parts, functions = collections.Counter(), collections.Counter()
@@ -129,7 +137,8 @@ def run(tools, place, chosen):
     wanted = [job for job in every if not chosen or any(job.name.startswith(name) for name in chosen)]
     if not wanted:
         raise BuildError("--instructions knows {}".format(", ".join(job.name for job in every)))
-    return [measure_job(job, tools, place) for job in wanted]
+    known = {}
+    return [measure_job(job, tools, place, known) for job in wanted]
 
 
 def table(results):

@@ -8,7 +8,7 @@ import time
 
 import variants
 from build import say
-from places import clean_environment
+from places import clean_environment, output_of
 
 SECONDS_MAX = 1800
 BLOCK = struct.Struct("<4sHHIIIIQQIIQQ")
@@ -98,6 +98,10 @@ def run_workload(workload, place, tools, options):
     """All rounds of a workload in a place: {name, title, place, variants: [{name, title, runs}]}, or None."""
     if place.name not in workload.places:
         return None
+    probe = workload.probe(place)
+    if output_of(list(place.enter) + probe, place.environment) is None:
+        say("skipped: {} ({}): `{}` fails here".format(workload.name, place.name, " ".join(probe)))
+        return None
     folder = tools.work / "run"
     against = options.against.resolve() if options.against else None
     argv = workload.argv(place, tools, options.quick)
@@ -105,22 +109,23 @@ def run_workload(workload, place, tools, options):
             if wanted(variant, options.modes)]
     if len(todo) == 1 and options.modes:
         return None
-    runs = {variant.name: [] for variant in todo}
+    runs, failed, measured = {variant.name: [] for variant in todo}, [], list(todo)
     began = time.monotonic()
     for number in range(options.rounds * (1 if options.quick else workload.rounds_factor)):
         # Each round begins elsewhere, so that nobody always comes after the same neighbour.
         for variant in todo[number % len(todo):] + todo[:number % len(todo)]:
-            if variant.rounds <= number and runs[variant.name]:
+            if variant.rounds <= number:
                 continue
             say("{} ({}), round {}: {}".format(workload.name, place.name, number + 1, variant.name))
             try:
                 took = run_variant(variant, argv, place, tools, folder)
             except Failed as error:
-                # A peer that fails is a line and an empty row; the program itself, or sctmem, is an error.
-                if variant.tool in (None, "sctmem"):
+                # A line, and a row that says so; without the bare program there is nothing to compare with.
+                if variant.tool is None:
                     raise
                 say("{}: {}".format(variant.title, error))
-                runs[variant.name].append(None)
+                failed.append(variant.name)
+                todo.remove(variant)
                 continue
             runs[variant.name].append(dict(took, round=number))
     shutil.rmtree(folder, ignore_errors=True)
@@ -129,4 +134,4 @@ def run_workload(workload, place, tools, options):
             "place_title": place.title, "seconds": round(time.monotonic() - began, 1),
             "goals": workload.goals, "added_goal_ms": workload.added_goal_ms,
             "variants": [{"name": variant.name, "title": variant.title, "tool": variant.tool,
-                          "runs": [run for run in runs[variant.name] if run]} for variant in todo]}
+                          "failed": variant.name in failed, "runs": runs[variant.name]} for variant in measured]}

@@ -80,12 +80,13 @@ def variant_row(result, variant, bare):
     runs = variant["runs"]
     if not runs:
         return [variant["title"], "failed"] + [""] * 12
+    title = variant["title"] + (", FAILED after these runs" if variant["failed"] else "")
     wall, cpu = ratios(runs, bare, "wall_s"), ratios(runs, bare, "cpu_s")
     added_ms = (median(runs, "wall_s") - median(bare, "wall_s")) * 1000
     best = min(run["wall_s"] for run in runs) / min(run["wall_s"] for run in bare)
     peak = (median(runs, "peak_bytes") - median(bare, "peak_bytes")) / MIB
     cells = capture_cells(variant, median(runs, "cpu_s") - median(bare, "cpu_s"))
-    return [variant["title"], spread(wall), number(best), goal_cell(result, variant), spread(cpu),
+    return [title, spread(wall), number(best), goal_cell(result, variant), spread(cpu),
             "{:+.0f}".format(added_ms), "{:+.1f}".format(peak)] + cells + [len(runs)]
 
 

@@ -23,7 +23,7 @@ MEMRAY = (
     ("memray", "", (), MANY),
     ("memray-native", ", native", ("--native",), 3),
     ("memray-pymem", ", PyMem", ("--trace-python-allocators",), MANY),
-    ("memray-full", ", PyMem + native", ("--native", "--trace-python-allocators"), 3),
+    ("memray-full", ", PyMem + native", ("--native", "--trace-python-allocators"), 2),
 )
 
 
@@ -51,7 +51,8 @@ def for_workload(workload, place, tools, folder, against=None):
             if name in workload.memray:
                 variants.append(Variant(name, "memray " + place.peers["memray"] + title, "memray", [
                     place.python, "-m", "memray", "run", "-q", "-f", *options, "-o", capture], {}, rounds))
-    if "heaptrack" in place.peers and workload.heaptrack:
+    # Where memray is, so that Python's peers stand side by side; native programs run in one place only.
+    if "heaptrack" in place.peers and workload.heaptrack and (workload.kind == "native" or "memray" in place.peers):
         # Newer ones would open a window at the end where their GUI is installed; 1.4 does not know the option.
         quiet = ["--record-only"] if version_tuple(place.peers["heaptrack"]) >= (1, 5) else []
         heaptrack = ["heaptrack"] + quiet + ["-o", capture]
@@ -59,5 +60,5 @@ def for_workload(workload, place, tools, folder, against=None):
         variants.append(Variant("heaptrack", title, "heaptrack", heaptrack, {}, 3))
         if workload.kind == "python" and workload.heaptrack_pymem:
             variants.append(Variant("heaptrack-pymem", title + ", PYTHONMALLOC=malloc", "heaptrack", heaptrack,
-                                    {"PYTHONMALLOC": "malloc"}, 2))
+                                    {"PYTHONMALLOC": "malloc"}, 1))
     return variants

@@ -13,9 +13,10 @@ from build import PROGRAMS, say
 # argv(place, tools): the command, without interpreter for Python: that is place.python.  quick: the same, small.
 # goals: {variant: ratio}; added_goal_ms: for every mode.
 # memray: which of its modes; heaptrack, heaptrack_pymem: whether it runs, also with every object from malloc.
-# rounds_factor: short workloads take more rounds.
+# rounds_factor: short workloads take more rounds.  probe(place): a command that fails where something is missing.
 Workload = collections.namedtuple(
-    "Workload", "name title kind argv places goals memray heaptrack heaptrack_pymem added_goal_ms rounds_factor")
+    "Workload", "name title kind argv places goals memray heaptrack heaptrack_pymem added_goal_ms rounds_factor "
+    "probe")
 
 
 class UnknownWorkload(Exception):
@@ -38,17 +39,19 @@ def generated(tools, name, generator, *arguments):
     return str(path)
 
 
-def c_program(name, title, argv, goals=None, heaptrack=True):
-    return Workload(name, title, "native", argv, ("host",), goals or {}, (), heaptrack, False, None, 1)
+def c_program(name, title, argv, goals=None, heaptrack=True, probe=("true",)):
+    return Workload(name, title, "native", argv, ("host",), goals or {}, (), heaptrack, False, None, 1,
+                    lambda place: list(probe))
 
 
 def python_program(name, title, script, full, quick, goals=None, memray=("memray", "memray-pymem", "memray-full"),
-                   heaptrack=True, heaptrack_pymem=False, added_goal_ms=None, rounds_factor=1):
+                   heaptrack=True, heaptrack_pymem=False, added_goal_ms=None, rounds_factor=1, module="sys"):
     def argv(place, tools, small):
         words = (["-c", "pass"] if script is None else [str(PROGRAMS / script)])
         return [place.python] + words + [str(word) for word in (quick if small else full)]
     return Workload(name, title, "python", argv, ("host", "sid"), goals or {}, memray, heaptrack,
-                    heaptrack_pymem, added_goal_ms, rounds_factor)
+                    heaptrack_pymem, added_goal_ms, rounds_factor,
+                    lambda place: [place.python, "-c", "import " + module])
 
 
 def pairs(threads, depth, changing="same", goals=None, heaptrack=True, count=10000000):
@@ -67,7 +70,8 @@ def pairs_from_python():
         return [place.python, str(PROGRAMS / "pairs_from_python.py"), program(tools, "bench_pairs.so"), "1",
                 "100000" if small else "2000000", "15"]
     return Workload("pairs-ctypes", "the C pairs, 2 M of them, 1 thread, driven from Python", "python", argv, ("sid",),
-                    {"sctmem-full": 2.0}, ("memray", "memray-native"), True, False, None, 1)
+                    {"sctmem-full": 2.0}, ("memray", "memray-native"), True, False, None, 1,
+                    lambda place: [place.python, "-c", "import ctypes"])
 
 
 def compiler(place, tools, small):
@@ -104,31 +108,34 @@ WORKLOADS = [
     python_program("ast", "import and ast of the whole standard library", "stdlib.py", (), (10,),
                    goals={"sctmem-python": 1.05, "sctmem-pymem": 1.5, "sctmem-leaf": 1.7}, heaptrack_pymem=True),
     python_program("numpy", "numpy array churn", "arrays.py", (150,), (2,),
-                   goals={"sctmem-python": 1.02, "sctmem-pymem": 1.08}),
-    c_program("cc1", "gcc -O2 of a large file (cc1)", compiler, goals={"sctmem": 1.10}),
+                   goals={"sctmem-python": 1.02, "sctmem-pymem": 1.08}, module="numpy"),
+    c_program("cc1", "gcc -O2 of a large file (cc1)", compiler, goals={"sctmem": 1.10}, probe=("gcc", "--version")),
     python_program("startup", "start-up: python3 -c pass", None, (), (), added_goal_ms=5, rounds_factor=6,
                    memray=("memray",)),
-    python_program("recursion-50", "allocating under 50 Python frames", "recursion.py", (50, 5000000), (50, 50000)),
-    python_program("recursion-200", "allocating under 200 Python frames", "recursion.py", (200, 5000000), (200, 50000)),
+    python_program("recursion-50", "allocating under 50 Python frames", "recursion.py", (50, 5000000), (50, 50000),
+                   memray=("memray-pymem",), heaptrack=False),
+    python_program("recursion-200", "allocating under 200 Python frames", "recursion.py", (200, 5000000), (200, 50000),
+                   memray=("memray-pymem",), heaptrack=False),
     python_program("recursion-1000", "allocating under 1000 Python frames", "recursion.py", (1000, 5000000),
-                   (1000, 50000)),
+                   (1000, 50000), memray=("memray-pymem",), heaptrack=False),
     c_program("threads", "5,000 short threads, 8 at a time, 100 blocks each", lambda place, tools, small: [
         program(tools, "bench_threads"), "200" if small else "5000", "100"]),
     c_program("loading", "dlopen, 10 blocks and dlclose, 10,000 times", lambda place, tools, small: [
         program(tools, "bench_loading"), program(tools, "bench_module.so"), "100" if small else "10000"]),
-    c_program("sqlite3", "sqlite3, 300,000 rows imported in memory and indexed", sqlite3, goals={"sctmem": 1.25}),
+    c_program("sqlite3", "sqlite3, 300,000 rows imported in memory and indexed", sqlite3, goals={"sctmem": 1.25},
+              probe=("sqlite3", "--version")),
 ]
 
 
-def listing():
-    return "\n".join("  {:20} {}".format(workload.name, workload.title) for workload in WORKLOADS)
+def listing(items):
+    return "\n".join("  {:26} {}".format(item.name, item.title) for item in items)
 
 
-def choose(names):
+def choose(names, items):
     """Those whose names are given, or begin so; all when none is given."""
+    exact = {item.name for item in items}
     for name in names:
-        if not any(workload.name.startswith(name) for workload in WORKLOADS):
-            raise UnknownWorkload("no workload {}; there are:\n{}".format(name, listing()))
-    exact = {workload.name for workload in WORKLOADS}
-    return [workload for workload in WORKLOADS if not names or any(
-        workload.name == name or (name not in exact and workload.name.startswith(name)) for name in names)]
+        if not any(other.startswith(name) for other in exact):
+            raise UnknownWorkload("no workload {}; there are:\n{}".format(name, listing(items)))
+    return [item for item in items if not names or any(
+        item.name == name or (name not in exact and item.name.startswith(name)) for name in names)]
