@@ -4,6 +4,7 @@ import statistics
 
 import reading
 import tables
+import workloads
 
 PEERS = ("memray", "heaptrack")
 
@@ -17,20 +18,27 @@ def peers_of(result):
                      for variant in result["variants"] if variant["tool"] in PEERS and variant["runs"])
 
 
-def ratio_row(result, variant):
-    return [result["title"], variant["title"], result["place"], tables.number(result["goals"][variant["name"]]),
-            tables.number(reached(result, variant)), peers_of(result)]
-
-
-def added_row(result, variant):
+def added_ms(result, variant):
     bare = tables.median(result["variants"][0]["runs"], "wall_s")
+    return "{:+.0f} ms".format((tables.median(variant["runs"], "wall_s") - bare) * 1000)
 
-    def added(other):
-        return "{:+.0f} ms".format((tables.median(other["runs"], "wall_s") - bare) * 1000)
-    peers = ", ".join("{} {}".format(other["title"], added(other)) for other in result["variants"]
-                      if other["tool"] in PEERS and other["runs"])
-    return [result["title"], variant["title"], result["place"], "+{} ms".format(result["added_goal_ms"]),
-            added(variant), peers]
+
+def variant_rows(result, variant):
+    """A row for each goal of a variant."""
+    ratio, limits = workloads.goals_of(result, variant)
+    head = [result["title"], variant["title"], result["place"]]
+    if ratio:
+        yield head + [tables.number(ratio), tables.number(reached(result, variant)), peers_of(result)]
+    milliseconds = workloads.added_goal_ms_of(result, variant)
+    if milliseconds:
+        yield head + ["+{} ms".format(milliseconds), added_ms(result, variant), ", ".join(
+            "{} {}".format(other["title"], added_ms(result, other)) for other in result["variants"]
+            if other["tool"] in PEERS and other["runs"])]
+    if "ns_event" in limits:
+        yield head + ["{} ns an event".format(limits["ns_event"]),
+                      tables.number(tables.added_ns_event(variant, result["variants"][0]["runs"]), 0), ""]
+    if "disk" in limits:
+        yield head + ["{} B an event".format(limits["disk"]), tables.number(tables.disk_bytes_event(variant)), ""]
 
 
 def reading_rows(result):
@@ -49,12 +57,8 @@ def table(results):
     rows = [["work", "mode", "where", "goal", "reached", "peers, in the same place"]]
     for result in results.get("workloads", []):
         for variant in result["variants"]:
-            if not variant["runs"]:
-                continue
-            if variant["name"] in result["goals"]:
-                rows.append(ratio_row(result, variant))
-            elif result["added_goal_ms"] and variant["tool"] == "sctmem":
-                rows.append(added_row(result, variant))
+            if variant["runs"]:
+                rows += variant_rows(result, variant)
     for result in results.get("readings", []):
         rows += reading_rows(result)
     return tables.align(rows)

@@ -132,6 +132,5 @@ def run_workload(workload, place, tools, options):
     title = workload.title + (", much reduced" if options.quick else "")
     return {"name": workload.name, "title": title, "kind": workload.kind, "place": place.name,
             "place_title": place.title, "seconds": round(time.monotonic() - began, 1),
-            "goals": workload.goals, "added_goal_ms": workload.added_goal_ms,
             "variants": [{"name": variant.name, "title": variant.title, "tool": variant.tool,
                           "failed": variant.name in failed, "runs": runs[variant.name]} for variant in measured]}

@@ -7,6 +7,8 @@ run with the fastest bare run: what a quiet moment gave.
 """
 import statistics
 
+import workloads
+
 MIB = 1048576
 
 
@@ -45,34 +47,42 @@ def spread(values):
     return text if len(values) == 1 else "{} ({} to {})".format(text, number(min(values)), number(max(values)))
 
 
-def events_of(result):
-    """How many events the fullest sctmem variant recorded, to relate peers' costs to; 0 when unknown."""
-    return max([run["capture"]["events"] for variant in result["variants"] if variant["tool"] == "sctmem"
-                for run in variant["runs"]] or [0])
-
-
 def goal_cell(result, variant):
-    if variant["name"] in result["goals"]:
-        return number(result["goals"][variant["name"]])
-    if result["added_goal_ms"] and variant["tool"] == "sctmem":
-        return "+{} ms".format(result["added_goal_ms"])
-    return ""
+    ratio, added_ms = workloads.goals_of(result, variant)[0], workloads.added_goal_ms_of(result, variant)
+    return number(ratio) if ratio else "+{} ms".format(added_ms) if added_ms else ""
 
 
-def capture_cells(variant, cpu_added_s):
+def added_ns_event(variant, bare):
+    """Processor time added by event; None where no events are known."""
+    events = [run["capture"].get("events") for run in variant["runs"] if "capture" in run]
+    if not events or not events[-1]:
+        return None
+    return (median(variant["runs"], "cpu_s") - median(bare, "cpu_s")) * 1e9 / events[-1]
+
+
+def disk_bytes_event(variant):
+    last = variant["runs"][-1].get("capture", {})
+    return last["bytes"] / last["events"] if last.get("events") else None
+
+
+def with_limit(text, limits, name):
+    return text + (" (goal {})".format(limits[name]) if name in limits else "")
+
+
+def capture_cells(result, variant, bare):
     """events, nanoseconds of processor an event, bytes an event before LZ4 and in the file, file size, own memory."""
     captures = [run["capture"] for run in variant["runs"] if "capture" in run]
     if not captures:
         return ["", "", "", "", "", ""]
-    last = captures[-1]
+    last, limits = captures[-1], workloads.goals_of(result, variant)[1]
     size = number(last["bytes"] / MIB, 1)
-    if "events" not in last:
+    if not last.get("events"):
         return ["", "", "", "", size, ""]
-    events = max(last["events"], 1)
     # A capture that never filled a window has no blocks yet.
     raw = number(last["raw_bytes"] / last["raw_events"]) if last["raw_events"] else ""
     return [count(last["events"]) + (", lost {:,}".format(last["lost"]) if last["lost"] else ""),
-            number(cpu_added_s * 1e9 / events, 0), raw, number(last["bytes"] / events), size,
+            with_limit(number(added_ns_event(variant, bare), 0), limits, "ns_event"), raw,
+            with_limit(number(disk_bytes_event(variant)), limits, "disk"), size,
             number(max(capture["tracer_bytes"] for capture in captures) / MIB, 1)]
 
 
@@ -80,12 +90,12 @@ def variant_row(result, variant, bare):
     runs = variant["runs"]
     if not runs:
         return [variant["title"], "failed"] + [""] * 12
-    title = variant["title"] + (", FAILED after these runs" if variant["failed"] else "")
+    title = variant["title"] + (", FAILED after these runs" if variant.get("failed") else "")
     wall, cpu = ratios(runs, bare, "wall_s"), ratios(runs, bare, "cpu_s")
     added_ms = (median(runs, "wall_s") - median(bare, "wall_s")) * 1000
     best = min(run["wall_s"] for run in runs) / min(run["wall_s"] for run in bare)
     peak = (median(runs, "peak_bytes") - median(bare, "peak_bytes")) / MIB
-    cells = capture_cells(variant, median(runs, "cpu_s") - median(bare, "cpu_s"))
+    cells = capture_cells(result, variant, bare)
     return [title, spread(wall), number(best), goal_cell(result, variant), spread(cpu),
             "{:+.0f}".format(added_ms), "{:+.1f}".format(peak)] + cells + [len(runs)]
 

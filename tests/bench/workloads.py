@@ -14,9 +14,10 @@ from build import PROGRAMS, say
 # goals: {variant: ratio}; added_goal_ms: for every mode.
 # memray: which of its modes; heaptrack, heaptrack_pymem: whether it runs, also with every object from malloc.
 # rounds_factor: short workloads take more rounds.  probe(place): a command that fails where something is missing.
+# limits: goals for other columns, {variant: {"ns_event": most, "disk": most}}, bytes of file by event.
 Workload = collections.namedtuple(
     "Workload", "name title kind argv places goals memray heaptrack heaptrack_pymem added_goal_ms rounds_factor "
-    "probe")
+    "probe limits")
 
 
 class UnknownWorkload(Exception):
@@ -39,19 +40,20 @@ def generated(tools, name, generator, *arguments):
     return str(path)
 
 
-def c_program(name, title, argv, goals=None, heaptrack=True, probe=("true",)):
+def c_program(name, title, argv, goals=None, heaptrack=True, probe=("true",), limits=None):
     return Workload(name, title, "native", argv, ("host",), goals or {}, (), heaptrack, False, None, 1,
-                    lambda place: list(probe))
+                    lambda place: list(probe), limits or {})
 
 
 def python_program(name, title, script, full, quick, goals=None, memray=("memray", "memray-pymem", "memray-full"),
-                   heaptrack=True, heaptrack_pymem=False, added_goal_ms=None, rounds_factor=1, module="sys"):
+                   heaptrack=True, heaptrack_pymem=False, added_goal_ms=None, rounds_factor=1, module="sys",
+                   limits=None):
     def argv(place, tools, small):
         words = (["-c", "pass"] if script is None else [str(PROGRAMS / script)])
         return [place.python] + words + [str(word) for word in (quick if small else full)]
     return Workload(name, title, "python", argv, ("host", "sid"), goals or {}, memray, heaptrack,
                     heaptrack_pymem, added_goal_ms, rounds_factor,
-                    lambda place: [place.python, "-c", "import " + module])
+                    lambda place: [place.python, "-c", "import " + module], limits or {})
 
 
 def pairs(threads, depth, changing="same", goals=None, heaptrack=True, count=10000000):
@@ -62,7 +64,7 @@ def pairs(threads, depth, changing="same", goals=None, heaptrack=True, count=100
         "" if threads == 1 else "s")
     return c_program(name, title, lambda place, tools, small: [
         program(tools, "bench_pairs"), str(threads), str(count // 20 if small else count), str(depth), changing],
-        goals=goals, heaptrack=heaptrack)
+        goals=goals, heaptrack=heaptrack, limits={"sctmem": {"ns_event": 25, "disk": 2.0}} if goals else None)
 
 
 def pairs_from_python():
@@ -71,7 +73,7 @@ def pairs_from_python():
                 "100000" if small else "2000000", "15"]
     return Workload("pairs-ctypes", "the C pairs, 2 M of them, 1 thread, driven from Python", "python", argv, ("sid",),
                     {"sctmem-full": 2.0}, ("memray", "memray-native"), True, False, None, 1,
-                    lambda place: [place.python, "-c", "import ctypes"])
+                    lambda place: [place.python, "-c", "import ctypes"], {})
 
 
 def compiler(place, tools, small):
@@ -104,12 +106,14 @@ WORKLOADS = [
     python_program("calls", "call-heavy pure Python (fib, queens)", "calls.py", (30, 8), (20, 6),
                    goals={"sctmem-python": 1.01, "sctmem-pymem": 1.15}),
     python_program("json", "json dumps and loads of a large document", "documents.py", (20000, 6), (1000, 2),
-                   goals={"sctmem-python": 1.01, "sctmem-pymem": 1.5, "sctmem-leaf": 1.7}, heaptrack_pymem=True),
+                   goals={"sctmem-python": 1.01, "sctmem-pymem": 1.5, "sctmem-leaf": 1.7}, heaptrack_pymem=True,
+                   limits={"sctmem-pymem": {"disk": 0.8}, "sctmem-leaf": {"disk": 0.8}}),
     python_program("ast", "import and ast of the whole standard library", "stdlib.py", (), (10,),
                    goals={"sctmem-python": 1.05, "sctmem-pymem": 1.5, "sctmem-leaf": 1.7}, heaptrack_pymem=True),
     python_program("numpy", "numpy array churn", "arrays.py", (150,), (2,),
                    goals={"sctmem-python": 1.02, "sctmem-pymem": 1.08}, module="numpy"),
-    c_program("cc1", "gcc -O2 of a large file (cc1)", compiler, goals={"sctmem": 1.10}, probe=("gcc", "--version")),
+    c_program("cc1", "gcc -O2 of a large file (cc1)", compiler, goals={"sctmem": 1.10}, probe=("gcc", "--version"),
+              limits={"sctmem": {"disk": 1.5}}),
     python_program("startup", "start-up: python3 -c pass", None, (), (), added_goal_ms=5, rounds_factor=6,
                    memray=("memray",)),
     python_program("recursion-50", "allocating under 50 Python frames", "recursion.py", (50, 5000000), (50, 50000),
@@ -125,6 +129,22 @@ WORKLOADS = [
     c_program("sqlite3", "sqlite3, 300,000 rows imported in memory and indexed", sqlite3, goals={"sctmem": 1.25},
               probe=("sqlite3", "--version")),
 ]
+
+
+def goals_of(result, variant):
+    """(ratio to bare, limits) that are wanted of a variant, from the list above; None and {} where there are none."""
+    for workload in WORKLOADS:
+        if workload.name == result["name"]:
+            return workload.goals.get(variant["name"]), workload.limits.get(variant["name"], {})
+    return None, {}
+
+
+def added_goal_ms_of(result, variant):
+    """How many milliseconds may be added, where that is what counts."""
+    for workload in WORKLOADS:
+        if workload.name == result["name"] and variant["tool"] == "sctmem":
+            return workload.added_goal_ms
+    return None
 
 
 def listing(items):
