@@ -24,7 +24,7 @@ def step(argv, what):
     done = subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, universal_newlines=True)
     if done.returncode:
-        raise BuildError("{} failed:\n{}\ntry tests/packages tests, which installs what building needs".format(
+        raise BuildError("{} failed:\n{}\ntry tests/packages bench, which installs what is needed".format(
             what, "\n".join(done.stdout.splitlines()[-25:])))
 
 

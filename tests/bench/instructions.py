@@ -132,7 +132,7 @@ def measure_job(job, tools, place, known):
 
 def run(tools, place, chosen):
     if not shutil.which("valgrind"):
-        raise BuildError("--instructions needs valgrind: try apt-get install valgrind")
+        raise BuildError("--instructions needs valgrind: try tests/packages bench")
     every = jobs(tools, place)
     wanted = [job for job in every if not chosen or any(job.name.startswith(name) for name in chosen)]
     if not wanted:

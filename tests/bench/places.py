@@ -77,7 +77,7 @@ def find(tools, only=None, peers=True):
             found.append(make("sid", "Debian sid", [str(SID)], environment, peers))
     for peer in ("memray", "heaptrack") if peers else ():
         if not any(peer in place.peers for place in found):
-            say("skipped: {}, which is not installed".format(peer))
+            say("skipped: {}, which is not here: try tests/packages bench, tests/peers/install-sid-root".format(peer))
     return found
 
 

@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import document        # noqa: E402
+import goals           # noqa: E402
 import instructions    # noqa: E402
 import measure         # noqa: E402
 import micro           # noqa: E402
@@ -42,9 +43,10 @@ def cells_of(line):
 
 def test_one_workload_measured_for_real(tmp_path):
     kept = tmp_path / "results.json"
-    done = run("--quick", "--rounds", "2", "--no-peers", "--place", "host", "--json", kept, "pairs-2")
+    done = run("--quick", "--rounds", "2", "--no-peers", "--place", "host", "--json", kept, "pairs-4")
     assert done.returncode == 0, done.stderr
-    result, = json.loads(kept.read_text())["workloads"]
+    results = json.loads(kept.read_text())
+    result, = results["workloads"]
     bare, traced = result["variants"]
     assert [bare["name"], traced["name"], result["place"]] == ["bare", "sctmem", "host"]
     assert [run["round"] for run in traced["runs"]] == [0, 1]
@@ -60,6 +62,14 @@ def test_one_workload_measured_for_real(tmp_path):
     ratios = sorted(one["wall_s"] / other["wall_s"] for one, other in zip(traced["runs"], bare["runs"]))
     assert row[head.index("wall")] == "{:.2f} ({:.2f} to {:.2f})".format(sum(ratios) / 2, *ratios)
     assert row[head.index("runs")] == "2"
+    # The page would get them too, and what was wanted stands beside what was reached.
+    texts = document.sections(results)
+    assert sorted(texts) == ["machine", "pairs-4"] and lines[3] in texts["pairs-4"].splitlines()
+    goals_rows = [cells_of(line) for line in goals.table(results).splitlines()]
+    assert [row[3] for row in goals_rows[2:]] == ["2.00", "25 ns an event", "2.0 B an event"]
+    assert goals_rows[2][4] == "{:.2f}".format(sum(ratios) / 2)
+    last = traced["runs"][1]["capture"]
+    assert goals_rows[4][4] == "{:.2f}".format(last["bytes"] / last["events"])
     # And once more from the file.
     assert lines == [line for line in run("--results", kept).stdout.splitlines() if line.startswith("|")]
 
