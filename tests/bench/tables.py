@@ -10,6 +10,7 @@ import statistics
 import workloads
 
 MIB = 1048576
+EVENTS_MIN = 100000
 
 
 def align(rows):
@@ -33,7 +34,7 @@ def median(runs, key):
 
 
 def number(value, digits=2):
-    return "{:.{}f}".format(value, digits)
+    return "" if value is None else "{:.{}f}".format(value, digits)
 
 
 def count(value):
@@ -53,9 +54,9 @@ def goal_cell(result, variant):
 
 
 def added_ns_event(variant, bare):
-    """Processor time added by event; None where no events are known."""
-    events = [run["capture"].get("events") for run in variant["runs"] if "capture" in run]
-    if not events or not events[-1]:
+    """Processor time added by event; None where there are too few to tell it from start-up."""
+    events = [run["capture"].get("events", 0) for run in variant["runs"] if "capture" in run]
+    if not events or events[-1] < EVENTS_MIN:
         return None
     return (median(variant["runs"], "cpu_s") - median(bare, "cpu_s")) * 1e9 / events[-1]
 

@@ -103,7 +103,7 @@ WORKLOADS = [
     pairs(1, 200, heaptrack=False),
     pairs(1, 1000, heaptrack=False),
     pairs_from_python(),
-    python_program("calls", "call-heavy pure Python (fib, queens)", "calls.py", (30, 8), (20, 6),
+    python_program("calls", "call-heavy pure Python (fib, queens)", "calls.py", (35, 9), (20, 6),
                    goals={"sctmem-python": 1.01, "sctmem-pymem": 1.15}),
     python_program("json", "json dumps and loads of a large document", "documents.py", (20000, 6), (1000, 2),
                    goals={"sctmem-python": 1.01, "sctmem-pymem": 1.5, "sctmem-leaf": 1.7}, heaptrack_pymem=True,
