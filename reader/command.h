@@ -53,6 +53,7 @@ struct command {
 	X(summary) \
 	X(table) \
 	X(tree) \
+	X(export) \
 	X(dump) \
 	X(doctor) \
 	X(help)

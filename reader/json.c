@@ -17,7 +17,7 @@ struct json json_begin(FILE *file, bool lines)
 	return (struct json){ .file = file, .lines = lines };
 }
 
-static void write_string(FILE *file, const char *bytes, size_t size)
+void json_write_text(FILE *file, const char *bytes, size_t size)
 {
 	putc('"', file);
 	for (size_t at = 0; at < size;) {
@@ -66,7 +66,7 @@ static void lead(struct json *json, const char *key)
 		new_line(json);
 	}
 	if (key) {
-		write_string(json->file, key, strlen(key));
+		json_write_text(json->file, key, strlen(key));
 		fputs(": ", json->file);
 	}
 }
@@ -121,7 +121,7 @@ void json_array_end(struct json *json)
 void json_bytes(struct json *json, const char *key, const char *bytes, size_t size)
 {
 	lead(json, key);
-	write_string(json->file, bytes, size);
+	json_write_text(json->file, bytes, size);
 	trail(json);
 }
 

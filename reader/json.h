@@ -9,6 +9,7 @@
 #define SCTMEM_READER_JSON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -20,6 +21,9 @@ struct json {
 	unsigned depth;
 	bool filled[JSON_DEPTH_MAX];  /* something was written at this depth: a comma comes before the next */
 };
+
+/* One text with its quotes, for what is nested deeper than JSON_DEPTH_MAX. */
+void json_write_text(FILE *file, const char *bytes, size_t size);
 
 struct json json_begin(FILE *file, bool lines);
 

@@ -49,7 +49,7 @@ static int compare_frames(const void *a, const void *b, void *context)
 	return compare_keys(&order->frames[*(const uint32_t *)a], &order->frames[*(const uint32_t *)b], order->by);
 }
 
-/* key_of[frame]: the row that the frame belongs to; one row for each distinct key. */
+/* One row for each distinct key. */
 static uint32_t *make_keys(struct rank *rank)
 {
 	const struct profile *profile = rank->tree->profile;
@@ -73,7 +73,7 @@ static uint32_t *make_keys(struct rank *rank)
 static void rank_frames(struct rank *rank)
 {
 	const struct calltree *tree = rank->tree;
-	uint32_t *key_of = make_keys(rank);
+	const uint32_t *key_of = rank->key_of = make_keys(rank);
 	uint32_t *on_path = memory_new(rank->count, sizeof *on_path);
 	uint32_t node = 0;
 
@@ -99,7 +99,6 @@ static void rank_frames(struct rank *rank)
 		down = at->next_sibling != 0;
 		node = down ? at->next_sibling : at->parent;
 	}
-	free(key_of);
 	free(on_path);
 }
 
@@ -118,7 +117,7 @@ static void rank_stacks(struct rank *rank)
 static void rank_locations(struct rank *rank)
 {
 	const struct calltree *tree = rank->tree;
-	uint32_t *key_of = make_keys(rank);
+	const uint32_t *key_of = rank->key_of = make_keys(rank);
 
 	for (uint32_t i = 0; i < tree->count; i++) {
 		uint32_t frame = (uint32_t)(calltree_location(tree, i) - tree->profile->frames);
@@ -127,7 +126,6 @@ static void rank_locations(struct rank *rank)
 	}
 	for (size_t i = 0; i < rank->count; i++)
 		rank->rows[i].total = rank->rows[i].own;
-	free(key_of);
 }
 
 static void rank_threads(struct rank *rank)
@@ -170,6 +168,7 @@ void rank_init(struct rank *rank, const struct calltree *tree, enum rank_by by)
 void rank_finish(struct rank *rank)
 {
 	free(rank->rows);
+	free(rank->key_of);
 	*rank = (struct rank){ 0 };
 }
 

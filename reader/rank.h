@@ -28,6 +28,7 @@ struct rank {
 	enum rank_by by;
 	struct rank_row *rows;
 	size_t count;
+	uint32_t *key_of;             /* by frame: its row, until rank_sort; NULL for STACK and THREAD */
 };
 
 /* LOCATION: what calltree_location names, one row a place. */

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MIT
+"""Readers of the export formats, written from their specifications and from nothing in reader/.
+
+Each takes the bytes of an export and gives what is comparable: {metric: (bytes, blocks)}, with None for blocks that
+the format does not carry.  They check on the way that the file is well-formed.
+"""
+import gzip
+import json
+import marshal
+import re
+import struct
+
+METRICS = ("peak", "live", "total", "temporary")
+
+
+# Protocol buffers ----------------------------------------------------------------------------------------------------
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7f) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def message(data):
+    """{field: [values]}: numbers, or bytes of what has a length."""
+    fields, at = {}, 0
+    while at < len(data):
+        key, at = varint(data, at)
+        if key & 7 == 0:
+            value, at = varint(data, at)
+        elif key & 7 == 1:
+            value, at = struct.unpack_from("<d", data, at)[0], at + 8
+        else:
+            assert key & 7 == 2, "wire type {}".format(key & 7)
+            size, at = varint(data, at)
+            value, at = data[at:at + size], at + size
+            assert len(value) == size
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+def packed(data):
+    values, at = [], 0
+    while at < len(data):
+        value, at = varint(data, at)
+        values.append(value)
+    return values
+
+
+class Pprof:
+    """perftools.profiles.Profile, as profile.proto has it."""
+
+    def __init__(self, data):
+        profile = message(gzip.decompress(data))
+        self.strings = [text.decode("utf-8") for text in profile[6]]
+        assert self.strings[0] == "" and len(set(self.strings)) == len(self.strings)
+        self.types = []
+        for raw in profile[1]:
+            kind = message(raw)
+            self.types.append((self.strings[kind[1][0]], self.strings[kind[2][0]]))
+        self.mappings = [message(raw) for raw in profile.get(3, [])]
+        assert [mapping[1][0] for mapping in self.mappings] == list(range(1, len(self.mappings) + 1))
+        self.functions = {}
+        for raw in profile[5]:
+            function = message(raw)
+            assert function[1][0] not in self.functions and function[1][0] != 0
+            self.functions[function[1][0]] = (self.strings[function[2][0]], self.strings[function.get(4, [0])[0]])
+        self.locations = {}
+        for raw in profile[4]:
+            location = message(raw)
+            assert location.get(2, [1])[0] <= len(self.mappings)
+            lines = [message(line) for line in location[4]]
+            self.locations[location[1][0]] = [(self.functions[line[1][0]], line.get(2, [0])[0]) for line in lines]
+        self.samples = []
+        for raw in profile.get(2, []):
+            sample = message(raw)
+            values = packed(sample[2][0])
+            assert len(values) == len(self.types)
+            labels = {}
+            for label in map(message, sample.get(3, [])):
+                labels[self.strings[label[1][0]]] = self.strings[label[2][0]] if 2 in label else label[3][0]
+            stack = [self.locations[number] for number in packed(sample[1][0])]
+            assert stack
+            self.samples.append((stack, values, labels))
+        self.default = self.strings[profile[14][0]]
+        self.comments = [self.strings[number] for number in profile.get(13, [])]
+        self.time_ns, self.duration_ns = profile[9][0], profile[10][0]
+
+
+def read_pprof(data):
+    profile = Pprof(data)
+    assert [kind for kind, _ in profile.types[:4]] == ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]
+    assert all(unit == ("count" if kind.endswith("_objects") else "bytes") for kind, unit in profile.types)
+    sums = [sum(values[i] for _, values, _ in profile.samples) for i in range(len(profile.types))]
+    by_type = dict(zip((kind for kind, _ in profile.types), sums))
+    names = {"peak": "peak", "live": "inuse", "total": "alloc", "temporary": "temporary"}
+    return {metric: (by_type[name + "_space"], by_type[name + "_objects"]) for metric, name in names.items()}
+
+
+# JSON ----------------------------------------------------------------------------------------------------------------
+
+def parse_json(data):
+    def refuse(constant):
+        raise ValueError(constant)
+    return json.loads(data.decode("utf-8"), parse_constant=refuse)
+
+
+def read_speedscope(data):
+    """https://www.speedscope.app/file-format-schema.json, type "sampled"."""
+    page = parse_json(data)
+    assert page["$schema"] == "https://www.speedscope.app/file-format-schema.json"
+    frames = page["shared"]["frames"]
+    for frame in frames:
+        assert set(frame) <= {"name", "file", "line", "col"} and isinstance(frame["name"], str)
+        assert isinstance(frame.get("line", 1), int)
+    assert 0 <= page["activeProfileIndex"] < len(page["profiles"])
+    found = {}
+    for profile in page["profiles"]:
+        assert set(profile) == {"type", "name", "unit", "startValue", "endValue", "samples", "weights"}
+        assert profile["type"] == "sampled" and len(profile["samples"]) == len(profile["weights"])
+        assert all(sample and all(0 <= i < len(frames) for i in sample) for sample in profile["samples"])
+        assert all(weight > 0 for weight in profile["weights"])
+        assert profile["endValue"] - profile["startValue"] == sum(profile["weights"])
+        found[profile["name"].rpartition(",")[0], profile["unit"]] = sum(profile["weights"])
+    titles = {"peak": "live at the peak", "live": "live at the end", "total": "allocated in all",
+              "temporary": "temporary"}
+    return {metric: (found[title, "bytes"], found[title, "none"]) for metric, title in titles.items()}
+
+
+def read_gprof2dot(data):
+    page = parse_json(data)
+    assert page["version"] == 0 and [cost["unit"] for cost in page["costs"]] == ["bytes"]
+    count = len(page["functions"])
+    assert all(function["name"] for function in page["functions"])
+    for event in page["events"]:
+        assert event["callchain"] and all(0 <= i < count for i in event["callchain"])
+        assert len(event["cost"]) == 1
+    return sum(event["cost"][0] for event in page["events"]), None
+
+
+def read_heapprofile(data):
+    """V8's HeapProfiler.SamplingHeapProfile."""
+    page = parse_json(data)
+    assert page["samples"] == []
+    ids, total, waiting = set(), 0, [page["head"]]
+    while waiting:
+        node = waiting.pop()
+        assert set(node) == {"callFrame", "selfSize", "id", "children"}
+        assert set(node["callFrame"]) == {"functionName", "scriptId", "url", "lineNumber", "columnNumber"}
+        assert node["id"] not in ids
+        ids.add(node["id"])
+        total += node["selfSize"]
+        waiting += node["children"]
+    return total, None
+
+
+def read_chrome(data):
+    """The JSON object format of trace events; gives the events by phase."""
+    page = parse_json(data)
+    by_phase = {}
+    for event in page["traceEvents"]:
+        assert event["ph"] in "MCi" and isinstance(event["name"], str) and isinstance(event["pid"], int)
+        if event["ph"] != "M":
+            assert event["ts"] >= 0
+        if event["ph"] == "C":
+            assert event["args"] and all(isinstance(value, int) for value in event["args"].values())
+        by_phase.setdefault(event["ph"], []).append(event)
+    return by_phase
+
+
+# Text and others -----------------------------------------------------------------------------------------------------
+
+def read_folded(data):
+    total = 0
+    for line in data.decode("utf-8").splitlines():
+        stack, _, number = line.rpartition(" ")
+        assert stack and all(stack.split(";")) and re.fullmatch("[1-9][0-9]*", number), line
+        total += int(number)
+    return total, None
+
+
+def read_pstats(data):
+    stats = marshal.loads(data)
+    for (file, line, name), (primitive, calls, own, total, callers) in stats.items():
+        assert isinstance(file, str) and isinstance(line, int) and isinstance(name, str)
+        assert primitive == calls and own <= total
+        if callers:
+            assert all(caller in stats for caller in callers)
+            # What the callers say of a function adds up to what it says itself.
+            assert sum(value[3] for value in callers.values()) == total
+            assert sum(value[2] for value in callers.values()) == own
+    return sum(value[2] for value in stats.values()), sum(value[1] for value in stats.values())
+
+
+class Callgrind:
+    """https://valgrind.org/docs/manual/cl-format.html"""
+
+    def __init__(self, text):
+        names = {kind: {} for kind in ("ob", "fl", "fn")}
+        kinds = {"ob": "ob", "cob": "ob", "fl": "fl", "cfi": "fl", "fn": "fn", "cfn": "fn"}
+        place, self.own, self.calls, calling = {}, {}, {}, False
+        for line in text.split("\n"):
+            head = re.match(r"(\w+):\s*(.*)", line)
+            name = re.match(r"(\w+)=\((\d+)\)(?: (.*))?$", line)
+            if line.startswith("#") or not line:
+                continue
+            if head:
+                if head.group(1) == "events":
+                    self.events = head.group(2).split()
+                if head.group(1) == "summary":
+                    self.summary = [int(value) for value in head.group(2).split()]
+                assert head.group(1) in ("version", "creator", "pid", "cmd", "part", "desc", "positions", "event",
+                                         "events", "summary"), line
+            elif name:
+                known = names[kinds[name.group(1)]]
+                if name.group(3) is not None:
+                    assert name.group(2) not in known
+                    known[name.group(2)] = name.group(3)
+                place[name.group(1)] = known[name.group(2)]
+            elif line.startswith("calls="):
+                assert re.fullmatch(r"calls=[1-9]\d* \d+", line)
+                calling = True
+            else:
+                values = [int(value) for value in line.split()]
+                assert len(values) == 1 + len(self.events), line
+                caller = (place["ob"], place["fl"], place["fn"])
+                if calling:
+                    self.add(self.calls, (caller, (place["cob"], place["cfi"], place["cfn"])), values[1:])
+                else:
+                    self.add(self.own, caller, values[1:])
+                calling = False
+        assert not calling
+
+    @staticmethod
+    def add(sums, key, values):
+        sums[key] = [a + b for a, b in zip(sums.get(key, [0] * len(values)), values)]
+
+    def total_of(self, function):
+        costs = [cost for (_, callee), cost in self.calls.items() if callee == function]
+        return [sum(column) for column in zip(*costs)]
+
+
+def read_callgrind(data):
+    file = Callgrind(data.decode("utf-8"))
+    sums = [sum(column) for column in zip([0] * len(file.events), *file.own.values())]
+    assert sums == file.summary
+    by_event = dict(zip(file.events, sums))
+    return {metric: (by_event[metric.capitalize() + "Bytes"], by_event[metric.capitalize() + "Blocks"])
+            for metric in METRICS}
+
+
+class Massif:
+    """Snapshots: (time, bytes, kind, tree), a tree being (bytes, text, children)."""
+
+    def __init__(self, text):
+        self.lines = [line for line in text.split("\n") if not line.startswith("#")]
+        self.at = 0
+        while self.lines[self.at].startswith("desc:"):
+            self.at += 1
+        assert self.lines[self.at].startswith("cmd:") and self.lines[self.at + 1] == "time_unit: ms"
+        self.at += 2
+        self.snapshots = []
+        while self.lines[self.at]:
+            assert self.field("snapshot") == str(len(self.snapshots))
+            time, size = int(self.field("time")), int(self.field("mem_heap_B"))
+            assert (self.field("mem_heap_extra_B"), self.field("mem_stacks_B")) == ("0", "0")
+            kind = self.field("heap_tree")
+            self.snapshots.append((time, size, kind, self.tree(0) if kind != "empty" else None))
+        assert self.at == len(self.lines) - 1
+
+    def field(self, name):
+        key, _, value = self.lines[self.at].partition("=")
+        assert key == name, self.lines[self.at]
+        self.at += 1
+        return value
+
+    def tree(self, depth):
+        match = re.fullmatch(r"( *)n(\d+): (\d+) (.*)", self.lines[self.at])
+        assert match and len(match.group(1)) == depth, self.lines[self.at]
+        self.at += 1
+        return int(match.group(3)), match.group(4), [self.tree(depth + 1) for _ in range(int(match.group(2)))]
+
+
+# Formats that carry all metrics, and those that carry one.
+ALL_METRICS = {"pprof": read_pprof, "speedscope": read_speedscope, "callgrind": read_callgrind}
+ONE_METRIC = {"folded": read_folded, "gprof2dot": read_gprof2dot, "pstats": read_pstats,
+              "heapprofile": read_heapprofile}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The tools that exports are for open them, and show the same figures."""
+import os
+import pstats
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import readers
+from conftest import RUN_SECONDS_MAX
+
+
+def require(name, package):
+    return shutil.which(name) or pytest.skip("no {} on this machine: apt-get install {}".format(name, package))
+
+
+def run(*command, **options):
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=RUN_SECONDS_MAX, **options)
+    assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+@pytest.fixture
+def save(recorded, tmp_path):
+    def write(name, *options):
+        path = tmp_path / ("export." + name)
+        path.write_bytes(recorded.export(name, *options))
+        return path
+    return write
+
+
+def test_go_reads_pprof(recorded, save, tmp_path):
+    text, _ = run(require("go", "golang-go"), "tool", "pprof", "-raw", save("pprof"),
+                  env=dict(os.environ, PPROF_TMPDIR=str(tmp_path)))
+    types = re.search(r"Samples:\n(.*)", text).group(1).replace("[dflt]", "").split()
+    rows = [line.split(":")[0].split() for line in text.split("Locations\n")[0].split("\n")]
+    rows = [row for row in rows if len(row) == len(types) and all(map(str.isdigit, row))]
+    names = {"peak": "peak", "live": "inuse", "total": "alloc", "temporary": "temporary"}
+    for metric, name in names.items():
+        columns = types.index(name + "_space/bytes"), types.index(name + "_objects/count")
+        assert tuple(sum(int(row[column]) for row in rows) for column in columns) == recorded.totals()[metric]
+
+
+def test_pstats_loads_it(recorded, save, capsys):
+    stats = pstats.Stats(str(save("pstats", "-m", "total")))
+    assert stats.total_tt == recorded.totals()["total"][0]
+    assert stats.total_calls == recorded.totals()["total"][1]
+    stats.strip_dirs().sort_stats("tottime").print_stats(5)
+    stats.print_callers(5)
+    assert "function calls" in capsys.readouterr().out
+
+
+def test_gprof2dot_draws_it(save):
+    gprof2dot = require("gprof2dot", "gprof2dot (from Debian 13 on)")
+    for name, kind in (("gprof2dot", "json"), ("pstats", "pstats")):
+        text, _ = run(gprof2dot, "-f", kind, save(name, "-m", "total"))
+        assert text.startswith("digraph") and "->" in text
+
+
+def test_callgrind_annotate_reads_it(recorded, save):
+    annotate = require("callgrind_annotate", "valgrind")
+    for inclusive in ("yes", "no"):
+        text, errors = run(annotate, "--inclusive=" + inclusive, "--auto=no", save("callgrind", "-m", "total"))
+        assert errors == ""
+        line = next(line for line in text.split("\n") if line.endswith("PROGRAM TOTALS"))
+        numbers = [int(number.replace(",", "")) for number in re.sub(r"\([^)]*\)", "", line).split()[:8]]
+        totals = recorded.totals()
+        assert numbers == [number for metric in ("total", "peak", "live", "temporary") for number in totals[metric]]
+
+
+def test_ms_print_reads_it(recorded, save):
+    text, errors = run(require("ms_print", "valgrind"), save("massif"))
+    assert errors == ""
+    totals = recorded.totals()
+    shown = {int(number.replace(",", "")) for number in re.findall(r"^ *[\d,]+ +[\d,]+ +([\d,]+) ", text, re.MULTILINE)}
+    assert totals["peak"][0] in shown and totals["live"][0] in shown
+    assert max(shown) == totals["peak"][0]
+
+
+def test_flamegraph_scripts_take_folded_stacks(recorded, save):
+    script = require("flamegraph.pl", "a package that has it")
+    text, _ = run(script, save("folded"))
+    assert text.lstrip().startswith("<?xml")
+    assert readers.read_folded(save("folded").read_bytes())[0] == recorded.totals()["peak"][0]
