@@ -7,12 +7,14 @@
 
 #include "calltree.h"
 #include "export.h"
+#include "export_table.h"
 #include "output.h"
 #include "view.h"
 
 struct export_settings {
 	struct view view;
 	int format;                   /* index of export_formats; -1: by the output's name */
+	int table;                    /* index of export_table_names; -1: not given */
 };
 
 static const char *const format_names[] = {
@@ -25,6 +27,8 @@ static const char *const format_names[] = {
 static const struct option_spec export_options[] = {
 	OPTION_CHOICE('F', "format", "NAME", struct export_settings, format, format_names,
 		"what to write; without it, what the ending of -o FILE says"),
+	OPTION_CHOICE(0, "table", "NAME", struct export_settings, table, export_table_names,
+		"of csv and arrow: sites (default), stacks, frames, threads, timeline or marks"),
 	OPTION_TIMES('v', "verbose", struct export_settings, view.verbose,
 		"write the interpreter's and the allocators' own frames too"),
 	OPTION_LAST
@@ -69,6 +73,8 @@ static bool check_settings(const struct export_settings *settings, const struct 
 
 	if (view->metric >= 0 && !(format->flags & (EXPORT_ONE_METRIC | EXPORT_FIRST_METRIC)))
 		return fail(error, STATUS_USAGE, "%s carries all metrics: --metric cannot go with it", format->name);
+	if (settings->table >= 0 && !(format->flags & EXPORT_TABLE))
+		return fail(error, STATUS_USAGE, "%s has no tables to choose from: --table goes with csv and arrow", format->name);
 	if (format->flags & EXPORT_BINARY && (!view->output || strcmp(view->output, "-") == 0) && isatty(STDOUT_FILENO))
 		return fail(error, STATUS_USAGE, "%s is binary and not for a terminal; name a file with -o, or use a pipe",
 			format->name);
@@ -77,7 +83,7 @@ static bool check_settings(const struct export_settings *settings, const struct 
 
 static bool export_run(struct invocation *invocation, struct error *error)
 {
-	struct export_settings settings = { .view = VIEW_DEFAULT, .format = -1 };
+	struct export_settings settings = { .view = VIEW_DEFAULT, .format = -1, .table = -1 };
 	const struct export_format *format;
 	struct profile *profile = NULL;
 	struct output output = { 0 };
@@ -98,6 +104,7 @@ static bool export_run(struct invocation *invocation, struct error *error)
 	view_print_warnings(profile, &text);
 	calltree_init(&tree, profile, settings.view.verbose ? 0 : CALLTREE_HIDDEN_DEFAULT);
 	export_init(&export, profile, &tree, &settings.view, view_metric(&settings.view, METRIC_PEAK), output.file);
+	export.table = settings.table < 0 ? 0 : (unsigned)settings.table;
 	done = format->write(&export, error) && output_commit(&output, error);
 	export_finish(&export);
 out:
@@ -127,7 +134,7 @@ const struct command export_command = {
 		"pprof (.pb.gz), speedscope (.speedscope.json) and callgrind (.callgrind) carry all metrics, and --metric says "
 		"which is shown first. folded (.folded), gprof2dot (.gprof2dot.json), pstats (.pstats) and heapprofile "
 		"(.heapprofile) carry the metric asked for, peak without --metric. chrome (.trace.json) and massif (.massif) "
-		"show memory over time.\n\n"
+		"show memory over time. csv (.csv) and arrow (.arrow) hold one table, which --table names.\n\n"
 		"docs/exports.md says what each carries, what it leaves out, and what opens it.",
 	.groups = export_groups,
 	.examples = export_examples,

@@ -33,7 +33,9 @@
 	X(callgrind) \
 	X(chrome) \
 	X(massif) \
-	X(heapprofile)
+	X(heapprofile) \
+	X(csv) \
+	X(arrow)
 
 /* Texts that are safe to write: see above. */
 struct export_frame {
@@ -47,6 +49,7 @@ struct export {
 	const struct calltree *tree;
 	const struct view *view;
 	enum metric metric;           /* the one that is shown first, or the only one */
+	unsigned table;               /* index of export_table_names, for formats of tables */
 
 	const struct export_frame *frames;   /* by frame of the profile */
 	const char *const *thread_names;     /* by thread of the profile; "" when unknown */
@@ -61,6 +64,7 @@ enum export_flag {
 	EXPORT_BINARY = 1 << 0,       /* not for terminals */
 	EXPORT_ONE_METRIC = 1 << 1,   /* carries the metric asked for and no other */
 	EXPORT_FIRST_METRIC = 1 << 2, /* carries all; the one asked for is shown first */
+	EXPORT_TABLE = 1 << 3,        /* carries one table of export_table.h */
 };
 
 struct export_format {

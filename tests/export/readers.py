@@ -4,7 +4,9 @@
 Each takes the bytes of an export and gives what is comparable: {metric: (bytes, blocks)}, with None for blocks that
 the format does not carry.  They check on the way that the file is well-formed.
 """
+import csv
 import gzip
+import io
 import json
 import marshal
 import re
@@ -286,7 +288,140 @@ class Massif:
         return int(match.group(3)), match.group(4), [self.tree(depth + 1) for _ in range(int(match.group(2)))]
 
 
+# Tables --------------------------------------------------------------------------------------------------------------
+
+def read_csv(data):
+    """[{column: text}], in order; "" for null."""
+    rows = list(csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True))
+    assert all(len(row) == len(rows[0]) for row in rows)
+    return [dict(zip(rows[0], row)) for row in rows[1:]]
+
+
+class Flat:
+    """A table of a FlatBuffer: https://flatbuffers.dev/internals"""
+
+    def __init__(self, data, at):
+        self.data, self.at = data, at
+        assert at % 4 == 0
+        vtable = at - struct.unpack_from("<i", data, at)[0]
+        size, self.size = struct.unpack_from("<HH", data, vtable)
+        self.fields = struct.unpack_from("<{}H".format(size // 2 - 2), data, vtable + 4)
+        assert all(field < self.size for field in self.fields)
+
+    @classmethod
+    def root(cls, data):
+        return cls(data, struct.unpack_from("<I", data, 0)[0])
+
+    def number(self, field, form, default=0):
+        if field >= len(self.fields) or self.fields[field] == 0:
+            return default
+        at = self.at + self.fields[field]
+        assert at % struct.calcsize(form) == 0, "not aligned"
+        return struct.unpack_from("<" + form, self.data, at)[0]
+
+    def target(self, field):
+        at = self.at + self.fields[field]
+        return at + struct.unpack_from("<I", self.data, at)[0]
+
+    def table(self, field):
+        return Flat(self.data, self.target(field))
+
+    def text(self, field):
+        at = self.target(field)
+        size = struct.unpack_from("<I", self.data, at)[0]
+        assert self.data[at + 4 + size] == 0
+        return self.data[at + 4:at + 4 + size].decode("utf-8")
+
+    def vector(self, field, form):
+        """Tuples of a vector of structs."""
+        at, size = self.target(field), struct.calcsize("<" + form)
+        count = struct.unpack_from("<I", self.data, at)[0]
+        assert count == 0 or size < 8 or (at + 4) % 8 == 0, "not aligned"
+        return [struct.unpack_from("<" + form, self.data, at + 4 + i * size) for i in range(count)]
+
+    def tables(self, field):
+        at = self.target(field) + 4
+        return [Flat(self.data, at + 4 * i + offset) for i, (offset,) in enumerate(self.vector(field, "I"))]
+
+
+class Arrow:
+    """An Arrow IPC file of int64 and utf8 columns: format/File.fbs, Message.fbs, Schema.fbs of Apache Arrow."""
+
+    def __init__(self, data):
+        assert data[:8] == b"ARROW1\0\0" and data[-6:] == b"ARROW1"
+        size = struct.unpack_from("<i", data, len(data) - 10)[0]
+        footer = Flat.root(data[len(data) - 10 - size:len(data) - 10])
+        assert footer.number(0, "h") == 4
+        schema = footer.table(1)
+        self.metadata = [(pair.text(0), pair.text(1)) for pair in schema.tables(2)]
+        self.columns = []
+        for field in schema.tables(1):
+            assert field.number(1, "B") == 1
+            kind = {2: "int64", 5: "utf8"}[field.number(2, "B")]
+            if kind == "int64":
+                assert (field.table(3).number(0, "i"), field.table(3).number(1, "B")) == (64, 1)
+            self.columns.append((field.text(0), kind))
+        self.rows = []
+        end = 8
+        for offset, metadata, _, body in [(0, 0, 0, 0)] + footer.vector(3, "qiiq"):
+            end = self.message(data, offset or 8, metadata, body)
+        assert data[end:end + 8] == b"\xff\xff\xff\xff\0\0\0\0"
+
+    def message(self, data, offset, metadata, body):
+        assert offset % 8 == 0
+        marker, size = struct.unpack_from("<II", data, offset)
+        assert marker == 0xffffffff and size % 8 == 0 and metadata in (0, size + 8)
+        message = Flat.root(data[offset + 8:offset + 8 + size])
+        assert message.number(0, "h") == 4 and message.number(3, "q") == body
+        body_at = offset + 8 + size
+        if message.number(1, "B") == 3:
+            self.batch(message.table(2), data[body_at:body_at + body])
+        else:
+            assert message.number(1, "B") == 1
+            assert [field.text(0) for field in message.table(2).tables(1)] == [name for name, _ in self.columns]
+        return body_at + body
+
+    def batch(self, batch, body):
+        count = batch.number(0, "q")
+        buffers = iter(batch.vector(2, "qq"))
+
+        def take():
+            offset, size = next(buffers)
+            assert offset % 8 == 0 and offset + size <= len(body)
+            return body[offset:offset + size]
+        columns = []
+        for (_, kind), (length, nulls) in zip(self.columns, batch.vector(1, "qq")):
+            assert length == count
+            bits = take()
+            valid = [bits[i // 8] >> i % 8 & 1 for i in range(count)]
+            assert valid.count(0) == nulls
+            if kind == "int64":
+                values = struct.unpack("<{}q".format(count), take())
+            else:
+                ends, text = struct.unpack("<{}i".format(count + 1), take()), take()
+                assert ends[0] == 0 and list(ends) == sorted(ends) and ends[-1] == len(text)
+                values = [text[ends[i]:ends[i + 1]].decode("utf-8") for i in range(count)]
+            columns.append([value if known else None for value, known in zip(values, valid)])
+        assert next(buffers, None) is None
+        names = [name for name, _ in self.columns]
+        self.rows += [dict(zip(names, row)) for row in zip(*columns)]
+
+
+def sum_sites(rows):
+    return {metric: (sum(int(row[metric + "_bytes"]) for row in rows), sum(int(row[metric + "_count"]) for row in rows))
+            for metric in METRICS}
+
+
+def read_csv_sites(data):
+    return sum_sites(read_csv(data))
+
+
+def read_arrow_sites(data):
+    return sum_sites(Arrow(data).rows)
+
+
 # Formats that carry all metrics, and those that carry one.
-ALL_METRICS = {"pprof": read_pprof, "speedscope": read_speedscope, "callgrind": read_callgrind}
+ALL_METRICS = {"pprof": read_pprof, "speedscope": read_speedscope, "callgrind": read_callgrind,
+               "csv": read_csv_sites, "arrow": read_arrow_sites}
 ONE_METRIC = {"folded": read_folded, "gprof2dot": read_gprof2dot, "pstats": read_pstats,
               "heapprofile": read_heapprofile}

@@ -85,3 +85,24 @@ def test_flamegraph_scripts_take_folded_stacks(recorded, save):
     text, _ = run(script, save("folded"))
     assert text.lstrip().startswith("<?xml")
     assert readers.read_folded(save("folded").read_bytes())[0] == recorded.totals()["peak"][0]
+
+
+def test_pyarrow_reads_arrow(recorded, save):
+    """Not in Debian 12: there Arrow files are read by readers.Arrow only."""
+    ipc = pytest.importorskip("pyarrow.ipc", reason="no pyarrow on this machine: apt-get install python3-pyarrow "
+                              "(from Debian 14 on)")
+    with ipc.open_file(str(save("arrow"))) as file:
+        table = file.read_all()
+    table.validate(full=True)
+    for metric, (size, count) in recorded.totals().items():
+        assert sum(table[metric + "_bytes"].to_pylist()) == size
+        assert sum(table[metric + "_count"].to_pylist()) == count
+
+
+def test_sqlite_imports_csv(recorded, save, tmp_path):
+    sqlite = require("sqlite3", "sqlite3")
+    path = save("csv")
+    text, errors = run(sqlite, str(tmp_path / "x.db"), ".mode csv", ".import {} sites".format(path),
+                       "select sum(peak_bytes), sum(total_count) from sites")
+    totals = recorded.totals()
+    assert (text.split(), errors) == (["{},{}".format(totals["peak"][0], totals["total"][1])], "")

@@ -13,7 +13,7 @@ import readers
 from conftest import COMMAND, HERE, environment, sctmem
 
 FORMATS = re.findall(r"^\tX\((\w+)\)", (HERE.parents[1] / "reader" / "export.h").read_text(), re.MULTILINE)
-BINARY = {"pprof", "pstats"}
+BINARY = {"pprof", "pstats", "arrow"}
 NO_FILTERS = {"chrome"}
 COMMENTS = {"callgrind", "chrome", "massif"}
 
@@ -42,7 +42,7 @@ FILTERS = (["--domain", "heap"], ["--function", "load|churn|main"], ["--at", "pe
 @pytest.mark.parametrize("options", FILTERS, ids=" ".join)
 def test_filters_mean_the_same_as_in_stats(recorded, options):
     wanted = recorded.totals(*options)
-    for name in ("pprof", "callgrind"):
+    for name in ("pprof", "callgrind", "csv"):
         assert readers.ALL_METRICS[name](recorded.export(name, *options)) == wanted, name
     for name, read in readers.ONE_METRIC.items():
         assert read(recorded.export(name, "--metric", "total", *options))[0] == wanted["total"][0], name
@@ -102,6 +102,51 @@ def test_callgrind_counts_recursion_once(recorded):
     assert checked > 0
 
 
+TABLES = ("sites", "stacks", "frames", "threads", "timeline", "marks")
+
+
+def test_csv_and_arrow_hold_the_same_tables(recorded):
+    for table in TABLES:
+        arrow = readers.Arrow(recorded.export("arrow", "--table", table))
+        rows = readers.read_csv(recorded.export("csv", "--table", table))
+        assert ("table", table) in arrow.metadata
+        assert len(rows) == len(arrow.rows)
+        for row, other in zip(rows, arrow.rows):
+            assert row == {name: "" if value is None else str(value) for name, value in other.items()}
+
+
+def test_tables_refer_to_each_other(recorded):
+    tables = {table: readers.Arrow(recorded.export("arrow", "--table", table)).rows for table in TABLES}
+    for table in ("stacks", "frames", "threads"):
+        assert [row["id"] for row in tables[table]] == list(range(len(tables[table])))
+    for row in tables["stacks"]:
+        assert (row["parent"] is None) == (row["id"] == 0) and (row["parent"] or 0) <= row["id"]
+        assert 0 <= row["frame"] < len(tables["frames"])
+    for row in tables["sites"]:
+        assert 0 <= row["stack"] < len(tables["stacks"]) and 0 <= row["thread"] < len(tables["threads"])
+    wanted = recorded.stats()
+    for thread, row in zip(wanted["threads"], tables["threads"]):
+        own = [site for site in tables["sites"] if site["thread"] == row["id"]]
+        assert row["tid"] == thread["tid"] and sum(site["peak_bytes"] for site in own) == thread["cost"]["peak_bytes"]
+    for domain, cost in wanted["by_domain"].items():
+        if domain in ("heap", "python", "mapped"):
+            own = [site for site in tables["sites"] if site["domain"] == domain]
+            assert cost["total_bytes"] == sum(site["total_bytes"] for site in own)
+    assert max(point["live_max_bytes"] for point in tables["timeline"]) == wanted["peak"]["bytes"]
+
+
+def test_no_cell_of_csv_is_a_formula(folder, sample):
+    """Names that a spreadsheet would run get an apostrophe."""
+    for row in readers.read_csv(sample.export("csv", "--table", "frames")):
+        assert not row["function"].startswith(("=", "+", "-", "@"))
+    path = folder / "formula.bin"
+    capture = (folder / "hostile.bin").read_bytes()
+    assert b"\x1b[31mred\x1b" in capture
+    path.write_bytes(capture.replace(b"\x1b[31mred\x1b", b"=1+\"red\"|"))
+    rows = readers.read_csv(sctmem("export", "-F", "csv", path).stdout)
+    assert [row["function"] for row in rows if "red" in row["function"]] == ["'=1+\"red\"|[0m\\x0d\\x0a"]
+
+
 def test_names_are_safe_everywhere(hostile):
     unsafe = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffd]")
     for name in FORMATS:
@@ -110,9 +155,11 @@ def test_names_are_safe_everywhere(hostile):
             texts = readers.Pprof(data).strings
         elif name == "pstats":
             texts = [text for key in readers.marshal.loads(data) for text in key if isinstance(text, str)]
+        elif name == "arrow":
+            texts = [str(value) for row in readers.Arrow(data).rows for value in row.values()]
         else:
             texts = [data.decode("utf-8")]
-            if name not in ("folded", "callgrind", "massif"):
+            if name not in ("folded", "callgrind", "massif", "csv"):
                 texts.append(json.dumps(readers.parse_json(data), ensure_ascii=False))
         for text in texts:
             assert not unsafe.search(text), (name, unsafe.search(text))
@@ -136,6 +183,9 @@ def test_losses_are_told(sample, tmp_path):
         assert b"7 events were lost" in done.stderr, name
         if name == "pprof":
             assert any("7 events were lost" in comment for comment in readers.Pprof(done.stdout).comments)
+        elif name == "arrow":
+            assert ("warning", "7 events were lost") in [
+                (key, value.split(": ")[-1].split(";")[0]) for key, value in readers.Arrow(done.stdout).metadata]
         elif name in COMMENTS:
             assert b"7 events were lost" in done.stdout, name
 
@@ -153,6 +203,7 @@ def test_the_ending_names_the_format(sample, tmp_path):
 ERRORS = [
     ([], 2, "which format? name it: --format pprof; see: sctmem help export"),
     (["-o", "x.txt"], 2, "the ending of x.txt names no format; use --format, or an ending of: sctmem help export"),
+    (["-F", "pprof", "--table", "sites"], 2, "pprof has no tables to choose from: --table goes with csv and arrow"),
     (["-F", "massif", "-m", "peak"], 2, "massif carries all metrics: --metric cannot go with it"),
     (["-F", "chrome", "--function", "x"], 2, "the time line is of all memory: --thread, --domain, --function, --file "
      "and --module cannot go with --format chrome"),
