@@ -102,15 +102,26 @@ static uintptr_t stretch_end(uintptr_t start, uintptr_t end)
 	return end;
 }
 
+static inline bool module_has(uint32_t i, uintptr_t address, uintptr_t *start, uintptr_t *end)
+{
+	*start = atomic_load_explicit(&modules[i].start, memory_order_relaxed);
+	*end = atomic_load_explicit(&modules[i].end, memory_order_relaxed);
+	return address >= *start && address < *end;
+}
+
 bool modules_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
 {
+	static _Atomic uint32_t found_last;   /* a guess: most addresses that follow each other are of one module */
 	uint32_t count = atomic_load_explicit(&module_count, memory_order_acquire);
+	uint32_t last = atomic_load_explicit(&found_last, memory_order_relaxed);
 
+	if (last < count && module_has(last, address, start, end))
+		return true;
 	for (uint32_t i = count; i-- > 0;) {
-		*start = atomic_load_explicit(&modules[i].start, memory_order_relaxed);
-		*end = atomic_load_explicit(&modules[i].end, memory_order_relaxed);
-		if (address >= *start && address < *end)
+		if (module_has(i, address, start, end)) {
+			atomic_store_explicit(&found_last, i, memory_order_relaxed);
 			return true;
+		}
 	}
 	return false;
 }
