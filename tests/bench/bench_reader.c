@@ -53,7 +53,8 @@ static void write_capture(const char *path, uint64_t events, uint32_t stream_cou
 	}
 	for (uint32_t i = 1; i < STACKS; i++)
 		put_node(&writer.streams[0], i, i / 3, CAPTURE_PYTHON_FRAME(i % 500, i));
-	for (uint64_t i = 0; i < events; i++) {
+	/* The inner loop counts the events. */
+	for (uint64_t i = 0; i < events;) {
 		const uint32_t s = stream_count == 1 ? 0 : draw(stream_count);
 		struct writer_stream *stream = &writer.streams[s];
 		struct heap *heap = &heaps[s];
