@@ -95,6 +95,11 @@ void stream_stop(uint64_t state)
 	lifecycle_off();
 }
 
+static void note_memory(void)
+{
+	atomic_store_explicit((_Atomic uint64_t *)&output_status()->tracer_bytes, arena_bytes(), memory_order_relaxed);
+}
+
 bool stream_open(struct thread *thread)
 {
 	size_t words = thread->stream < 4 ? WINDOW_WORDS_MAX : thread->stream < 64 ? WINDOW_WORDS_MAX / 4
@@ -108,6 +113,7 @@ bool stream_open(struct thread *thread)
 	/* The last words are kept free, so that a record begun can always be ended. */
 	thread->capacity = window->capacity < WINDOW_WORDS_MAX ? window->capacity : WINDOW_WORDS_MAX;
 	thread->used = 0;
+	note_memory();
 	return true;
 }
 
@@ -150,7 +156,7 @@ static bool flush(struct thread *thread)
 	window->first_time_ns = thread->tick_ns;
 	window->first_thread = thread->index;
 	atomic_store_explicit((_Atomic uint64_t *)&window->sequence, window->sequence + 1, memory_order_release);
-	atomic_store_explicit((_Atomic uint64_t *)&output_status()->tracer_bytes, arena_bytes(), memory_order_relaxed);
+	note_memory();
 	return true;
 }
 
