@@ -151,10 +151,72 @@ static bool is_python_library(const char *file)
 	return at && strchr(at + 11, '/') != NULL && at[11] >= '0' && at[11] <= '9';
 }
 
-static bool resolve_python(struct build *build, struct build_capture *own, uint64_t raw, uint32_t span)
+/* The Python frames of a capture, in ascending order, which is by code and then by instruction; and their lines. */
+struct python_frames {
+	uint64_t *raw;
+	uint32_t *units;
+	struct python_position *places;
+	size_t count;
+};
+
+static int compare_raw(const void *a, const void *b)
+{
+	const uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void python_frames_finish(struct python_frames *frames)
+{
+	free(frames->raw);
+	free(frames->units);
+	free(frames->places);
+}
+
+/* Finds the lines of the Python frames among these, all different, with one walk over each code's table. */
+static bool python_frames_init(struct python_frames *frames, const struct capture *capture, const uint64_t *raw,
+	size_t count, struct error *error)
+{
+	*frames = (struct python_frames){ .raw = malloc((count + 1) * sizeof(*frames->raw)),
+		.units = malloc((count + 1) * sizeof(*frames->units)), .places = calloc(count + 1, sizeof(*frames->places)) };
+	if (!frames->raw || !frames->units || !frames->places)
+		return fail_memory(error);
+	for (size_t i = 0; i < count; i++) {
+		if (CAPTURE_FRAME_KIND(raw[i]) == CAPTURE_FRAME_PYTHON)
+			frames->raw[frames->count++] = raw[i];
+	}
+	if (frames->count)
+		qsort(frames->raw, frames->count, sizeof(*frames->raw), compare_raw);
+	for (size_t i = 0; i < frames->count; i++)
+		frames->units[i] = CAPTURE_FRAME_UNITS(frames->raw[i]);
+	for (size_t first = 0, end; first < frames->count; first = end) {
+		const uint32_t id = CAPTURE_FRAME_CODE(frames->raw[first]);
+		const struct capture_code_object *code = capture_find_code(capture, id);
+
+		/* What lies beside id and units in a damaged frame may make equal ids come apart: then there are two walks. */
+		for (end = first + 1; end < frames->count && CAPTURE_FRAME_CODE(frames->raw[end]) == id &&
+			frames->units[end] >= frames->units[end - 1]; end++)
+			;
+		if (!code)
+			continue;
+		const struct python_table table = { .kind = code->info.table_kind, .bytes = code->table,
+			.size = code->info.table_size, .first_line = code->info.first_line };
+		python_lines(&table, frames->units + first, end - first, frames->places + first);
+	}
+	return true;
+}
+
+static uint32_t find_line(const struct python_frames *frames, uint64_t raw)
+{
+	const uint64_t *found = bsearch(&raw, frames->raw, frames->count, sizeof(raw), compare_raw);
+
+	return found ? frames->places[found - frames->raw].line : 0;
+}
+
+static bool resolve_python(struct build *build, struct build_capture *own, const struct python_frames *frames,
+	uint64_t raw, uint32_t span)
 {
 	const struct capture_code_object *code = capture_find_code(own->capture, CAPTURE_FRAME_CODE(raw));
-	struct python_position position = { 0 };
 	struct frame frame = { .module = "", .kind = FRAME_PYTHON };
 	char unknown[64];
 
@@ -165,10 +227,8 @@ static bool resolve_python(struct build *build, struct build_capture *own, uint6
 		frame.flags = FRAME_UNRESOLVED;
 		return extend_span(build, span, &frame);
 	}
-	if (python_line(code->info.table_kind, code->table, code->info.table_size, code->info.first_line,
-		CAPTURE_FRAME_UNITS(raw), &position))
-		frame.line = position.line;
-	else
+	frame.line = find_line(frames, raw);
+	if (frame.line == 0)
 		frame.line = code->info.first_line;
 	frame.function = code->name;
 	frame.file = code->file;
@@ -370,34 +430,56 @@ static bool resolve_pending(struct resolver *resolver)
 	return resolver->ok;
 }
 
-/* Gives the frame of each used node its span; native ones with symbols are filled later. */
+/* Lists the different frames of used nodes, and gives each a span: they follow one another in the same order. */
+static bool list_frames(struct build *build, struct build_capture *own, uint64_t **raw, size_t *count)
+{
+	const size_t first = build->span_count;
+	size_t capacity = 0;
+
+	*count = 0;
+	for (uint32_t id = 1; id < own->node_end; id++) {
+		const uint64_t frame = own->capture->nodes[id].frame;
+
+		if (own->node_of[id] != BUILD_USED || map64_get(&own->frame_spans, frame) != MAP64_NONE)
+			continue;
+		if (!array_reserve(raw, &capacity, *count + 1, sizeof(**raw), build->error) ||
+		    !map64_put(&own->frame_spans, frame, (uint32_t)(first + *count), build->error))
+			return false;
+		(*raw)[(*count)++] = frame;
+	}
+	if (!array_reserve(&build->spans, &build->span_capacity, first + *count, sizeof(*build->spans), build->error))
+		return false;
+	for (size_t i = 0; i < *count; i++)
+		build->spans[build->span_count++] = (struct frame_span){ 0 };
+	return true;
+}
+
+/* Resolves the frames of all used nodes; native ones with symbols are filled later. */
 static bool collect_frames(struct resolver *resolver, uint32_t capture_number)
 {
 	struct build *build = resolver->build;
 	struct build_capture *own = &build->captures[capture_number];
+	const uint32_t first = (uint32_t)build->span_count;
+	struct python_frames python = { 0 };
+	uint64_t *raw = NULL;
+	size_t count;
+	bool ok;
 
 	capture_sort_modules(own->capture);
-	for (uint32_t id = 1; id < own->node_end; id++) {
-		const uint64_t raw = own->capture->nodes[id].frame;
-		const uint32_t span = (uint32_t)build->span_count;
-		bool ok;
+	ok = list_frames(build, own, &raw, &count) && python_frames_init(&python, own->capture, raw, count, build->error);
+	for (size_t i = 0; ok && i < count; i++) {
+		const uint32_t span = first + (uint32_t)i;
 
-		if (own->node_of[id] != BUILD_USED || map64_get(&own->frame_spans, raw) != MAP64_NONE)
-			continue;
-		if (!array_reserve(&build->spans, &build->span_capacity, build->span_count + 1, sizeof(*build->spans),
-			build->error) || !map64_put(&own->frame_spans, raw, span, build->error))
-			return false;
-		build->spans[build->span_count++] = (struct frame_span){ 0 };
-		if (CAPTURE_FRAME_KIND(raw) == CAPTURE_FRAME_NATIVE)
-			ok = resolve_native(resolver, capture_number, raw, span);
-		else if (CAPTURE_FRAME_KIND(raw) == CAPTURE_FRAME_PYTHON)
-			ok = resolve_python(build, own, raw, span);
+		if (CAPTURE_FRAME_KIND(raw[i]) == CAPTURE_FRAME_NATIVE)
+			ok = resolve_native(resolver, capture_number, raw[i], span);
+		else if (CAPTURE_FRAME_KIND(raw[i]) == CAPTURE_FRAME_PYTHON)
+			ok = resolve_python(build, own, &python, raw[i], span);
 		else
-			ok = resolve_special(build, raw, span);
-		if (!ok)
-			return false;
+			ok = resolve_special(build, raw[i], span);
 	}
-	return true;
+	python_frames_finish(&python);
+	free(raw);
+	return ok;
 }
 
 bool build_frames(struct build *build)

@@ -51,30 +51,44 @@ static uint32_t checked_line(int64_t line)
 	return line > 0 && line <= INT32_MAX ? (uint32_t)line : 0;
 }
 
-static uint32_t lnotab_line(const uint8_t *table, size_t table_size, int64_t line, uint64_t offset)
+static void lnotab_lines(const struct python_table *table, const uint32_t *units, size_t count,
+	struct python_position *out)
 {
 	uint64_t address = 0;
-	for (size_t i = 0; i + 2 <= table_size; i += 2) {
-		address += table[i];
-		if (address > offset)
-			break;
-		line += (int8_t)table[i + 1];
+	int64_t line = table->first_line;
+	size_t i = 0;
+
+	for (size_t n = 0; n < count; n++) {
+		for (; i + 2 <= table->size && address + table->bytes[i] <= (uint64_t)units[n] * 2; i += 2) {
+			address += table->bytes[i];
+			line += (int8_t)table->bytes[i + 1];
+		}
+		out[n].line = out[n].end_line = checked_line(line);
 	}
-	return checked_line(line);
 }
 
-static uint32_t pep626_line(const uint8_t *table, size_t table_size, int64_t line, uint64_t offset)
+static void pep626_lines(const struct python_table *table, const uint32_t *units, size_t count,
+	struct python_position *out)
 {
 	uint64_t end = 0;
-	for (size_t i = 0; i + 2 <= table_size; i += 2) {
-		int step = (int8_t)table[i + 1];
-		end += table[i];
-		if (step != NO_LINE_PEP626)
-			line += step;
-		if (offset < end)
-			return step != NO_LINE_PEP626 ? checked_line(line) : 0;
+	int64_t line = table->first_line;
+	bool has_line = false;
+	size_t i = 0;
+
+	for (size_t n = 0; n < count; n++) {
+		const uint64_t offset = (uint64_t)units[n] * 2;
+
+		for (; offset >= end && i + 2 <= table->size; i += 2) {
+			const int step = (int8_t)table->bytes[i + 1];
+
+			end += table->bytes[i];
+			has_line = step != NO_LINE_PEP626;
+			if (has_line)
+				line += step;
+		}
+		if (offset < end && has_line)
+			out[n].line = out[n].end_line = checked_line(line);
 	}
-	return 0;
 }
 
 static bool take_varint(struct cursor *cursor, uint32_t *value)
@@ -148,46 +162,58 @@ static bool take_location(struct cursor *cursor, unsigned code, int64_t *line, s
 	return true;
 }
 
-static bool location_position(const uint8_t *table, size_t table_size, int64_t line, uint32_t units,
+static void location_positions(const struct python_table *table, const uint32_t *units, size_t count,
 	struct python_position *out)
 {
-	struct cursor cursor = { table, table + table_size };
+	struct cursor cursor = { table->bytes, table->bytes + table->size };
+	struct python_position place = { 0 };
+	int64_t line = table->first_line;
 	uint64_t end = 0;
-	while (cursor.at < cursor.end) {
-		uint8_t first = *cursor.at++;
-		if (!(first & 0x80) || !take_location(&cursor, first >> 3 & 15, &line, out))
-			return false;
-		end += (first & 7) + 1u;
-		if (units < end)
-			return out->line != 0;
+
+	for (size_t n = 0; n < count; n++) {
+		while (units[n] >= end) {
+			if (cursor.at == cursor.end)
+				return;
+			const uint8_t first = *cursor.at++;
+			if (!(first & 0x80) || !take_location(&cursor, first >> 3 & 15, &line, &place))
+				return;
+			end += (first & 7) + 1u;
+		}
+		/* A place without a line is no place. */
+		if (place.line != 0)
+			out[n] = place;
 	}
-	return false;
+}
+
+void python_lines(const struct python_table *table, const uint32_t *units, size_t count, struct python_position *out)
+{
+	if (count != 0)
+		memset(out, 0, count * sizeof(*out));
+	struct python_table checked = *table;
+	if (checked.bytes == NULL)
+		checked.size = 0;
+	switch (checked.kind) {
+	case CAPTURE_LINES_LNOTAB:
+		lnotab_lines(&checked, units, count, out);
+		break;
+	case CAPTURE_LINES_PEP626:
+		pep626_lines(&checked, units, count, out);
+		break;
+	case CAPTURE_LINES_LOCATIONS:
+		if (checked.size != 0)
+			location_positions(&checked, units, count, out);
+		break;
+	default:
+		break;
+	}
 }
 
 bool python_line(unsigned table_kind, const uint8_t *table, size_t table_size, uint32_t first_line, uint32_t units,
 	struct python_position *out)
 {
-	uint64_t offset = (uint64_t)units * 2;
-	uint32_t line = 0;
+	const struct python_table whole = { .kind = table_kind, .bytes = table, .size = table_size,
+		.first_line = first_line };
 
-	memset(out, 0, sizeof(*out));
-	if (table == NULL)
-		table_size = 0;
-	switch (table_kind) {
-	case CAPTURE_LINES_LNOTAB:
-		line = lnotab_line(table, table_size, first_line, offset);
-		break;
-	case CAPTURE_LINES_PEP626:
-		line = pep626_line(table, table_size, first_line, offset);
-		break;
-	case CAPTURE_LINES_LOCATIONS:
-		if (table_size != 0 && location_position(table, table_size, first_line, units, out))
-			return true;
-		break;
-	default:
-		break;
-	}
-	/* A place without a line is no place. */
-	*out = (struct python_position){ .line = line, .end_line = line };
-	return line != 0;
+	python_lines(&whole, &units, 1, out);
+	return out->line != 0;
 }

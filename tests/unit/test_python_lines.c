@@ -248,6 +248,38 @@ static void a_cut_table_never_gives_half_a_place(void **state)
 	}
 }
 
+/* One walk for many instructions, some of them the same, finds what a walk for each does: in tables of any bytes. */
+static void many_instructions_in_one_walk_find_what_each_alone_does(void **state)
+{
+	enum { UNITS = 40 };
+	uint64_t random = 88172645463325252u;
+	size_t lines = 0;
+	for (int round = 0; round < 30000; round++) {
+		uint8_t bytes[48];
+		uint32_t units[UNITS];
+		struct python_position all[UNITS], one;
+		for (size_t i = 0; i < sizeof(bytes); i++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			bytes[i] = (uint8_t)(random >> 56);
+			/* Mostly entries that are whole, so that walks get somewhere. */
+			if (round % 4 != 0)
+				bytes[i] = round % 3 == 2 ? 0x80 | (bytes[i] & 3) | 13 << 3 : bytes[i] & 7;
+		}
+		for (size_t i = 0; i < UNITS; i++)
+			units[i] = (uint32_t)(i * (1 + (unsigned)round % 5) / 2);
+		const struct python_table table = { .kind = 1 + (unsigned)round % 3, .bytes = bytes,
+			.size = (size_t)round % (sizeof(bytes) + 1), .first_line = 7 };
+		python_lines(&table, units, UNITS, all);
+		for (size_t i = 0; i < UNITS; i++) {
+			bool known = python_line(table.kind, bytes, table.size, table.first_line, units[i], &one);
+			assert_int_equal(known, all[i].line != 0);
+			assert_memory_equal(&one, &all[i], sizeof(one));
+			lines += known;
+		}
+	}
+	assert_true(lines > 100000);
+}
+
 static void hostile_tables_stay_within_bounds(void **state)
 {
 	uint64_t random = 88172645463325252u;
@@ -289,6 +321,7 @@ int main(void)
 		cmocka_unit_test(an_empty_table_gives_what_its_kind_says),
 		cmocka_unit_test(an_offset_past_the_end_has_no_line),
 		cmocka_unit_test(a_cut_table_never_gives_half_a_place),
+		cmocka_unit_test(many_instructions_in_one_walk_find_what_each_alone_does),
 		cmocka_unit_test(hostile_tables_stay_within_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
