@@ -57,6 +57,8 @@ struct dwarf_unit {
 	bool own_lines;               /* line_program is filled; else lines are libdw's */
 	bool c;                       /* whose names have no scopes: plain ones are whole */
 	bool split;                   /* code is that of a .dwo file, whose file numbers are its own */
+	bool kept;                    /* was read a second time: addresses do not come unit by unit here */
+	uint64_t range_count;         /* read for it, of index.range_count */
 };
 
 /* ---- ranges and walks ---- */
@@ -326,6 +328,32 @@ static void read_unit_deep(struct dwarf_index *index, struct dwarf_unit *unit)
 	address_map_build(&unit->map);
 }
 
+/* What was read of a unit.  It is read again when an address asks for it, and then stays. */
+static void forget_unit(struct dwarf_index *index, struct dwarf_unit *unit)
+{
+	free_functions(unit);
+	line_program_finish(&unit->line_program);
+	free(unit->paths);
+	unit->paths = NULL;
+	unit->read = unit->read_deep = false;
+	unit->kept = true;
+	index->range_count -= unit->range_count;
+	unit->range_count = 0;
+}
+
+/*
+ * Most units hold much more than the few addresses that are asked for, and addresses come in order: the unit before is
+ * forgotten, but at most once, since units may lie among each other.
+ */
+static void enter_unit(struct dwarf_index *index, uint32_t number)
+{
+	if (index->current == number)
+		return;
+	if (index->current < index->unit_count && index->units[index->current].read && !index->units[index->current].kept)
+		forget_unit(index, &index->units[index->current]);
+	index->current = number;
+}
+
 static struct dwarf_function *find_function(struct dwarf_index *index, struct dwarf_unit *unit, uint64_t address)
 {
 	if (!unit->read)
@@ -402,7 +430,8 @@ static void hide_unused_sections(Elf *elf)
 bool dwarf_index_open(struct dwarf_index *index, Elf *elf, uint64_t text_start, uint64_t text_end,
 	struct name_pool *names)
 {
-	*index = (struct dwarf_index){ .names = names, .text_start = text_start, .text_end = text_end };
+	*index = (struct dwarf_index){ .names = names, .text_start = text_start, .text_end = text_end,
+		.current = UINT32_MAX };
 	hide_unused_sections(elf);
 	index->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
 	if (index->dwarf == NULL)
@@ -450,7 +479,9 @@ size_t dwarf_index_resolve(struct dwarf_index *index, uint64_t address, struct s
 	uint32_t number = address_map_find(&index->map, address);
 	if (number == ADDRESS_MAP_NONE || frames_max == 0)
 		return 0;
+	enter_unit(index, number);
 	struct dwarf_unit *unit = &index->units[number];
+	const uint64_t ranges_before = index->range_count;
 	struct dwarf_function *function = find_function(index, unit, address);
 	struct symbol_frame frame = { .exact_function = true };
 	size_t count = 0;
@@ -479,6 +510,7 @@ size_t dwarf_index_resolve(struct dwarf_index *index, uint64_t address, struct s
 		*name_is_plain = function->name == NULL || (function->name_is_plain && !unit->c);
 	}
 	frames[count++] = frame;
+	unit->range_count += index->range_count - ranges_before;
 	return count;
 }
 

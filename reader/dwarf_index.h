@@ -6,7 +6,8 @@
  *     unit        address -> function        the functions of one unit; its line table
  *     function    address -> inlined call    the calls inlined into one function, nested
  *
- * so that the cost is that of the units touched, not of the file.
+ * so that the cost is that of the units touched, not of the file.  What was read of a unit is forgotten when the next
+ * one is asked for: addresses in ascending order need the memory of one unit.
  */
 #ifndef SCTMEM_READER_DWARF_INDEX_H
 #define SCTMEM_READER_DWARF_INDEX_H
@@ -34,6 +35,7 @@ struct dwarf_index {
 	bool own_lines;               /* line_sections can be read; else lines are libdw's */
 	uint64_t text_start, text_end;    /* ranges that begin elsewhere are those of code that the linker dropped */
 	uint64_t range_count;         /* read so far, in all: damaged files can make it explode */
+	uint32_t current;             /* the unit of the address resolved last; UINT32_MAX: none */
 	bool damaged;
 };
 
