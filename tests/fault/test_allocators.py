@@ -53,7 +53,7 @@ def test_a_program_that_defines_malloc(victim, trace, flag):
 
 
 def test_a_library_that_binds_to_its_own_first(victim, trace):
-    """RTLD_DEEPBIND: the library's malloc is libc's, though we are preloaded; its blocks are seen whole or not at all."""
+    """RTLD_DEEPBIND: the library's malloc is libc's, though we are preloaded: its blocks are all seen or none."""
     library = victim("plugged", "-shared", "-fPIC", suffix=".so")
     recording = compare(trace, victim("loading"), "deepbind", library)
     assert recording.ended.status == 0
