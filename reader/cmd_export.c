@@ -7,6 +7,7 @@
 
 #include "calltree.h"
 #include "export.h"
+#include "export_events.h"
 #include "export_table.h"
 #include "output.h"
 #include "view.h"
@@ -28,7 +29,7 @@ static const struct option_spec export_options[] = {
 	OPTION_CHOICE('F', "format", "NAME", struct export_settings, format, format_names,
 		"what to write; without it, what the ending of -o FILE says"),
 	OPTION_CHOICE(0, "table", "NAME", struct export_settings, table, export_table_names,
-		"of csv and arrow: sites (default), stacks, frames, threads, timeline or marks"),
+		"of csv and arrow: sites (default), stacks, frames, threads, timeline, marks, blocks"),
 	OPTION_TIMES('v', "verbose", struct export_settings, view.verbose,
 		"write the interpreter's and the allocators' own frames too"),
 	OPTION_LAST
@@ -81,6 +82,19 @@ static bool check_settings(const struct export_settings *settings, const struct 
 	return true;
 }
 
+/* For formats and tables that carry each event, which must be seen while the captures are replayed. */
+static bool open_events(struct export_settings *settings, const struct export_format *format,
+	struct export_events *events, struct error *error)
+{
+	const bool blocks = format->flags & EXPORT_TABLE && settings->table >= 0 &&
+		table_needs_events((unsigned)settings->table);
+
+	if (!blocks && !(format->flags & EXPORT_EVENTS))
+		return true;
+	settings->view.observer = &events->observer;
+	return export_events_open(events, blocks, error);
+}
+
 static bool export_run(struct invocation *invocation, struct error *error)
 {
 	struct export_settings settings = { .view = VIEW_DEFAULT, .format = -1, .table = -1 };
@@ -89,6 +103,7 @@ static bool export_run(struct invocation *invocation, struct error *error)
 	struct output output = { 0 };
 	struct calltree tree = { 0 };
 	struct export export = { 0 };
+	struct export_events events = { 0 };
 	bool done = false;
 
 	if (!command_parse(invocation, &settings, error))
@@ -96,6 +111,7 @@ static bool export_run(struct invocation *invocation, struct error *error)
 	format = choose_format(&settings, error);
 	if (!format || !check_settings(&settings, format, error) ||
 		!output_open(&output, settings.view.output, settings.view.force, error) ||
+		!open_events(&settings, format, &events, error) ||
 		!view_load(&settings.view, invocation, true, format->timeline_points, &profile, error))
 		goto out;
 
@@ -105,9 +121,11 @@ static bool export_run(struct invocation *invocation, struct error *error)
 	calltree_init(&tree, profile, settings.view.verbose ? 0 : CALLTREE_HIDDEN_DEFAULT);
 	export_init(&export, profile, &tree, &settings.view, view_metric(&settings.view, METRIC_PEAK), output.file);
 	export.table = settings.table < 0 ? 0 : (unsigned)settings.table;
+	export.events = events.file ? &events : NULL;
 	done = format->write(&export, error) && output_commit(&output, error);
 	export_finish(&export);
 out:
+	export_events_close(&events);
 	calltree_finish(&tree);
 	profile_free(profile);
 	output_close(&output);
@@ -134,7 +152,8 @@ const struct command export_command = {
 		"pprof (.pb.gz), speedscope (.speedscope.json) and callgrind (.callgrind) carry all metrics, and --metric says "
 		"which is shown first. folded (.folded), gprof2dot (.gprof2dot.json), pstats (.pstats) and heapprofile "
 		"(.heapprofile) carry the metric asked for, peak without --metric. chrome (.trace.json) and massif (.massif) "
-		"show memory over time. csv (.csv) and arrow (.arrow) hold one table, which --table names.\n\n"
+		"show memory over time. dhat (.dhat.json) and heaptrack (.heaptrack.gz) are made of the single events, which lie "
+		"in TMPDIR meanwhile, 5 to 25 bytes each. csv (.csv) and arrow (.arrow) hold one table, which --table names.\n\n"
 		"docs/exports.md says what each carries, what it leaves out, and what opens it.",
 	.groups = export_groups,
 	.examples = export_examples,

@@ -34,8 +34,12 @@
 	X(chrome) \
 	X(massif) \
 	X(heapprofile) \
+	X(dhat) \
+	X(heaptrack) \
 	X(csv) \
 	X(arrow)
+
+struct export_events;
 
 /* Texts that are safe to write: see above. */
 struct export_frame {
@@ -57,6 +61,7 @@ struct export {
 	const char *command;          /* the command line of the first capture */
 	const char *program;          /* and the base name of its executable; never empty */
 	const char *const *warnings;  /* what the reader must know before he trusts a number; NULL at the end */
+	struct export_events *events; /* of formats with EXPORT_EVENTS, and of the table of blocks; else NULL */
 	uint32_t *stack;              /* filled by export_stack */
 };
 
@@ -65,6 +70,7 @@ enum export_flag {
 	EXPORT_ONE_METRIC = 1 << 1,   /* carries the metric asked for and no other */
 	EXPORT_FIRST_METRIC = 1 << 2, /* carries all; the one asked for is shown first */
 	EXPORT_TABLE = 1 << 3,        /* carries one table of export_table.h */
+	EXPORT_EVENTS = 1 << 4,       /* needs each event of the run */
 };
 
 struct export_format {

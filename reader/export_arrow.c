@@ -263,11 +263,14 @@ static void write_footer(struct arrow *arrow)
 
 static bool arrow_write(const struct export *export, struct error *error)
 {
-	struct table_reader reader = table_begin(export);
-	struct arrow arrow = { .export = export, .table = reader.table,
-		.column_count = table_column_count(reader.table) };
+	struct arrow arrow = { .export = export };
+	struct table_reader reader;
 	size_t text = 0;
 
+	if (!table_begin(&reader, export, error))
+		return false;
+	arrow.table = reader.table;
+	arrow.column_count = table_column_count(reader.table);
 	arrow.cells = memory_new(BATCH_ROWS_MAX * (size_t)arrow.column_count, sizeof(*arrow.cells));
 	write_bytes(&arrow, "ARROW1\0\0", 8);
 	put_schema(&arrow, begin_message(&arrow, HEADER_SCHEMA, 0));
@@ -289,7 +292,7 @@ static bool arrow_write(const struct export *export, struct error *error)
 	flat_finish(&arrow.flat);
 	free(arrow.blocks);
 	free(arrow.cells);
-	return true;
+	return table_end(&reader, error);
 }
 
 const struct export_format export_arrow = {

@@ -30,9 +30,12 @@ static void write_text(FILE *file, const char *text)
 
 static bool csv_write(const struct export *export, struct error *error)
 {
-	struct table_reader reader = table_begin(export);
-	const struct table_column *columns = reader.table->columns;
 	struct table_cell cells[TABLE_COLUMNS_MAX];
+	struct table_reader reader;
+
+	if (!table_begin(&reader, export, error))
+		return false;
+	const struct table_column *columns = reader.table->columns;
 
 	for (unsigned i = 0; columns[i].name; i++)
 		fprintf(export->file, "%s%s", i ? "," : "", columns[i].name);
@@ -50,7 +53,7 @@ static bool csv_write(const struct export *export, struct error *error)
 		}
 		putc('\n', export->file);
 	}
-	return true;
+	return table_end(&reader, error);
 }
 
 const struct export_format export_csv = {

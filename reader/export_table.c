@@ -166,15 +166,28 @@ static const struct export_table tables[] = {
 	{ "threads", thread_columns, next_thread },
 	{ "timeline", timeline_columns, next_point },
 	{ "marks", mark_columns, next_mark },
+	{ "blocks", block_columns, blocks_next },
 };
 
-const char *const export_table_names[] = { "sites", "stacks", "frames", "threads", "timeline", "marks", NULL };
+const char *const export_table_names[] = { "sites", "stacks", "frames", "threads", "timeline", "marks", "blocks",
+	NULL };
 _Static_assert(sizeof(tables) / sizeof(*tables) + 1 == sizeof(export_table_names) / sizeof(*export_table_names),
 	"one name a table");
 
-struct table_reader table_begin(const struct export *export)
+bool table_needs_events(unsigned table)
 {
-	return (struct table_reader){ .export = export, .table = &tables[export->table] };
+	return tables[table].next == blocks_next;
+}
+
+bool table_begin(struct table_reader *reader, const struct export *export, struct error *error)
+{
+	*reader = (struct table_reader){ .export = export, .table = &tables[export->table] };
+	return !table_needs_events(export->table) || blocks_begin(reader, error);
+}
+
+bool table_end(struct table_reader *reader, struct error *error)
+{
+	return !table_needs_events(reader->export->table) || blocks_end(reader, error);
 }
 
 bool table_next(struct table_reader *reader, struct table_cell *cells)

@@ -7,8 +7,11 @@
  *     stacks     id, parent, frame          a site's stack is an id here; a stack is its frame and its parent's
  *     frames     id, function, file, ...    a stack's frame is an id here
  *     threads, timeline, marks
+ *     blocks     every block that was allocated: when, where, how large, when it was freed; from the events, in the
+ *                order in which the blocks ended, and then those that never did
  *
- *     sites.stack -> stacks.id, stacks.parent -> stacks.id, stacks.frame -> frames.id, sites.thread -> threads.id
+ *     sites.stack, blocks.stack -> stacks.id, stacks.parent -> stacks.id, stacks.frame -> frames.id,
+ *     sites.thread, blocks.thread -> threads.id
  */
 #ifndef SCTMEM_READER_EXPORT_TABLE_H
 #define SCTMEM_READER_EXPORT_TABLE_H
@@ -36,6 +39,7 @@ struct table_reader {
 	const struct export_table *table;
 	uint64_t row;                 /* read so far */
 	size_t at;                    /* in the profile's array */
+	struct table_blocks *blocks;  /* those that live, while events are read */
 };
 
 struct export_table {
@@ -47,9 +51,19 @@ struct export_table {
 
 /* The names of the tables, in the order of export->table; NULL at the end. */
 extern const char *const export_table_names[];
+/* Whether a table is made of the events: of export->table's numbers. */
+bool table_needs_events(unsigned table);
 
-struct table_reader table_begin(const struct export *export);
+MUST_CHECK bool table_begin(struct table_reader *reader, const struct export *export, struct error *error);
 bool table_next(struct table_reader *reader, struct table_cell *cells);
+/* false: reading ended before the last row. */
+MUST_CHECK bool table_end(struct table_reader *reader, struct error *error);
+
+/* export_blocks.c: the table of blocks. */
+extern const struct table_column block_columns[];
+MUST_CHECK bool blocks_begin(struct table_reader *reader, struct error *error);
+bool blocks_next(struct table_reader *reader, struct table_cell *cells);
+MUST_CHECK bool blocks_end(struct table_reader *reader, struct error *error);
 unsigned table_column_count(const struct export_table *table);
 
 #endif

@@ -179,7 +179,7 @@ static bool replay_captures(struct build *build)
 {
 	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
 		.to_ns = build->options->to_ns, .temporary_limit = build->options->temporary_limit,
-		.timeline_points = build->options->timeline_points };
+		.timeline_points = build->options->timeline_points, .observer = build->options->observer };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -453,6 +453,7 @@ void profile_free(struct profile *profile)
 	free(profile->threads);
 	free(profile->timeline);
 	free(profile->marks);
+	free(profile->observed);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

@@ -123,6 +123,35 @@ struct size_bin { uint64_t min, max, count, bytes; };   /* inclusive bounds */
 
 struct profile_mark { uint64_t time_ns; const char *name; };
 
+/*
+ * What happens to one block, or to one mapping, told while captures are replayed, to formats that carry each event.
+ * While a realloc runs, and once all of a mapping is unmapped, it is RESIZED to nothing and not live, but may come
+ * back; GONE is final.
+ */
+enum profile_event_kind { PROFILE_BORN, PROFILE_RESIZED, PROFILE_GONE };
+
+struct profile_event {
+	enum profile_event_kind kind;
+	int live;                     /* 1: it lives from now on; -1: it ends to; 0: neither */
+	uint32_t site;                /* index of profile.observed, once there is a profile */
+	uint64_t block;               /* no two blocks of a run share it */
+	uint64_t time_ns;             /* since the start of the earliest capture; GONE: when it ceased to live */
+	uint64_t address;
+	uint64_t bytes_before, bytes; /* what it held before and from now on */
+};
+
+struct profile_observer {
+	void *context;
+	void (*event)(void *context, const struct profile_event *event);
+};
+
+/* Where the blocks of an observed site were allocated. */
+struct observed_site {
+	uint32_t node, thread;
+	uint8_t domain, allocator;
+	bool counted;                 /* its blocks are in the totals: counted memory that no filter leaves out */
+};
+
 struct profile {
 	struct profile_capture *captures; uint32_t capture_count;
 	struct frame *frames; uint32_t frame_count;
@@ -145,6 +174,7 @@ struct profile {
 	uint32_t temporary_limit;
 	unsigned domains;             /* options.domains: when not 0, these are the counted domains */
 	bool symbols_resolved;
+	struct observed_site *observed; size_t observed_count;   /* only with an observer */
 };
 
 /*
@@ -165,6 +195,7 @@ struct profile_options {
 	int thread;                   /* tid to keep, or -1 */
 	unsigned domains;             /* bit mask of domains to keep; 0: all */
 	const char *function, *file, *module;   /* regular expressions (POSIX extended): keep stacks with a matching frame */
+	const struct profile_observer *observer;   /* NULL: nobody */
 	/* called now and then during long work, with what is going on and how much is done; may be NULL */
 	void (*progress)(void *context, const char *what, uint64_t done, uint64_t all);
 	void *progress_context;

@@ -153,15 +153,30 @@ static void sum_up(struct profile *profile)
 	profile->peak_bytes = profile->total.peak_bytes;
 }
 
+/* Whether no filter leaves a site's costs out. */
+static bool keeps_site(const struct build *build, const uint8_t *keep, const struct site *site)
+{
+	const struct profile_options *options = build->options;
+
+	if (keep && !keep[site->node])
+		return false;
+	if (options->thread >= 0 && build->profile->threads[site->thread].tid != (uint32_t)options->thread)
+		return false;
+	return !options->domains || options->domains >> site->domain & 1;
+}
+
 bool build_sites(struct build *build)
 {
 	struct profile *profile = build->profile;
-	const struct profile_options *options = build->options;
 	uint8_t *keep;
 	bool ok = filter_nodes(build, &keep);
 
 	profile->sites = calloc(build->replay.site_count + 1, sizeof(*profile->sites));
-	if (ok && !profile->sites)
+	if (build->options->observer) {
+		profile->observed = calloc(build->replay.site_count + 1, sizeof(*profile->observed));
+		profile->observed_count = build->replay.site_count;
+	}
+	if (ok && (!profile->sites || (build->options->observer && !profile->observed)))
 		ok = fail_memory(build->error);
 	for (size_t i = 1; ok && i < build->replay.site_count; i++) {
 		const uint64_t key = build->replay.sites[i].key;
@@ -169,11 +184,13 @@ bool build_sites(struct build *build)
 			.allocator = site_allocator(key), .cost = cost_of(build, i) };
 
 		ok = find_node(build, key, &site.node);
-		if (!ok || (keep && !keep[site.node]))
-			continue;
-		if (options->thread >= 0 && profile->threads[site.thread].tid != (uint32_t)options->thread)
-			continue;
-		if (options->domains && !(options->domains >> site.domain & 1))
+		if (!ok)
+			break;
+		const bool kept = keeps_site(build, keep, &site);
+		if (profile->observed)
+			profile->observed[i] = (struct observed_site){ .node = site.node, .thread = site.thread,
+				.domain = site.domain, .allocator = site.allocator, .counted = kept && profile_counts(profile, &site) };
+		if (!kept)
 			continue;
 		profile->sites[profile->site_count++] = site;
 	}

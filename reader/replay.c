@@ -45,6 +45,24 @@ uint8_t site_allocator(uint64_t key)
 	return site_code(key) >= CAPTURE_MALLOC ? site_code(key) : CAPTURE_MAP;
 }
 
+void replay_tell(const struct replay *replay, uint32_t sequence, const struct profile_event *event)
+{
+	struct profile_event told = *event;
+
+	if (event->site == REPLAY_SITE_NONE)
+		return;
+	told.block = (uint64_t)site_thread(replay->sites[event->site].key) << 32 | sequence;
+	replay->options.observer->event(replay->options.observer->context, &told);
+}
+
+void replay_tell_block(const struct replay *replay, enum profile_event_kind kind, int live,
+	const struct live_block *block)
+{
+	replay_tell(replay, block->sequence, &(struct profile_event){ .kind = kind, .live = live, .site = block->site,
+		.time_ns = replay->now_ns, .address = block->address, .bytes_before = live > 0 ? 0 : block->size,
+		.bytes = live > 0 ? block->size : 0 });
+}
+
 bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site)
 {
 	*site = map64_get(&replay->site_by_key, key);
@@ -66,6 +84,8 @@ static void drop_block(struct replay *replay, struct replay_process *process, co
 {
 	process->contradictions++;
 	replay_lose(replay, process, block->site, block->size, 1);
+	if (replay_observed(replay))
+		replay_tell_block(replay, PROFILE_GONE, -1, block);
 }
 
 /* Enters a block in the live table. */
@@ -94,6 +114,8 @@ static inline bool allocate_block(struct replay *replay, struct replay_process *
 	if (!enter_block(replay, process, &block))
 		return false;
 	replay_allocate(replay, process, block.site, block.size);
+	if (replay_observed(replay))
+		replay_tell_block(replay, PROFILE_BORN, 1, &block);
 	return true;
 }
 
@@ -122,12 +144,23 @@ static void free_block(struct replay *replay, struct replay_process *process, co
 	const struct live_block block = live_get(&process->live, place);
 	live_remove(&process->live, place);
 	end_block(replay, process, thread, &block);
+	if (replay_observed(replay))
+		replay_tell_block(replay, PROFILE_GONE, -1, &block);
+}
+
+/* A move that is not undone: the block is gone since it began. */
+static void finish_move(const struct replay *replay, const struct replay_move *move)
+{
+	if (replay_observed(replay) && move->block.site != REPLAY_MOVE_UNKNOWN)
+		replay_tell(replay, move->block.sequence, &(struct profile_event){ .kind = PROFILE_GONE,
+			.site = move->block.site, .time_ns = move->time_ns, .address = move->block.address });
 }
 
 static void begin_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	uint64_t address)
 {
-	struct replay_move move = { .block = { .address = address, .site = REPLAY_MOVE_UNKNOWN } };
+	struct replay_move move = { .block = { .address = address, .site = REPLAY_MOVE_UNKNOWN },
+		.time_ns = replay->now_ns };
 	const struct live_place place = live_find(&process->live, address);
 
 	if (!place.bucket) {
@@ -136,9 +169,12 @@ static void begin_move(struct replay *replay, struct replay_process *process, st
 		move.block = live_get(&process->live, place);
 		live_remove(&process->live, place);
 		move.temporary = end_block(replay, process, thread, &move.block);
+		if (replay_observed(replay))
+			replay_tell_block(replay, PROFILE_RESIZED, -1, &move.block);
 	}
 	/* The oldest is a realloc that freed, or one that was killed: a free, as it is booked. */
 	if (thread->move_count == REPLAY_MOVES_MAX) {
+		finish_move(replay, &thread->moves[0]);
 		memmove(thread->moves, thread->moves + 1, (REPLAY_MOVES_MAX - 1) * sizeof(*thread->moves));
 		thread->move_count--;
 	}
@@ -158,6 +194,8 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	if (!enter_block(replay, process, &block))
 		return false;
 	replay_gain(replay, process, block.site, size, 1);
+	if (replay_observed(replay))
+		replay_tell_block(replay, PROFILE_RESIZED, 1, &block);
 	return true;
 }
 
@@ -172,6 +210,7 @@ static bool complete_move(struct replay *replay, struct replay_process *process,
 	if (move->block.site != REPLAY_MOVE_UNKNOWN && move->block.address == DECODED_OPERAND(event) &&
 	    event->size <= move->block.size)
 		return undo_move(replay, process, move, event->size);
+	finish_move(replay, move);
 	return allocate_block(replay, process, thread, event);
 }
 
@@ -182,6 +221,8 @@ static bool stay(struct replay *replay, struct replay_process *process, struct r
 
 		if (move.block.address != address)
 			continue;
+		for (uint32_t above = i + 1; above < thread->move_count; above++)
+			finish_move(replay, &thread->moves[above]);
 		thread->move_count = i;       /* what is above it was never completed */
 		if (move.block.site != REPLAY_MOVE_UNKNOWN)
 			return undo_move(replay, process, &move, move.block.size);
@@ -422,5 +463,10 @@ bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error
 		replay_touch(replay, &replay->sites[i]);
 	if (!replay->at_taken)
 		take_live(replay);
+	for (size_t i = 0; i < replay->thread_count; i++) {
+		replay_forget_unmapped(replay, &replay->threads[i]);
+		for (uint32_t n = 0; n < replay->threads[i].move_count; n++)
+			finish_move(replay, &replay->threads[i].moves[n]);
+	}
 	return true;
 }

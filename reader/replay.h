@@ -49,6 +49,7 @@ enum { REPLAY_SITE_NONE = 0 };             /* the site of what is outside the ti
 /* A realloc whose second half has not come yet. */
 struct replay_move {
 	struct live_block block;      /* address, size, site, sequence; unknown: site REPLAY_MOVE_UNKNOWN */
+	uint64_t time_ns;
 	bool temporary;               /* its end was counted as temporary */
 };
 #define REPLAY_MOVE_UNKNOWN UINT32_MAX
@@ -75,6 +76,7 @@ struct replay_mapping {
 	uint32_t site;
 	uint32_t held;                /* pieces in unmapped lists of threads */
 	uint32_t sequence;
+	uint64_t end_ns;              /* when its newest piece went */
 };
 
 struct replay_process {
@@ -97,6 +99,7 @@ struct replay_options {
 	uint64_t from_ns, to_ns;
 	uint32_t temporary_limit;
 	uint32_t timeline_points;
+	const struct profile_observer *observer;
 };
 
 enum {

@@ -44,6 +44,19 @@ static inline uint64_t site_key(uint32_t stack, uint32_t thread, unsigned code)
 	return (uint64_t)code << 56 | (uint64_t)(thread & 0xffffff) << 32 | stack;
 }
 
+/* Whether somebody wants to see each event: seldom. */
+static inline bool replay_observed(const struct replay *replay)
+{
+	return __builtin_expect(replay->options.observer != NULL, 0);
+}
+
+/* replay.c: tells the observer of a block of event->site and this number among its thread's. */
+__attribute__((cold)) void replay_tell(const struct replay *replay, uint32_t sequence,
+	const struct profile_event *event);
+/* A block of live.h lives with this size from now on (live 1), or ceases to live (-1). */
+__attribute__((cold)) void replay_tell_block(const struct replay *replay, enum profile_event_kind kind, int live,
+	const struct live_block *block);
+
 /* Saves what the site held at the newest maximum, before it changes. */
 static inline void replay_touch(const struct replay *replay, struct replay_site *site)
 {

@@ -25,6 +25,9 @@ static void release_mapping(struct replay *replay, uint32_t number)
 
 	if (mapping->left || mapping->held)
 		return;
+	if (replay_observed(replay))
+		replay_tell(replay, mapping->sequence, &(struct profile_event){ .kind = PROFILE_GONE, .site = mapping->site,
+			.time_ns = mapping->end_ns });
 	mapping->site = replay->mapping_free;
 	replay->mapping_free = number + 1;
 }
@@ -39,6 +42,20 @@ static void book_end(struct replay *replay, const struct replay_thread *thread, 
 		replay_book_temporary(replay, mapping->site, mapping->length, sign);
 }
 
+/* A piece went (sign -1), or came back (1), and mapping->left says what there is now. */
+static void tell_piece(const struct replay *replay, struct replay_mapping *mapping, const struct range *piece, int sign)
+{
+	const uint64_t length = piece->end - piece->start;
+	const uint64_t before = sign < 0 ? mapping->left + length : mapping->left - length;
+
+	mapping->end_ns = replay->now_ns;
+	if (!replay_observed(replay))
+		return;
+	replay_tell(replay, mapping->sequence, &(struct profile_event){ .kind = PROFILE_RESIZED, .site = mapping->site,
+		.live = before == 0 ? 1 : mapping->left == 0 ? -1 : 0, .time_ns = replay->now_ns, .address = piece->start,
+		.bytes_before = before, .bytes = mapping->left });
+}
+
 static bool piece_removed(void *context, const struct range *piece)
 {
 	struct cut *cut = context;
@@ -51,6 +68,7 @@ static bool piece_removed(void *context, const struct range *piece)
 	replay_lose(replay, cut->process, mapping->site, piece->end - piece->start, mapping->left == 0);
 	if (mapping->left == 0)
 		book_end(replay, thread, mapping, 1);
+	tell_piece(replay, mapping, piece, -1);
 	if (!cut->keep) {
 		release_mapping(replay, piece->mapping);
 		return true;
@@ -101,6 +119,7 @@ static bool restore_piece(struct cut *cut, const struct range *piece)
 		book_end(replay, cut->thread, mapping, -1);
 	replay_gain(replay, cut->process, mapping->site, piece->end - piece->start, mapping->left == 0);
 	mapping->left += piece->end - piece->start;
+	tell_piece(replay, mapping, piece, 1);
 	return true;
 }
 
@@ -175,6 +194,9 @@ bool replay_map(struct replay *replay, struct replay_process *process, struct re
 	replay->mappings[range.mapping] = (struct replay_mapping){ .length = range.end - range.start,
 		.left = range.end - range.start, .site = site, .sequence = thread->sequence };
 	replay_allocate(replay, process, site, range.end - range.start);
+	if (replay_observed(replay))
+		replay_tell(replay, thread->sequence, &(struct profile_event){ .kind = PROFILE_BORN, .live = 1, .site = site,
+			.time_ns = replay->now_ns, .address = range.start, .bytes = range.end - range.start });
 	return true;
 }
 

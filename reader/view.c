@@ -166,6 +166,7 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.function = view->function;
 	options.file = view->file;
 	options.module = view->module;
+	options.observer = view->observer;
 	options.progress = text_progress_update;
 	options.progress_context = &progress;
 

@@ -36,6 +36,7 @@ struct view {
 	int metric;                   /* enum metric, -1: not given */
 	bool no_symbols, debuginfod;
 	uint64_t temporary_limit;
+	const struct profile_observer *observer;   /* not an option: who must see each event */
 	int verbose;                  /* -v: frames of the interpreter and of allocators are shown too */
 };
 

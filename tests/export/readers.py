@@ -420,6 +420,68 @@ def read_arrow_sites(data):
     return sum_sites(Arrow(data).rows)
 
 
+# Events --------------------------------------------------------------------------------------------------------------
+
+def read_dhat(data):
+    """DHAT's JSON, version 2: valgrind's docs and what dh_view.js checks.  {metric: (bytes, blocks)}"""
+    page = parse_json(data)
+    assert page["dhatFileVersion"] == 2 and page["bklt"] is True and page["bkacc"] is False
+    assert page["ftbl"][0] == "[root]" and page["te"] >= page["tg"] >= 0
+    stacks = set()
+    for point in page["pps"]:
+        assert set(point) == {"tb", "tbk", "tl", "mb", "mbk", "gb", "gbk", "eb", "ebk", "fs"}
+        assert point["fs"] and all(0 < frame < len(page["ftbl"]) for frame in point["fs"])
+        assert tuple(point["fs"]) not in stacks, "the viewer refuses a stack that comes twice"
+        stacks.add(tuple(point["fs"]))
+        assert max(point["gb"], point["eb"]) <= point["mb"] <= point["tb"]
+        assert 0 <= point["tl"] <= point["tbk"] * page["te"] and point["ebk"] <= point["tbk"]
+    return {metric: (sum(point[key + "b"] for point in page["pps"]), sum(point[key + "bk"] for point in page["pps"]))
+            for metric, key in (("peak", "g"), ("live", "e"), ("total", "t"))}
+
+
+class Heaptrack:
+    """heaptrack's data file, version 3, replayed."""
+
+    def __init__(self, data):
+        texts, places, stacks, sizes = 0, [], [(0, 0)], []
+        live, self.live_count, self.count, self.total, self.live, self.peak, now = {}, 0, 0, 0, 0, 0, 0
+        for line in gzip.decompress(data).decode("utf-8").splitlines():
+            kind, _, rest = line.partition(" ")
+            if kind == "v":
+                assert rest == "10400 3"
+            elif kind == "X":
+                self.command = rest
+            elif kind == "s":
+                size, _, text = rest.partition(" ")
+                assert int(size, 16) == len(text.encode("utf-8"))
+                texts += 1
+            else:
+                numbers = [int(word, 16) for word in rest.split(" ")]
+                if kind == "i":
+                    assert len(numbers) in (3, 5) and all(number <= texts for number in numbers[1:4])
+                    places.append(numbers)
+                elif kind == "t":
+                    assert 1 <= numbers[0] <= len(places) and numbers[1] < len(stacks)
+                    stacks.append(tuple(numbers))
+                elif kind == "a":
+                    assert numbers[1] < len(stacks)
+                    sizes.append(numbers[0])
+                elif kind == "+":
+                    live[numbers[0]] = live.get(numbers[0], 0) + 1
+                    self.count, self.total = self.count + 1, self.total + sizes[numbers[0]]
+                    self.live, self.live_count = self.live + sizes[numbers[0]], self.live_count + 1
+                    self.peak = max(self.peak, self.live)
+                elif kind == "-":
+                    live[numbers[0]] -= 1
+                    assert live[numbers[0]] >= 0, "freed more often than allocated"
+                    self.live, self.live_count = self.live - sizes[numbers[0]], self.live_count - 1
+                elif kind == "c":
+                    assert numbers[0] > now
+                    now = numbers[0]
+                else:
+                    assert kind in ("I", "R"), line
+
+
 # Formats that carry all metrics, and those that carry one.
 ALL_METRICS = {"pprof": read_pprof, "speedscope": read_speedscope, "callgrind": read_callgrind,
                "csv": read_csv_sites, "arrow": read_arrow_sites}

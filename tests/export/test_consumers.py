@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The tools that exports are for open them, and show the same figures."""
+import json
 import os
 import pstats
 import re
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 
 import readers
-from conftest import RUN_SECONDS_MAX
+from conftest import HERE, RUN_SECONDS_MAX
 
 
 def require(name, package):
@@ -78,6 +79,36 @@ def test_ms_print_reads_it(recorded, save):
     shown = {int(number.replace(",", "")) for number in re.findall(r"^ *[\d,]+ +[\d,]+ +([\d,]+) ", text, re.MULTILINE)}
     assert totals["peak"][0] in shown and totals["live"][0] in shown
     assert max(shown) == totals["peak"][0]
+
+
+def test_dh_view_builds_its_tree(recorded, save):
+    node, viewer = require("node", "nodejs"), "/usr/libexec/valgrind/dh_view.js"
+    if not os.path.exists(viewer):
+        pytest.skip("no {}: apt-get install valgrind".format(viewer))
+    text, _ = run(node, HERE / "dhat_view.mjs", viewer, save("dhat"))
+    found, totals = json.loads(text), recorded.totals()
+    for metric, key in (("peak", "peak"), ("live", "end"), ("total", "total")):
+        assert (found[key + "Bytes"], found[key + "Blocks"]) == totals[metric]
+    assert found["lifetimes"] > 0
+
+
+def test_heaptrack_print_reads_it(recorded, tmp_path):
+    heaptrack_print = require("heaptrack_print", "heaptrack")
+    path = tmp_path / "x.heaptrack.gz"
+    path.write_bytes(recorded.export("heaptrack"))
+    file, totals = readers.Heaptrack(path.read_bytes()), recorded.totals()
+    text, _ = run(heaptrack_print, "--disable-builtin-suppressions", "-f", path)
+    assert int(re.search(r"calls to allocation functions: (\d+)", text).group(1)) == file.count
+
+    def shown(words):
+        """The bounds of a figure that was rounded to two digits."""
+        number, unit = re.search(re.escape(words) + r": ([\d.]+)([BKMG])", text).groups()
+        scale = {"B": 1, "K": 1000, "M": 1000 ** 2, "G": 1000 ** 3}[unit]
+        return (float(number) - 0.0051) * scale, (float(number) + 0.0051) * scale
+    for words, metric in (("peak heap memory consumption", "peak"), ("total memory leaked", "live")):
+        number = totals[metric][0]
+        least, most = shown(words)
+        assert least <= number <= most, (words, number)
 
 
 def test_flamegraph_scripts_take_folded_stacks(recorded, save):

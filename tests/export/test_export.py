@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Every export holds what stats says, to the byte, and is well-formed, also with hostile names."""
+import gzip
 import json
 import os
 import pathlib
@@ -13,14 +14,15 @@ import readers
 from conftest import COMMAND, HERE, environment, sctmem
 
 FORMATS = re.findall(r"^\tX\((\w+)\)", (HERE.parents[1] / "reader" / "export.h").read_text(), re.MULTILINE)
-BINARY = {"pprof", "pstats", "arrow"}
+BINARY = {"pprof", "pstats", "arrow", "heaptrack"}
 NO_FILTERS = {"chrome"}
 COMMENTS = {"callgrind", "chrome", "massif"}
 
 
 def test_every_format_has_a_reader_here():
     assert FORMATS
-    assert set(FORMATS) == set(readers.ALL_METRICS) | set(readers.ONE_METRIC) | {"chrome", "massif"}
+    others = {"chrome", "massif", "dhat", "heaptrack"}
+    assert set(FORMATS) == set(readers.ALL_METRICS) | set(readers.ONE_METRIC) | others
 
 
 @pytest.mark.parametrize("name", sorted(readers.ALL_METRICS))
@@ -102,7 +104,55 @@ def test_callgrind_counts_recursion_once(recorded):
     assert checked > 0
 
 
-TABLES = ("sites", "stacks", "frames", "threads", "timeline", "marks")
+TABLES = ("sites", "stacks", "frames", "threads", "timeline", "marks", "blocks")
+
+
+def test_dhat_agrees_with_stats(recorded):
+    totals = recorded.totals()
+    del totals["temporary"]
+    assert readers.read_dhat(recorded.export("dhat")) == totals
+
+
+def test_heaptrack_replays_to_what_stats_says(recorded):
+    file, totals = readers.Heaptrack(recorded.export("heaptrack")), recorded.totals()
+    assert file.peak == totals["peak"][0]
+    assert (file.live, file.live_count) == totals["live"]
+    # What is resized in place counts once more there, as in heaptrack's own recordings.
+    assert file.count >= totals["total"][1] and file.total >= totals["total"][0]
+    if recorded.name in ("sample", "hostile", "family"):
+        assert (file.total, file.count) == totals["total"]
+
+
+def test_blocks_add_up(recorded):
+    """Each block once; what lives at each instant, made from the rows, reaches the peak that stats has."""
+    rows, stats = readers.Arrow(recorded.export("arrow", "--table", "blocks")).rows, recorded.stats()
+    totals = recorded.totals()
+    assert (sum(row["bytes"] for row in rows), len(rows)) == totals["total"]
+    left = [row for row in rows if row["freed_ns"] is None]
+    assert sum(row["live_bytes"] for row in left) == totals["live"][0]
+    assert len(left) == totals["live"][1]
+    assert all(row["live_bytes"] <= row["bytes"] for row in rows)
+    freed = [row for row in rows if row["freed_ns"] is not None]
+    assert all(row["live_bytes"] == 0 and row["freed_ns"] >= row["born_ns"] for row in freed)
+    for thread, cost in enumerate(stats["threads"]):
+        assert sum(row["bytes"] for row in rows if row["thread"] == thread) == cost["cost"]["total_bytes"]
+    end = stats["metadata"]["duration_s"] * 1e9
+    assert all(row["born_ns"] <= end + 1 for row in rows)
+
+
+def test_lifetimes_are_those_of_the_blocks(recorded):
+    """DHAT's sum of lifetimes, made anew from the table of blocks."""
+    page = readers.parse_json(recorded.export("dhat"))
+    rows = readers.Arrow(recorded.export("arrow", "--table", "blocks")).rows
+    lives = sum((page["te"] if row["freed_ns"] is None else row["freed_ns"] // 1000) - row["born_ns"] // 1000
+                for row in rows)
+    assert sum(point["tl"] for point in page["pps"]) == lives
+
+
+def test_events_need_a_folder(sample, tmp_path):
+    done = subprocess.run([COMMAND, "export", "-F", "dhat", str(sample.paths[0])], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=environment(TMPDIR=str(tmp_path / "none")))
+    assert done.returncode == 6 and b"set TMPDIR to a folder with room" in done.stderr
 
 
 def test_csv_and_arrow_hold_the_same_tables(recorded):
@@ -157,6 +207,8 @@ def test_names_are_safe_everywhere(hostile):
             texts = [text for key in readers.marshal.loads(data) for text in key if isinstance(text, str)]
         elif name == "arrow":
             texts = [str(value) for row in readers.Arrow(data).rows for value in row.values()]
+        elif name == "heaptrack":
+            texts = [gzip.decompress(data).decode("utf-8")]
         else:
             texts = [data.decode("utf-8")]
             if name not in ("folded", "callgrind", "massif", "csv"):
