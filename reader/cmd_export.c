@@ -149,11 +149,12 @@ const struct command export_command = {
 	.description =
 		"Writes what was recorded as a file that other tools open. The figures are those of sctmem stats, to the "
 		"byte.\n\n"
-		"pprof (.pb.gz), speedscope (.speedscope.json) and callgrind (.callgrind) carry all metrics, and --metric says "
-		"which is shown first. folded (.folded), gprof2dot (.gprof2dot.json), pstats (.pstats) and heapprofile "
-		"(.heapprofile) carry the metric asked for, peak without --metric. chrome (.trace.json) and massif (.massif) "
-		"show memory over time. dhat (.dhat.json) and heaptrack (.heaptrack.gz) are made of the single events, which lie "
-		"in TMPDIR meanwhile, 5 to 25 bytes each. csv (.csv) and arrow (.arrow) hold one table, which --table names.\n\n"
+		"pprof (.pb.gz), speedscope (.speedscope.json), firefox (.firefox.json) and callgrind (.callgrind) carry all "
+		"metrics, and --metric says which is shown first. folded (.folded), gprof2dot (.gprof2dot.json), pstats (.pstats) "
+		"and heapprofile (.heapprofile) carry the metric asked for, peak without --metric. chrome (.trace.json) and "
+		"massif (.massif) show memory over time. csv (.csv) and arrow (.arrow) hold one table, which --table names.\n\n"
+		"dhat (.dhat.json), heaptrack (.heaptrack.gz) and the table of blocks are made of the single events, which lie in "
+		"TMPDIR meanwhile, 5 to 25 bytes each.\n\n"
 		"docs/exports.md says what each carries, what it leaves out, and what opens it.",
 	.groups = export_groups,
 	.examples = export_examples,

@@ -32,6 +32,7 @@
 	X(pstats) \
 	X(callgrind) \
 	X(chrome) \
+	X(firefox) \
 	X(massif) \
 	X(heapprofile) \
 	X(dhat) \

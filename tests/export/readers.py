@@ -175,6 +175,47 @@ def read_chrome(data):
     return by_phase
 
 
+def check_columns(table):
+    """An object of columns, each as long as "length" says."""
+    for name, column in table.items():
+        assert name in ("length", "weightType") or column is None or len(column) == table["length"], name
+
+
+def read_firefox(data):
+    """The Firefox Profiler's processed format, version 61: docs-developer/CHANGELOG-formats.md of its repository."""
+    page = parse_json(data)
+    shared, strings = page["shared"], page["shared"]["stringArray"]
+    assert page["meta"]["preprocessedProfileVersion"] == 61 and page["meta"]["markerSchema"] == []
+    for name in ("stackTable", "frameTable", "funcTable", "resourceTable", "sources", "nativeSymbols"):
+        check_columns(shared[name])
+    frames, functions = shared["frameTable"], shared["funcTable"]
+    assert all(prefix is None if i == 0 else prefix < i for i, prefix in enumerate(shared["stackTable"]["prefix"]))
+    assert all(0 <= frame < frames["length"] for frame in shared["stackTable"]["frame"])
+    assert all(0 <= function < functions["length"] for function in frames["func"])
+    assert all(category < len(page["meta"]["categories"]) for category in frames["category"])
+    assert all(line is None or line > 0 for line in frames["line"])
+    texts = functions["name"] + shared["resourceTable"]["name"] + shared["sources"]["filename"]
+    assert all(strings[text] for text in texts)
+    assert all(source is None or source < shared["sources"]["length"] for source in functions["source"])
+    assert all(-1 <= resource < shared["resourceTable"]["length"] for resource in functions["resource"])
+    for thread in page["threads"]:
+        for name in ("samples", "markers", "nativeAllocations"):
+            check_columns(thread[name])
+        assert all(strings[name] is not None for name in thread["markers"]["name"])
+        assert all(0 <= stack < shared["stackTable"]["length"] for stack in thread["nativeAllocations"]["stack"])
+    assert len({thread["tid"] for thread in page["threads"]}) == len(page["threads"])
+    for counter in page["counters"]:
+        check_columns(counter["samples"])
+        level = 0
+        for step in counter["samples"]["count"]:
+            level += step
+            assert level >= 0
+    found = {thread["name"]: sum(thread["nativeAllocations"]["weight"]) for thread in page["threads"]}
+    titles = {"peak": "live at the peak", "live": "live at the end", "total": "allocated in all",
+              "temporary": "temporary"}
+    return {metric: found[title] for metric, title in titles.items()}
+
+
 # Text and others -----------------------------------------------------------------------------------------------------
 
 def read_folded(data):

@@ -21,7 +21,7 @@ COMMENTS = {"callgrind", "chrome", "massif"}
 
 def test_every_format_has_a_reader_here():
     assert FORMATS
-    others = {"chrome", "massif", "dhat", "heaptrack"}
+    others = {"chrome", "firefox", "massif", "dhat", "heaptrack"}
     assert set(FORMATS) == set(readers.ALL_METRICS) | set(readers.ONE_METRIC) | others
 
 
@@ -111,6 +111,16 @@ def test_dhat_agrees_with_stats(recorded):
     totals = recorded.totals()
     del totals["temporary"]
     assert readers.read_dhat(recorded.export("dhat")) == totals
+
+
+def test_firefox_agrees_with_stats(recorded):
+    data = recorded.export("firefox")
+    assert readers.read_firefox(data) == {metric: total[0] for metric, total in recorded.totals().items()}
+    counted = readers.parse_json(data)["counters"][0]
+    assert counted["name"] == "Counted memory" and sum(counted["samples"]["count"]) == recorded.totals()["live"][0]
+    filtered = recorded.export("firefox", "--domain", "heap")
+    assert readers.parse_json(filtered)["counters"] == [], "the time line knows no filters"
+    assert readers.read_firefox(filtered)["total"] == recorded.totals("--domain", "heap")["total"][0]
 
 
 def test_heaptrack_replays_to_what_stats_says(recorded):
