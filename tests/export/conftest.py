@@ -14,16 +14,18 @@ HERE = pathlib.Path(__file__).resolve().parent
 COMMAND = os.environ.get("SCTMEM_EXPORT_COMMAND", "")
 WRITER = os.environ.get("SCTMEM_EXPORT_CAPTURES", "")
 LIBRARY = os.environ.get("SCTMEM_EXPORT_LIBRARY", "")
+SET = os.environ.get("SCTMEM_EXPORT_SET", "all")
 SYSTEM_PYTHON = "/usr/bin/python3"
 RUN_SECONDS_MAX = 300
 
 GOLDEN = {"sample": ["sample.bin"], "killed": ["killed.bin"], "hostile": ["hostile.bin"],
           "family": ["sample.bin", "child.bin"]}
-TRACED = ("native", "python")
+TRACED = ["native", "python"]
+SETS = {"golden": list(GOLDEN), "traced": TRACED, "all": list(GOLDEN) + TRACED}
 
 
 def pytest_configure(config):
-    for path in (COMMAND, WRITER):
+    for path in (COMMAND, WRITER, LIBRARY):
         if not os.path.exists(path):
             pytest.exit("nothing to test: run these tests through ./tests/run export", 3)
 
@@ -61,8 +63,6 @@ class Recorded(collections.namedtuple("Recorded", "name paths")):
 
 
 def trace(folder, name):
-    if not LIBRARY:
-        pytest.skip("only the fixed captures are exported here")
     if name == "native":
         compiler = shutil.which(os.environ.get("CC", "gcc")) or pytest.skip("no C compiler on this machine")
         program = folder / "victim"
@@ -87,7 +87,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session", params=list(GOLDEN) + list(TRACED))
+@pytest.fixture(scope="session", params=SETS[SET])
 def recorded(request, folder):
     """Each of the captures in turn."""
     if request.param in GOLDEN:
@@ -98,6 +98,12 @@ def recorded(request, folder):
 @pytest.fixture(scope="session")
 def hostile(folder):
     return Recorded("hostile", [folder / "hostile.bin"])
+
+
+@pytest.fixture(scope="session")
+def fixed(folder):
+    """All of the captures that are not traced here."""
+    return [Recorded(name, [folder / file for file in files]) for name, files in GOLDEN.items()]
 
 
 @pytest.fixture(scope="session")

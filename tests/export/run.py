@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Runs test files of this folder with the system's pytest:  run.py COMMAND WRITER LIBRARY NAME FILE...
+"""Runs test files of this folder with the system's pytest:  run.py COMMAND WRITER LIBRARY SET NAME FILE...
 
-Called by meson.  LIBRARY "none": nothing is traced, only the captures that WRITER makes are exported.  With
-SCTMEM_JUNIT set, NAME.xml with each case goes into that folder.  Ends with 77, meson's sign for skipped, when there
+Called by meson.  SET says what is exported: "golden", the fixed captures that WRITER makes, "traced", programs that
+are traced with LIBRARY, or "all".  With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder.  Ends with 77, meson's sign for skipped, when there
 is no pytest.
 """
 import os
 import sys
 
 
-def main(command, writer, library, name, *files):
+def main(command, writer, library, captures, name, *files):
     try:
         import pytest
     except ImportError:
@@ -17,7 +17,8 @@ def main(command, writer, library, name, *files):
         return 77
     os.environ["SCTMEM_EXPORT_COMMAND"] = os.path.abspath(command)
     os.environ["SCTMEM_EXPORT_CAPTURES"] = os.path.abspath(writer)
-    os.environ["SCTMEM_EXPORT_LIBRARY"] = "" if library == "none" else os.path.abspath(library)
+    os.environ["SCTMEM_EXPORT_LIBRARY"] = os.path.abspath(library)
+    os.environ["SCTMEM_EXPORT_SET"] = captures
     options = ["-p", "no:cacheprovider", "-rs", "-q", "--tb=short"]
     junit = os.environ.get("SCTMEM_JUNIT")
     if junit:

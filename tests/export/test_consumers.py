@@ -33,16 +33,19 @@ def save(recorded, tmp_path):
     return write
 
 
-def test_go_reads_pprof(recorded, save, tmp_path):
-    text, _ = run(require("go", "golang-go"), "tool", "pprof", "-raw", save("pprof"),
-                  env=dict(os.environ, PPROF_TMPDIR=str(tmp_path)))
-    types = re.search(r"Samples:\n(.*)", text).group(1).replace("[dflt]", "").split()
-    rows = [line.split(":")[0].split() for line in text.split("Locations\n")[0].split("\n")]
-    rows = [row for row in rows if len(row) == len(types) and all(map(str.isdigit, row))]
-    names = {"peak": "peak", "live": "inuse", "total": "alloc", "temporary": "temporary"}
-    for metric, name in names.items():
-        columns = types.index(name + "_space/bytes"), types.index(name + "_objects/count")
-        assert tuple(sum(int(row[column]) for row in rows) for column in columns) == recorded.totals()[metric]
+def test_go_reads_pprof(fixed, tmp_path):
+    go = require("go", "golang-go")
+    for recorded in fixed:
+        path = tmp_path / (recorded.name + ".pb.gz")
+        path.write_bytes(recorded.export("pprof"))
+        text, _ = run(go, "tool", "pprof", "-raw", path, env=dict(os.environ, PPROF_TMPDIR=str(tmp_path)))
+        types = re.search(r"Samples:\n(.*)", text).group(1).replace("[dflt]", "").split()
+        rows = [line.split(":")[0].split() for line in text.split("Locations\n")[0].split("\n")]
+        rows = [row for row in rows if len(row) == len(types) and all(map(str.isdigit, row))]
+        names = {"peak": "peak", "live": "inuse", "total": "alloc", "temporary": "temporary"}
+        for metric, name in names.items():
+            columns = types.index(name + "_space/bytes"), types.index(name + "_objects/count")
+            assert tuple(sum(int(row[column]) for row in rows) for column in columns) == recorded.totals()[metric]
 
 
 def test_pstats_loads_it(recorded, save, capsys):
@@ -54,10 +57,12 @@ def test_pstats_loads_it(recorded, save, capsys):
     assert "function calls" in capsys.readouterr().out
 
 
-def test_gprof2dot_draws_it(save):
-    gprof2dot = require("gprof2dot", "gprof2dot (from Debian 13 on)")
+def test_gprof2dot_draws_it(sample, tmp_path):
+    gprof2dot = require("gprof2dot", "gprof2dot, where there is such a package")
     for name, kind in (("gprof2dot", "json"), ("pstats", "pstats")):
-        text, _ = run(gprof2dot, "-f", kind, save(name, "-m", "total"))
+        path = tmp_path / name
+        path.write_bytes(sample.export(name, "-m", "total"))
+        text, _ = run(gprof2dot, "-f", kind, path)
         assert text.startswith("digraph") and "->" in text
 
 
@@ -111,23 +116,19 @@ def test_heaptrack_print_reads_it(recorded, tmp_path):
         assert least <= number <= most, (words, number)
 
 
-def test_flamegraph_scripts_take_folded_stacks(recorded, save):
-    script = require("flamegraph.pl", "a package that has it")
-    text, _ = run(script, save("folded"))
-    assert text.lstrip().startswith("<?xml")
-    assert readers.read_folded(save("folded").read_bytes())[0] == recorded.totals()["peak"][0]
-
-
-def test_pyarrow_reads_arrow(recorded, save):
+def test_pyarrow_reads_arrow(fixed, tmp_path):
     """Not in Debian 12: there Arrow files are read by readers.Arrow only."""
-    ipc = pytest.importorskip("pyarrow.ipc", reason="no pyarrow on this machine: apt-get install python3-pyarrow "
-                              "(from Debian 14 on)")
-    with ipc.open_file(str(save("arrow"))) as file:
-        table = file.read_all()
-    table.validate(full=True)
-    for metric, (size, count) in recorded.totals().items():
-        assert sum(table[metric + "_bytes"].to_pylist()) == size
-        assert sum(table[metric + "_count"].to_pylist()) == count
+    ipc = pytest.importorskip("pyarrow.ipc", reason="no pyarrow on this machine: apt-get install python3-pyarrow, "
+                              "where there is such a package")
+    for recorded in fixed:
+        path = tmp_path / (recorded.name + ".arrow")
+        path.write_bytes(recorded.export("arrow"))
+        with ipc.open_file(str(path)) as file:
+            table = file.read_all()
+        table.validate(full=True)
+        for metric, (size, count) in recorded.totals().items():
+            assert sum(table[metric + "_bytes"].to_pylist()) == size
+            assert sum(table[metric + "_count"].to_pylist()) == count
 
 
 def test_sqlite_imports_csv(recorded, save, tmp_path):
