@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Captures to export, and the figures that `sctmem stats --json` has for them.  run.py sets the environment."""
 import collections
+import functools
 import json
 import os
 import pathlib
@@ -47,11 +48,13 @@ def sctmem(*arguments, check=True):
 
 
 class Recorded(collections.namedtuple("Recorded", "name paths")):
-    """One or more captures that are exported together."""
+    """One or more captures that are exported together.  What was asked for once is remembered."""
 
+    @functools.lru_cache(maxsize=None)
     def export(self, name, *options):
         return sctmem("export", "--format", name, *options, *self.paths).stdout
 
+    @functools.lru_cache(maxsize=None)
     def stats(self, *options):
         return json.loads(sctmem("stats", "--json", *options, *self.paths).stdout.decode())
 
@@ -77,7 +80,7 @@ def trace(folder, name):
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=RUN_SECONDS_MAX,
                    env=environment(LD_PRELOAD=LIBRARY, SCTMEM_OUT=str(capture), SCTMEM_NATIVE=native,
                                    PYTHONDONTWRITEBYTECODE="1"))
-    return Recorded(name, [capture])
+    return Recorded(name, (capture,))
 
 
 @pytest.fixture(scope="session")
@@ -91,24 +94,24 @@ def folder(tmp_path_factory):
 def recorded(request, folder):
     """Each of the captures in turn."""
     if request.param in GOLDEN:
-        return Recorded(request.param, [folder / name for name in GOLDEN[request.param]])
+        return Recorded(request.param, tuple(folder / name for name in GOLDEN[request.param]))
     return trace(folder, request.param)
 
 
 @pytest.fixture(scope="session")
 def hostile(folder):
-    return Recorded("hostile", [folder / "hostile.bin"])
+    return Recorded("hostile", (folder / "hostile.bin",))
 
 
 @pytest.fixture(scope="session")
 def fixed(folder):
     """All of the captures that are not traced here."""
-    return [Recorded(name, [folder / file for file in files]) for name, files in GOLDEN.items()]
+    return [Recorded(name, tuple(folder / file for file in files)) for name, files in GOLDEN.items()]
 
 
 @pytest.fixture(scope="session")
 def sample(folder):
-    return Recorded("sample", [folder / "sample.bin"])
+    return Recorded("sample", (folder / "sample.bin",))
 
 
 sys.path.insert(0, str(HERE))

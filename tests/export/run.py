@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runs test files of this folder with the system's pytest:  run.py COMMAND WRITER LIBRARY SET NAME FILE...
 
-Called by meson.  SET says what is exported: "golden", the fixed captures that WRITER makes, "traced", programs that
-are traced with LIBRARY, or "all".  With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder.  Ends with 77, meson's sign for skipped, when there
-is no pytest.
+Called by meson.  SET says what is exported: "golden", the fixed captures that WRITER makes, "traced", programs that are
+traced with LIBRARY, or "all".  With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder.  Ends with 77,
+meson's sign for skipped, when there is no pytest.
 """
 import os
 import sys
