@@ -101,8 +101,17 @@ class Recording:
         return {capture.header["pid"]: capture for capture in self.captures}
 
 
+def dumped_event(line):
+    """The event of a line of `sctmem dump --json`, as decoder.py has it; None when the line is no event."""
+    def number(value):
+        return int(value, 0) if isinstance(value, str) else int(value or 0)
+    if "address" not in line or line["kind"] in NO_EVENTS:
+        return None
+    return Event(line["kind"], *(number(line.get(name)) for name in Event._fields[1:]))
+
+
 class Capture:
-    """One capture, read through decoder.py, `sctmem dump --json` and `sctmem stats --json`; each once."""
+    """One capture, read through decoder.py and `sctmem stats --json`; each once."""
 
     def __init__(self, tools, path):
         self.tools = tools
@@ -129,15 +138,6 @@ class Capture:
         if self._events is None:
             self._events = decode(self.path).events
         return self._events
-
-    def dumped_events(self):
-        """The same as the command tells it."""
-        def number(value):
-            return int(value, 0) if isinstance(value, str) else int(value or 0)
-        lines = (json.loads(line) for line in self.tools.run_command("dump", "--json", self.path).stdout.splitlines())
-        names = [name for name in Event._fields if name != "kind"]
-        return [Event(line["kind"], *(number(line.get(name)) for name in names)) for line in lines
-                if "address" in line and line["kind"] not in NO_EVENTS]
 
     def counted(self):
         """(sizes of counted blocks that were allocated, the same of those that were freed), see model.COUNTED_SIZES."""
