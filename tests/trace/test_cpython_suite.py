@@ -7,14 +7,15 @@ They need interpreters that bring the `test` package, which Debian's does not.  
 import collections
 import json
 import os
+import pathlib
 import subprocess
 
 import pytest
 
-from conftest import VICTIMS
 from recording import run_bare
 from test_python import interpreters
 
+VICTIMS = pathlib.Path(__file__).resolve().parent / "victims"
 DEFAULT = ["test_struct", "test_generators"]
 MORE = DEFAULT + ["test_list", "test_memoryview", "test_gc", "test_dict", "test_set", "test_bytes", "test_weakref",
                   "test_coroutines", "test_signal", "test_threading", "test_thread", "test_fork1", "test_os",

@@ -14,11 +14,11 @@ import subprocess
 
 import pytest
 
-from conftest import VICTIMS
 from decoder import decode
 from recording import Recording, clean_environment, run
 from test_python import interpreters
 
+VICTIMS = pathlib.Path(__file__).resolve().parent / "victims"
 STACKS = int(os.environ.get("SCTMEM_TRACE_STACKS", "150"))
 SAMPLE_SIZE = 70000
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]

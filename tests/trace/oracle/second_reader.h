@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A second reader of captures, written from formats/capture.md alone, for use as an oracle: it includes nothing of
- * formats/ or reader/, and decompresses by itself (the checksums are libxxhash's), so that an error which the library's encoder and the command's
- * decoder share is not taken for agreement.  Unlike the command, it tolerates nothing: at any contradiction in the
- * file it says what and where, and ends the program with status 1.
+ * formats/ or reader/, and decompresses by itself (the checksums are libxxhash's), so that an error which the
+ * library's encoder and the command's decoder share is not taken for agreement.  Unlike the command, it tolerates
+ * nothing: at any contradiction in the file it says what and where, and ends the program with status 1.
  *
  * Its memory grows with the file, the stacks and one window for each stream, not with the events: ten million of them
  * are read in seconds.  Used by check_random.c, which compares, and list_capture.c, which prints.
