@@ -244,6 +244,7 @@ enum capture_map_flag {
 enum capture_frame_kind { CAPTURE_FRAME_NATIVE = 0, CAPTURE_FRAME_PYTHON = 1, CAPTURE_FRAME_SPECIAL = 2 };
 #define CAPTURE_NATIVE_FRAME(address, generation) \
 	(((uint64_t)(address) & 0xffffffffffffu) | (uint64_t)((generation) & 0x3fffu) << 48)
+#define CAPTURE_UNITS_NOT_BEGUN 0xffffffu     /* before its first instruction: the line is the code's first */
 #define CAPTURE_PYTHON_FRAME(code, units) \
 	((uint64_t)1 << 62 | (uint64_t)((code) & 0xffffffffu) << 24 | ((uint64_t)(units) & 0xffffffu))
 #define CAPTURE_SPECIAL_FRAME(what) ((uint64_t)2 << 62 | (uint64_t)(what))

@@ -29,6 +29,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "formats/capture.h"
 #include "python.h"
 #include "python_code.h"
 
@@ -429,7 +430,7 @@ static uint32_t show(struct python_stack *stack, uint32_t index, uint32_t below,
 		.code = (const void *)(link->code & python_layout.code_mask),
 		.instr = (const void *)link->instruction,
 		.code_id = link->id,
-		.units = units > 0 ? (uint32_t)units : 0,
+		.units = units >= 0 ? (uint32_t)units : CAPTURE_UNITS_NOT_BEGUN,
 		.c_address = below == outside ? link->c_address : 0,
 		.flags = known ? 0 : PYTHON_FRAME_NO_LINE,
 	};

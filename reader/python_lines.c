@@ -206,6 +206,9 @@ void python_lines(const struct python_table *table, const uint32_t *units, size_
 	default:
 		break;
 	}
+	/* In ascending order they come last.  The interpreters, too, say the first line for such frames. */
+	for (size_t n = count; n-- > 0 && units[n] == CAPTURE_UNITS_NOT_BEGUN;)
+		out[n] = (struct python_position){ .line = table->first_line, .end_line = table->first_line };
 }
 
 bool python_line(unsigned table_kind, const uint8_t *table, size_t table_size, uint32_t first_line, uint32_t units,

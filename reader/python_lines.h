@@ -33,7 +33,7 @@ struct python_table {
 /*
  * `units` are offsets of instructions in code units of two bytes, in ascending order.  Each gets its place in `out`;
  * line 0 for instructions that the compiler gave no line, for offsets outside the code, for table kinds not known and
- * for damaged tables.
+ * for damaged tables; the first line for CAPTURE_UNITS_NOT_BEGUN.
  */
 void python_lines(const struct python_table *table, const uint32_t *units, size_t count, struct python_position *out);
 

@@ -30,6 +30,7 @@ PYTEST_PACKAGES = ("_pytest", "pytest", "pluggy", "iniconfig", "packaging", "att
 PYTEST_PYTHONS = range(8, 14)
 PACKAGES = pathlib.Path("/usr/lib/python3/dist-packages")
 PYTHON, SPECIAL = 1, 2
+NOT_BEGUN = 0xffffff
 INTERNALS = 5   # a special frame that says nothing is missing: the block is the interpreter's own doing
 CODE = struct.Struct("<6I")
 
@@ -91,14 +92,17 @@ class Codes:
                 parts.append(data[at:at + size])
                 at += size
             if number not in self.known:
-                self.known[number] = (parts[0].decode("utf-8", "surrogateescape"), parts[1].decode(), len(tables))
+                self.known[number] = (parts[0].decode("utf-8", "surrogateescape"), parts[1].decode(), len(tables),
+                                      first_line)
                 tables.append((first_line, table_kind, parts[2].hex()))
         done = interpreter.run(["lines"], stdin=json.dumps(tables).encode())
         assert done.status == 0, done.stderr.decode()
         self.ranges = [[(start, line or 0) for start, _, line in rows] for rows in json.loads(done.stdout.decode())]
 
     def frame(self, number, units):
-        file, name, table = self.known[number]
+        file, name, table, first_line = self.known[number]
+        if units == NOT_BEGUN:
+            return [file, name, first_line]
         rows = self.ranges[table]
         return [file, name, rows[bisect.bisect_right(rows, (units * 2, 1 << 40)) - 1][1]]
 
@@ -157,7 +161,7 @@ def test_stacks_are_those_of_the_interpreters_frames(interpreter, tools, tmp_pat
         if stack[:1] == journal[0][1][:1]:
             assert event.size not in recorded, "two blocks of one sample"
             recorded[event.size] = stack
-    assert len(journal) == STACKS and len(recorded) == STACKS
+    assert len(journal) >= STACKS and len(recorded) == len(journal)
     differences = [difference(told, recorded[size]) for size, told in journal if told != recorded[size]]
     report(interpreter, what, "sys._getframe", len(journal), sum(len(told) for _, told in journal), differences)
 

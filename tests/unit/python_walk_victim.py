@@ -57,8 +57,11 @@ class Buffers(threading.local):
 buffers = Buffers()
 
 
+NOT_BEGUN = 0xffffff
+
+
 def units_of(frame):
-    return max(frame.f_lasti, 0) // 2
+    return frame.f_lasti // 2 if frame.f_lasti >= 0 else NOT_BEGUN
 
 
 def probe(library=ATTACHED):
@@ -362,11 +365,13 @@ class Codes:
             table = data[file_size + name_size:]
             lines, rest = (decode_lnotab, decode_pep626, decode_locations)[kind - 1](table, first)
             name = data[file_size:file_size + name_size].decode()
-            self.known[number] = (data[:file_size].decode(), name, lines, rest)
+            self.known[number] = (data[:file_size].decode(), name, lines, rest, first)
         return self.known[number]
 
     def line(self, number, units):
-        file, _, lines, rest = self.get(number)
+        file, _, lines, rest, first = self.get(number)
+        if units == NOT_BEGUN:
+            return file, first
         return file, (lines[units] if units < len(lines) else rest) or 0
 
 

@@ -82,7 +82,12 @@ static void check_dump(FILE *file, struct tally *tally)
 				code.name), 4);
 			tally->codes++;
 		} else if (strncmp(line, "table ", 6) == 0) {
+			struct python_position found;
+
 			code.table_size = parse_hex(line + 6, code.table, sizeof(code.table));
+			assert_true(python_line(code.kind, code.table, code.table_size, code.first_line,
+				CAPTURE_UNITS_NOT_BEGUN, &found));
+			assert_int_equal(found.line, code.first_line);
 		} else if (strncmp(line, "at ", 3) == 0 && code.table_size < sizeof(code.table)) {
 			check_span(&code, line, tally);
 		}

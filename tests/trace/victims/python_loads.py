@@ -36,15 +36,6 @@ TRACEMALLOC_FRAMES = 400
 HAS_QUALNAMES = sys.version_info >= (3, 11)
 
 
-def line_of(frame):
-    """Before its first instruction a frame has the line of its `def`, by 3.8 to 3.10; only a profile function sees it
-    so.  The capture has the line of that instruction, as later interpreters do."""
-    code = frame.f_code
-    if frame.f_lasti < 0 and not HAS_QUALNAMES:
-        return (next(code.co_lines())[2] or 0) if hasattr(code, "co_lines") else next(dis.findlinestarts(code))[1]
-    return frame.f_lineno or 0
-
-
 class Samples:
     """The stacks so far.  Nothing here calls what is being sampled."""
 
@@ -63,13 +54,14 @@ class Samples:
         while frame is not None:
             code = frame.f_code
             name = code.co_qualname if HAS_QUALNAMES else code.co_name
-            stack.append((code.co_filename, name, line if not stack else line_of(frame)))
+            stack.append((code.co_filename, name, line if not stack else frame.f_lineno or 0))
             frame = frame.f_back
         self.stacks.append((sys.getsizeof(block), stack))
         self.busy = False
 
     def missing(self):
-        return self.wanted - len(self.stacks)
+        """A collection may come between the look whether one is wanted and its taking: then there is one more."""
+        return max(0, self.wanted - len(self.stacks))
 
 
 samples = Samples(0)
