@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sctmem leaks: what was never freed, by stack, largest first, with what the interpreter keeps by design set apart.
- *
- * A Python process ends with most of its modules, types, functions and constants alive; they drown what the user
- * looks for.  They are told by their stacks, and shown as groups with their sums, so that list and groups together
- * are exactly the live bytes that every other view shows.
+ * sctmem leaks: what was never freed, by stack, largest first, with what the interpreter keeps by design set apart
+ * (leaks.h says how), so that list and groups together are exactly the live bytes that every other view shows.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -12,159 +9,50 @@
 #include "calltree.h"
 #include "formats/capture.h"
 #include "json.h"
-#include "memory.h"
+#include "leaks.h"
 #include "output.h"
 #include "view.h"
 
-enum keeper { KEEPER_PROGRAM, KEEPER_IMPORT, KEEPER_START, KEEPER_ARENA, KEEPER_COUNT };
-
-static const struct { const char *word, *meaning; } keepers[] = {
-	[KEEPER_PROGRAM] = { "program", "allocated by the program" },
-	[KEEPER_IMPORT] = { "import",
-		"kept by imports: modules, types, functions and constants of the standard library and packages" },
-	[KEEPER_START] = { "interpreter",
-		"kept by the interpreter: its start-up, and what it allocated outside any Python code" },
-	[KEEPER_ARENA] = { "arena", "arenas of Python's allocator, whose blocks were not recorded" },
-};
-
-struct leaks {
+struct settings {
 	struct view view;
 	uint64_t number, frames;
+	const char *suppressions;
 	bool all;
 };
 
 static const struct option_spec leaks_options[] = {
-	OPTION_NUMBER('n', "number", "N", struct leaks, number, 0, UINT32_MAX, "stacks to list; 0: all (default 20)"),
-	OPTION_NUMBER(0, "frames", "N", struct leaks, frames, 0, UINT32_MAX, "frames of each stack; 0: all (default 12)"),
-	OPTION_FLAG('a', "all", struct leaks, all, "list what the interpreter keeps by design too, not its sum only"),
+	OPTION_NUMBER('n', "number", "N", struct settings, number, 0, UINT32_MAX, "stacks to list; 0: all (default 20)"),
+	OPTION_NUMBER(0, "frames", "N", struct settings, frames, 0, UINT32_MAX, "frames of each stack; 0: all (default 12)"),
+	OPTION_FLAG('a', "all", struct settings, all, "list what the interpreter keeps by design too, not its sum only"),
+	OPTION_TEXT(0, "suppressions", "FILE", struct settings, suppressions,
+		"leaks that are accepted: lines leak:PATTERN, as LeakSanitizer takes them"),
 	OPTION_LAST
 };
 
 static const struct option_group leaks_groups[] = {
-	VIEW_SELECTION(offsetof(struct leaks, view)),
+	VIEW_SELECTION(offsetof(struct settings, view)),
 	{ .title = "Stacks", .options = leaks_options },
-	VIEW_OUTPUT_JSON(offsetof(struct leaks, view)),
+	VIEW_OUTPUT_JSON(offsetof(struct settings, view)),
 	{ 0 }
 };
 
-struct held { uint64_t bytes, count; };
-
-/* One stack in one group. */
-struct leak {
-	uint32_t node;                /* of the calltree */
-	enum keeper keeper;
-	struct held held;
-};
-
 struct report {
-	const struct leaks *settings;
+	const struct settings *settings;
 	const struct profile *profile;
 	const struct calltree *tree;
-	struct leak *leaks; size_t count, capacity;
-	struct held sums[KEEPER_COUNT], all;
+	struct leaks leaks;
 };
 
-/* What the frames from the root to a node say. */
-enum path_flag {
-	PATH_PYTHON = 1 << 0,         /* a Python frame */
-	PATH_INTERPRETER = 1 << 1,    /* a native frame of the runtime */
-	PATH_IMPORT = 1 << 2,         /* an import is going on, and since then only library code: the user's own module
-	                                 bodies are his program, not the interpreter's */
-	PATH_USER = 1 << 3,           /* a Python frame that is neither the library's nor the import system's */
-	PATH_SITE = 1 << 4,           /* the start-up's site module, before any user code: .pth files run under it */
-};
-
-static bool is_site(const char *file)
+/* Drops those that the user did not ask to see one by one; their sums stay. */
+static void drop_kept_by_design(struct report *report)
 {
-	size_t size = strlen(file);
+	struct leaks *leaks = &report->leaks;
+	size_t kept = 0;
 
-	return strcmp(file, "<frozen site>") == 0 || (size > 8 && strcmp(file + size - 8, "/site.py") == 0);
-}
-
-static uint8_t *walk_paths(const struct profile *profile)
-{
-	uint8_t *paths = memory_new(profile->node_count, 1);
-
-	for (uint32_t i = 1; i < profile->node_count; i++) {
-		const struct frame *frame = &profile->frames[profile->nodes[i].frame];
-		uint8_t path = paths[profile->nodes[i].parent];
-
-		if (frame->kind == FRAME_PYTHON) {
-			path |= PATH_PYTHON;
-			if (!(path & PATH_USER) && is_site(frame->file))
-				path |= PATH_SITE;
-			if (frame->flags & FRAME_IMPORT || strcmp(frame->file, "<frozen zipimport>") == 0)
-				path |= PATH_IMPORT;
-			else if (!(frame->flags & FRAME_LIBRARY))
-				path = (uint8_t)((path & ~PATH_IMPORT) | PATH_USER);
-		} else if (frame->flags & FRAME_INTERPRETER) {
-			path |= PATH_INTERPRETER;
-		}
-		paths[i] = path;
-	}
-	return paths;
-}
-
-static enum keeper keeper_of(uint8_t path, const struct site *site)
-{
-	if (site->domain == DOMAIN_ARENA)
-		return KEEPER_ARENA;
-	if (path & PATH_SITE || (!(path & PATH_PYTHON) && (path & PATH_INTERPRETER)))
-		return KEEPER_START;
-	if (path & PATH_IMPORT)
-		return KEEPER_IMPORT;
-	return KEEPER_PROGRAM;
-}
-
-static int compare_leaks(const void *a, const void *b)
-{
-	const struct leak *x = a, *y = b;
-
-	if (x->held.bytes != y->held.bytes)
-		return x->held.bytes > y->held.bytes ? -1 : 1;
-	if (x->held.count != y->held.count)
-		return x->held.count > y->held.count ? -1 : 1;
-	return (x->node > y->node) - (x->node < y->node);
-}
-
-static void hold(struct held *held, const struct cost *cost)
-{
-	held->bytes += cost->live_bytes;
-	held->count += cost->live_count;
-}
-
-static void collect(struct report *report)
-{
-	const struct profile *profile = report->profile;
-	uint8_t *paths = walk_paths(profile);
-	struct held *by_node = memory_new(report->tree->count, KEEPER_COUNT * sizeof *by_node);
-
-	for (size_t i = 0; i < profile->site_count; i++) {
-		const struct site *site = &profile->sites[i];
-
-		if (!profile_counts(profile, site))
-			continue;
-
-		enum keeper keeper = keeper_of(paths[site->node], site);
-
-		hold(&by_node[report->tree->node_of[site->node] * (size_t)KEEPER_COUNT + keeper], &site->cost);
-		hold(&report->sums[keeper], &site->cost);
-		hold(&report->all, &site->cost);
-	}
-	for (size_t i = 0; i < (size_t)report->tree->count * KEEPER_COUNT; i++) {
-		enum keeper keeper = (enum keeper)(i % KEEPER_COUNT);
-
-		if (by_node[i].count == 0 || (keeper != KEEPER_PROGRAM && !report->settings->all))
-			continue;
-		report->leaks = memory_grow(report->leaks, &report->capacity, report->count + 1, sizeof *report->leaks);
-		report->leaks[report->count++] = (struct leak){
-			.node = (uint32_t)(i / KEEPER_COUNT), .keeper = keeper, .held = by_node[i],
-		};
-	}
-	if (report->count > 1)
-		qsort(report->leaks, report->count, sizeof *report->leaks, compare_leaks);
-	free(by_node);
-	free(paths);
+	for (size_t i = 0; i < leaks->count; i++)
+		if (leaks->list[i].keeper == KEEPER_PROGRAM)
+			leaks->list[kept++] = leaks->list[i];
+	leaks->count = kept;
 }
 
 static void print_stack(const struct report *report, const struct text *text, uint32_t node)
@@ -193,7 +81,7 @@ static void print_stack(const struct report *report, const struct text *text, ui
 static void print_sum(const struct text *text, const struct report *report, struct held held, const char *meaning)
 {
 	fprintf(text->file, "  %10s  %7s  %13s blocks  %s\n", text_bytes(held.bytes).text,
-		text_percent(held.bytes, report->all.bytes).text, text_count(held.count).text, meaning);
+		text_percent(held.bytes, report->leaks.all.bytes).text, text_count(held.count).text, meaning);
 }
 
 static void print_text(const struct report *report, FILE *file, size_t number)
@@ -204,17 +92,17 @@ static void print_text(const struct report *report, FILE *file, size_t number)
 	for (uint32_t i = 0; i < report->profile->capture_count; i++)
 		ended = ended && report->profile->captures[i].state == CAPTURE_EXITED;
 	text_heading(&text, "Memory %s: %s in %s blocks", metric_title(METRIC_LIVE, &report->settings->view),
-		text_bytes(report->all.bytes).text, text_count(report->all.count).text);
+		text_bytes(report->leaks.all.bytes).text, text_count(report->leaks.all.count).text);
 	if (!ended)
 		fputs("The program did not end by itself: this is what it held when the recording ended.\n", file);
 	putc('\n', file);
 	for (int keeper = KEEPER_PROGRAM; keeper < KEEPER_COUNT; keeper++)
-		if (report->sums[keeper].count || keeper == KEEPER_PROGRAM)
-			print_sum(&text, report, report->sums[keeper], keepers[keeper].meaning);
-	print_sum(&text, report, report->all, "all");
+		if (report->leaks.sums[keeper].count || keeper == KEEPER_PROGRAM)
+			print_sum(&text, report, report->leaks.sums[keeper], keeper_meaning(keeper));
+	print_sum(&text, report, report->leaks.all, "all");
 	for (size_t i = 0; i < number; i++) {
-		const struct leak *leak = &report->leaks[i];
-		double share = report->all.bytes ? (double)leak->held.bytes / (double)report->all.bytes : 0;
+		const struct leak *leak = &report->leaks.list[i];
+		double share = report->leaks.all.bytes ? (double)leak->held.bytes / (double)report->leaks.all.bytes : 0;
 
 		putc('\n', file);
 		text_style(&text, TEXT_BOLD);
@@ -222,20 +110,23 @@ static void print_text(const struct report *report, FILE *file, size_t number)
 		text_style(&text, TEXT_PLAIN);
 		fprintf(file, " in %s block%s, ", text_count(leak->held.count).text, leak->held.count == 1 ? "" : "s");
 		text_style(&text, text_share_style(share));
-		fputs(text_percent(leak->held.bytes, report->all.bytes).text, file);
+		fputs(text_percent(leak->held.bytes, report->leaks.all.bytes).text, file);
 		text_style(&text, TEXT_PLAIN);
-		fprintf(file, "%s%s\n", leak->keeper == KEEPER_PROGRAM ? "" : ", kept by design: ",
-			leak->keeper == KEEPER_PROGRAM ? "" : keepers[leak->keeper].word);
+		if (leak->keeper == KEEPER_SUPPRESSED)
+			fputs(", suppressed", file);
+		else if (leak->keeper != KEEPER_PROGRAM)
+			fprintf(file, ", kept by design: %s", keeper_word(leak->keeper));
+		putc('\n', file);
 		print_stack(report, &text, leak->node);
 	}
-	if (number < report->count) {
+	if (number < report->leaks.count) {
 		struct held rest = { 0 };
 
-		for (size_t i = number; i < report->count; i++) {
-			rest.bytes += report->leaks[i].held.bytes;
-			rest.count += report->leaks[i].held.count;
+		for (size_t i = number; i < report->leaks.count; i++) {
+			rest.bytes += report->leaks.list[i].held.bytes;
+			rest.count += report->leaks.list[i].held.count;
 		}
-		fprintf(file, "\n%s more stacks hold %s in ", text_count(report->count - number).text,
+		fprintf(file, "\n%s more stacks hold %s in ", text_count(report->leaks.count - number).text,
 			text_bytes(rest.bytes).text);
 		fprintf(file, "%s blocks; -n 0 lists all\n", text_count(rest.count).text);
 	}
@@ -256,23 +147,23 @@ static void write_json(const struct report *report, FILE *file, size_t number)
 
 	json_object(&json, NULL);
 	json_object(&json, "total");
-	write_held(&json, report->all);
+	write_held(&json, report->leaks.all);
 	json_object_end(&json);
 	json_object(&json, "groups");
 	for (int keeper = KEEPER_PROGRAM; keeper < KEEPER_COUNT; keeper++) {
-		json_object(&json, keepers[keeper].word);
-		write_held(&json, report->sums[keeper]);
+		json_object(&json, keeper_word(keeper));
+		write_held(&json, report->leaks.sums[keeper]);
 		json_object_end(&json);
 	}
 	json_object_end(&json);
-	json_number(&json, "stack_count", report->count);
+	json_number(&json, "stack_count", report->leaks.count);
 	json_array(&json, "leaks");
 	for (size_t i = 0; i < number; i++) {
 		json_object(&json, NULL);
-		write_held(&json, report->leaks[i].held);
-		json_text(&json, "group", keepers[report->leaks[i].keeper].word);
+		write_held(&json, report->leaks.list[i].held);
+		json_text(&json, "group", keeper_word(report->leaks.list[i].keeper));
 		json_array(&json, "stack");
-		for (uint32_t node = report->leaks[i].node; node != 0; node = tree->nodes[node].parent)
+		for (uint32_t node = report->leaks.list[i].node; node != 0; node = tree->nodes[node].parent)
 			json_text(&json, NULL, view_frame_location(name, sizeof name,
 				&report->profile->frames[tree->nodes[node].frame]));
 		json_array_end(&json);
@@ -284,22 +175,26 @@ static void write_json(const struct report *report, FILE *file, size_t number)
 
 static bool leaks_run(struct invocation *invocation, struct error *error)
 {
-	struct leaks settings = { .view = VIEW_DEFAULT, .number = 20, .frames = 12 };
+	struct settings settings = { .view = VIEW_DEFAULT, .number = 20, .frames = 12 };
 	struct profile *profile = NULL;
 	struct output output = { 0 };
 	struct calltree tree = { 0 };
+	struct suppressions suppressions = { 0 };
 	struct report report = { .settings = &settings, .tree = &tree };
 	bool done = false;
 
 	if (!command_parse(invocation, &settings, error) ||
+		(settings.suppressions && !suppressions_read(&suppressions, settings.suppressions, error)) ||
 		!output_open(&output, settings.view.output, settings.view.force, error) ||
 		!view_load(&settings.view, invocation, true, 0, &profile, error))
 		goto out;
 	calltree_init(&tree, profile, settings.view.verbose ? 0 : CALLTREE_HIDDEN_DEFAULT);
 	report.profile = profile;
-	collect(&report);
+	leaks_init(&report.leaks, &tree, &suppressions);
+	if (!settings.all)
+		drop_kept_by_design(&report);
 
-	size_t number = settings.number && settings.number < report.count ? (size_t)settings.number : report.count;
+	size_t number = settings.number && settings.number < report.leaks.count ? (size_t)settings.number : report.leaks.count;
 
 	if (settings.view.json)
 		write_json(&report, output.file, number);
@@ -307,7 +202,8 @@ static bool leaks_run(struct invocation *invocation, struct error *error)
 		print_text(&report, output.file, number);
 	done = output_commit(&output, error);
 out:
-	free(report.leaks);
+	leaks_finish(&report.leaks);
+	suppressions_finish(&suppressions);
 	calltree_finish(&tree);
 	profile_free(profile);
 	output_close(&output);
@@ -334,7 +230,9 @@ const struct command leaks_command = {
 		"of the standard library and of packages created; what the interpreter's start-up (with the site module) and "
 		"the interpreter outside any Python code allocated; arenas whose blocks were not recorded. The bodies of your "
 		"own modules count as your program. --all lists the stacks of these groups too; -v shows the interpreter's "
-		"own frames.",
+		"own frames.\n\n"
+		"A stack is suppressed, and set apart likewise, when a frame's function, source file or module contains a "
+		"PATTERN of the file of --suppressions: * stands for any characters, ^ and $ anchor it.",
 	.groups = leaks_groups,
 	.examples = leaks_examples,
 	.run = leaks_run,

@@ -54,6 +54,7 @@ struct command {
 	X(table) \
 	X(tree) \
 	X(export) \
+	X(check) \
 	X(dump) \
 	X(doctor) \
 	X(help)

@@ -358,3 +358,40 @@ bool options_parse_time(const char *text, uint64_t *time_ns)
 	*time_ns = (uint64_t)(total + 0.5);
 	return true;
 }
+
+bool options_parse_size(const char *text, uint64_t *bytes)
+{
+	static const char letters[] = "kmgtpe";
+	uint64_t whole = 0;
+	long double fraction = 0, place = 1;
+	const char *at = text;
+	unsigned shift = 0;
+
+	for (; *at >= '0' && *at <= '9'; at++)
+		if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, *at - '0', &whole))
+			return false;
+	if (at == text)
+		return false;
+	if (*at == '.') {
+		if (at[1] < '0' || at[1] > '9')
+			return false;
+		for (at++; *at >= '0' && *at <= '9'; at++)
+			fraction += (*at - '0') * (place /= 10);
+	}
+	at += *at == ' ';
+
+	const char *unit = *at ? strchr(letters, *at | 0x20) : NULL;
+
+	if (unit) {
+		shift = 10 * (unsigned)(unit - letters + 1);
+		at++;
+		if ((*at | 0x20) == 'i')
+			at++;
+	}
+	if ((*at | 0x20) == 'b')
+		at++;
+	if (*at || (shift && whole >> (64 - shift)))
+		return false;
+	*bytes = (whole << shift) + (uint64_t)(fraction * (long double)((uint64_t)1 << shift) + 1e-9L);
+	return true;
+}

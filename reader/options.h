@@ -100,4 +100,10 @@ const char *options_problem(const struct option_group *groups);
 /* "90", "1.5", "250ms", "1m30s", "2h": nanoseconds.  Nothing else around it. */
 bool options_parse_time(const char *text, uint64_t *time_ns);
 
+/*
+ * "4096", "64KB", "1.5 GiB", "10m": bytes.  Units are powers of 1024, as in all that we print, with or without the i
+ * and the B, in either case.  Fractions are rounded down.  Nothing else around it.
+ */
+bool options_parse_size(const char *text, uint64_t *bytes);
+
 #endif

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import pytest
 
@@ -71,6 +72,7 @@ CASES = {
     "hostile": ["tree", "hostile.bin"],
     "dump-hostile": ["dump", "hostile.bin"],
     "help": ["help"],
+    "help-check": ["help", "check"],
     "help-leaks": ["help", "leaks"],
 }
 
@@ -102,6 +104,9 @@ def test_json_keys_are_documented(captures):
     for verb in ("stats", "table", "tree", "leaks"):
         used = set(keys(json.loads(output(captures, verb, "--json", "sample.bin"))))
         assert used - documented == set(), verb
+    used = set(keys(json.loads(sctmem(captures, "check", "--json", "--max-peak", "1", "--max-growth", "1%", "--baseline",
+                                      "child.bin", "sample.bin").stdout)))
+    assert used - documented == set()
     for option in ("stack", "thread", "function"):
         used = set(keys(json.loads(output(captures, "table", "--by", option, "--json", "sample.bin"))))
         assert used - documented == set(), option
@@ -120,6 +125,100 @@ def test_views_agree_to_the_byte(captures):
         assert table["total_bytes"] == peak == sum(row["own_bytes"] for row in table["rows"])
         histogram = sum(size["count"] for size in stats["allocation_size_histogram"])
         assert stats["total_num_allocations"] == stats["total"]["total_count"] == histogram
+
+
+SUPPRESSIONS = "# known\nleak:^worker$\n\n  leak:libdemo\nleak:nothing*here\n"
+CHECKS = {
+    "check": ["--max-peak", "1MB", "--max-total", "2MB", "--max-leak", "0", "--max-allocations", "30", "sample.bin"],
+    "check-growth": ["--max-growth", "5%", "--baseline", "child.bin", "--growth-of", "peak,leak", "sample.bin"],
+    "check-suppressed": ["--max-leak", "4000", "--suppressions", "SUPPRESSIONS", "sample.bin"],
+    "check-hostile": ["--max-peak", "10", "hostile.bin"],
+}
+
+
+def check(folder, *arguments, status, **more):
+    done = sctmem(folder, "check", *arguments, **more)
+    assert (done.returncode, done.stderr.decode()) == (status, "")
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("name", sorted(CHECKS))
+def test_budgets_are_judged_as_agreed(captures, tmp_path, name):
+    (tmp_path / "supp").write_text(SUPPRESSIONS)
+    arguments = [str(tmp_path / "supp") if word == "SUPPRESSIONS" else word for word in CHECKS[name]]
+    status = 0 if name == "check-suppressed" else 1
+    junit = tmp_path / "junit.xml"
+    compare(name + ".txt", check(captures, *arguments, "--github", "--junit", str(junit), status=status,
+                                 GITHUB_WORKSPACE="/usr/lib"))
+    compare(name + ".xml", junit.read_text())
+    suite = xml.etree.ElementTree.parse(junit).getroot().find("testsuite")
+    exceeded = [row for row in json.loads(sctmem(captures, "check", "--json", *arguments).stdout)["budgets"]
+                if row["verdict"] == "exceeded"]
+    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == len(exceeded)
+    assert bool(exceeded) == (status == 1)
+    assert int(suite.get("tests")) == len(suite.findall("testcase"))
+
+
+def test_budgets_use_the_numbers_of_the_other_views(captures):
+    for filters in ([], ["--thread", "4243"], ["--domain", "heap"], ["--function", "load"], ["--time", "0.4..0.6"],
+                    ["--at", "600ms"]):
+        for name in ("sample.bin", "killed.bin"):
+            stats = json.loads(output(captures, "stats", "--json", *filters, name))
+            leaks = json.loads(output(captures, "leaks", "--json", *filters, name))
+            real = {"peak": stats["peak"]["bytes"], "total": stats["total_bytes_allocated"],
+                    "allocations": stats["total_num_allocations"], "leak": leaks["groups"]["program"]["bytes"]}
+            limits = [word for figure, value in real.items() for word in ("--max-" + figure, str(value))]
+            report = json.loads(check(captures, "--json", *limits, *filters, name, status=0))
+            assert {row["figure"]: row["measured"] for row in report["budgets"]} == real
+            # One byte less is exceeded, and says where all of it is.
+            for figure, value in real.items():
+                if value == 0:
+                    continue
+                report = json.loads(check(captures, "--json", "--max-" + figure, str(value - 1), "-n", "10000", *filters,
+                                          name, status=1))
+                row, = report["budgets"]
+                assert sum(place[row["unit"]] for place in row["places"]) == row["measured"] == value
+            every = json.loads(check(captures, "--json", "--all", "--max-leak", "1GB", *filters, name, status=0))
+            assert every["budgets"][0]["measured"] == leaks["total"]["bytes"] == stats["live_at_end"]["bytes"]
+
+
+def test_what_is_suppressed_is_counted(captures, tmp_path):
+    (tmp_path / "supp").write_text(SUPPRESSIONS)
+    before = json.loads(output(captures, "leaks", "--json", "sample.bin"))
+    after = json.loads(output(captures, "leaks", "--json", "--suppressions", str(tmp_path / "supp"), "sample.bin"))
+    report = json.loads(check(captures, "--json", "--max-leak", "4000", "--suppressions", str(tmp_path / "supp"),
+                              "sample.bin", status=0))
+    hits = {rule["pattern"]: (rule["bytes"], rule["count"]) for rule in report["suppressions"]}
+    assert hits == {"^worker$": (100000, 1), "libdemo": (65536, 1), "nothing*here": (0, 0)}
+    assert after["groups"]["suppressed"] == {"bytes": 165536, "count": 2}
+    assert before["total"] == after["total"]
+    assert before["groups"]["program"]["bytes"] - 165536 == after["groups"]["program"]["bytes"]
+    assert report["budgets"][0]["measured"] == after["groups"]["program"]["bytes"] == 4000
+
+
+def test_growth_is_measured_against_the_baseline(captures):
+    same = json.loads(check(captures, "--json", "--max-growth", "0", "--baseline", "sample.bin", "sample.bin", status=0))
+    assert [row["figure"] for row in same["budgets"]] == ["peak", "total", "leak", "allocations"]
+    assert all(row["measured"] == row["limit"] == row["baseline"] for row in same["budgets"])
+    report = json.loads(check(captures, "--json", "--max-growth", "12.5%", "--baseline", "child.bin", "-n", "10000",
+                              "sample.bin", status=1))
+    for row in report["budgets"]:
+        assert row["limit"] == row["baseline"] + row["baseline"] // 8
+        assert row["verdict"] == ("exceeded" if row["measured"] > row["limit"] else "within")
+    # Nothing is at the same place in both, but for worker in app.py, which has less here: all the rest is growth.
+    peak = report["budgets"][0]
+    assert sum(place["bytes"] for place in peak["places"]) == peak["measured"] - 100000
+
+
+def test_a_damaged_capture_proves_nothing(captures, tmp_path):
+    bytes_ = bytearray((captures / "sample.bin").read_bytes())
+    at = bytes_.rindex(b"SBLK")
+    bytes_[at + 8] ^= 0xff
+    (tmp_path / "damaged.bin").write_bytes(bytes_)
+    done = sctmem(tmp_path, "check", "--max-peak", "1TB", "damaged.bin")
+    assert done.returncode == 1 and b"incomplete, which fails the check" in done.stdout
+    done = sctmem(tmp_path, "check", "--max-peak", "1TB", "--allow-incomplete", "--github", "damaged.bin")
+    assert done.returncode == 0 and b"::warning title=sctmem%3A incomplete::" in done.stdout
 
 
 def test_dump_has_each_record_once(captures):
@@ -196,6 +295,20 @@ ERRORS = [
      "leaked is what lives at the end; with --at use --metric live"),
     (["stats", "-o", "sample.bin", "sample.bin"], 6, "sample.bin exists; -f replaces it"),
     (["stats", "-o", "no/such/folder", "sample.bin"], 6, "cannot write no/such/folder: No such file or directory"),
+    (["check", "sample.bin"], 2, "no budget to check: give --max-peak, --max-total, --max-leak, --max-allocations or "
+     "--max-growth"),
+    (["check", "--max-peak", "12 parsecs"], 2, "--max-peak 12 parsecs: not a size like 0, 4096, 64KB, 1.5MiB or 2GB"),
+    (["check", "--max-allocations", "1KB"], 2, "--max-allocations 1KB: not a number of allocations like 10000"),
+    (["check", "--max-growth", "-1%"], 2, "--max-growth -1%: not a percentage like 5% or 2.5%"),
+    (["check", "--max-growth", "1%", "sample.bin"], 2, "--max-growth and --baseline belong together: give both"),
+    (["check", "--max-peak", "1", "--growth-of", "peak", "sample.bin"], 2,
+     "--growth-of needs --max-growth and --baseline"),
+    (["check", "--max-growth", "1%", "--growth-of", "weight", "--baseline", "sample.bin"], 2,
+     "--growth-of weight: not a list of peak, total, leak, allocations"),
+    (["check", "--max-peak", "1", "--github", "--json", "sample.bin"], 2,
+     "--github and --json would mix on standard output: give -o FILE for the JSON"),
+    (["check", "--max-leak", "1", "--suppressions", "missing", "sample.bin"], 3,
+     "cannot read missing: No such file or directory"),
     (["help", "cook"], 2, "no verb cook; see: sctmem help"),
     (["run"], 2, "no program to run: sctmem run -- python3 app.py"),
     (["run", "--", "no-such-program"], 127, "no-such-program: no such program in PATH"),

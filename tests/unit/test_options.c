@@ -203,6 +203,25 @@ static void suggestions_need_a_likeness(void **state)
 	assert_null(options_suggest("a-word-that-is-much-longer-than-any-name-could-ever-be", names, 4));
 }
 
+static void sizes_are_powers_of_1024(void **state)
+{
+	static const struct { const char *text; uint64_t bytes; } good[] = {
+		{ "0", 0 }, { "4096", 4096 }, { "4096B", 4096 }, { "64KB", 65536 }, { "64k", 65536 }, { "1.5 MiB", 3 << 19 },
+		{ "24 MB", 24 << 20 }, { "0.5K", 512 }, { "2GiB", (uint64_t)2 << 30 }, { "15E", (uint64_t)15 << 60 },
+		{ "18446744073709551615", UINT64_MAX }, { "0.1K", 102 }, { "1.7", 1 },
+	};
+	static const char *const bad[] = { "", "B", "-1", "1,5M", "1.M", "16E", "18446744073709551616", "5 M B", "5X", "1e6",
+		" 5", "5MBs", "5%" };
+	uint64_t bytes;
+
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		assert_true(options_parse_size(good[i].text, &bytes));
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_false(options_parse_size(bad[i], &bytes));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +231,7 @@ int main(void)
 		cmocka_unit_test(a_programs_own_options_are_left_alone),
 		cmocka_unit_test(help_wins),
 		cmocka_unit_test(a_flag_may_turn_something_off),
+		cmocka_unit_test(sizes_are_powers_of_1024),
 		cmocka_unit_test(slips_are_explained),
 		cmocka_unit_test(times_have_units),
 		cmocka_unit_test(tables_that_contradict_themselves_are_found),

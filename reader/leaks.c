@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See leaks.h.
+ */
+#include "leaks.h"
+
+#include <string.h>
+
+#include "memory.h"
+
+static const struct { const char *word, *meaning; } keepers[] = {
+	[KEEPER_PROGRAM] = { "program", "allocated by the program" },
+	[KEEPER_IMPORT] = { "import",
+		"kept by imports: modules, types, functions and constants of the standard library and packages" },
+	[KEEPER_START] = { "interpreter",
+		"kept by the interpreter: its start-up, and what it allocated outside any Python code" },
+	[KEEPER_ARENA] = { "arena", "arenas of Python's allocator, whose blocks were not recorded" },
+	[KEEPER_SUPPRESSED] = { "suppressed", "suppressed by the file of --suppressions" },
+};
+
+const char *keeper_word(enum keeper keeper)
+{
+	return keepers[keeper].word;
+}
+
+const char *keeper_meaning(enum keeper keeper)
+{
+	return keepers[keeper].meaning;
+}
+
+/* What the frames from the root to a node say. */
+enum path_flag {
+	PATH_PYTHON = 1 << 0,         /* a Python frame */
+	PATH_INTERPRETER = 1 << 1,    /* a native frame of the runtime */
+	PATH_IMPORT = 1 << 2,         /* an import is going on, and since then only library code: the user's own module
+	                                 bodies are his program, not the interpreter's */
+	PATH_USER = 1 << 3,           /* a Python frame that is neither the library's nor the import system's */
+	PATH_SITE = 1 << 4,           /* the start-up's site module, before any user code: .pth files run under it */
+};
+
+static bool is_site(const char *file)
+{
+	size_t size = strlen(file);
+
+	return strcmp(file, "<frozen site>") == 0 || (size > 8 && strcmp(file + size - 8, "/site.py") == 0);
+}
+
+static uint8_t *walk_paths(const struct profile *profile)
+{
+	uint8_t *paths = memory_new(profile->node_count, 1);
+
+	for (uint32_t i = 1; i < profile->node_count; i++) {
+		const struct frame *frame = &profile->frames[profile->nodes[i].frame];
+		uint8_t path = paths[profile->nodes[i].parent];
+
+		if (frame->kind == FRAME_PYTHON) {
+			path |= PATH_PYTHON;
+			if (!(path & PATH_USER) && is_site(frame->file))
+				path |= PATH_SITE;
+			if (frame->flags & FRAME_IMPORT || strcmp(frame->file, "<frozen zipimport>") == 0)
+				path |= PATH_IMPORT;
+			else if (!(frame->flags & FRAME_LIBRARY))
+				path = (uint8_t)((path & ~PATH_IMPORT) | PATH_USER);
+		} else if (frame->flags & FRAME_INTERPRETER) {
+			path |= PATH_INTERPRETER;
+		}
+		paths[i] = path;
+	}
+	return paths;
+}
+
+static enum keeper keeper_of(uint8_t path, const struct site *site)
+{
+	if (site->domain == DOMAIN_ARENA)
+		return KEEPER_ARENA;
+	if (path & PATH_SITE || (!(path & PATH_PYTHON) && (path & PATH_INTERPRETER)))
+		return KEEPER_START;
+	if (path & PATH_IMPORT)
+		return KEEPER_IMPORT;
+	return KEEPER_PROGRAM;
+}
+
+static int compare_leaks(const void *a, const void *b)
+{
+	const struct leak *x = a, *y = b;
+
+	if (x->held.bytes != y->held.bytes)
+		return x->held.bytes > y->held.bytes ? -1 : 1;
+	if (x->held.count != y->held.count)
+		return x->held.count > y->held.count ? -1 : 1;
+	return (x->node > y->node) - (x->node < y->node);
+}
+
+static void hold(struct held *held, const struct cost *cost)
+{
+	held->bytes += cost->live_bytes;
+	held->count += cost->live_count;
+}
+
+/* Where a site belongs; a suppression gets its hit. */
+static enum keeper book(const struct site *site, uint8_t path, struct suppressions *suppressions, uint16_t rule)
+{
+	if (rule == SUPPRESSION_NONE)
+		return keeper_of(path, site);
+	suppressions->rules[rule].bytes += site->cost.live_bytes;
+	suppressions->rules[rule].count += site->cost.live_count;
+	return KEEPER_SUPPRESSED;
+}
+
+void leaks_init(struct leaks *leaks, const struct calltree *tree, struct suppressions *suppressions)
+{
+	const struct profile *profile = tree->profile;
+	uint8_t *paths = walk_paths(profile);
+	uint16_t *rules = suppressions->count ? suppressions_of_nodes(suppressions, profile) : NULL;
+	struct held *by_node = memory_new(tree->count, KEEPER_COUNT * sizeof *by_node);
+
+	*leaks = (struct leaks){ 0 };
+	for (size_t i = 0; i < profile->site_count; i++) {
+		const struct site *site = &profile->sites[i];
+
+		if (!profile_counts(profile, site))
+			continue;
+
+		enum keeper keeper = book(site, paths[site->node], suppressions, rules ? rules[site->node] : SUPPRESSION_NONE);
+
+		hold(&by_node[tree->node_of[site->node] * (size_t)KEEPER_COUNT + keeper], &site->cost);
+		hold(&leaks->sums[keeper], &site->cost);
+		hold(&leaks->all, &site->cost);
+	}
+	for (size_t i = 0; i < (size_t)tree->count * KEEPER_COUNT; i++) {
+		if (by_node[i].count == 0)
+			continue;
+		leaks->list = memory_grow(leaks->list, &leaks->capacity, leaks->count + 1, sizeof *leaks->list);
+		leaks->list[leaks->count++] = (struct leak){
+			.node = (uint32_t)(i / KEEPER_COUNT), .keeper = (enum keeper)(i % KEEPER_COUNT), .held = by_node[i],
+		};
+	}
+	if (leaks->count > 1)
+		qsort(leaks->list, leaks->count, sizeof *leaks->list, compare_leaks);
+	free(by_node);
+	free(rules);
+	free(paths);
+}
+
+void leaks_finish(struct leaks *leaks)
+{
+	free(leaks->list);
+	*leaks = (struct leaks){ 0 };
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was live at the end (or at the moment of --at), by stack, and who keeps it.  Used by the verbs leaks and check:
+ * the same sums in both.
+ *
+ * A Python process ends with most of its modules, types, functions and constants alive; they drown what the user
+ * looks for.  They are told by their stacks and put into groups; all groups together are the live bytes that every
+ * other view shows.
+ */
+#ifndef SCTMEM_READER_LEAKS_H
+#define SCTMEM_READER_LEAKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "calltree.h"
+#include "suppressions.h"
+
+enum keeper { KEEPER_PROGRAM, KEEPER_IMPORT, KEEPER_START, KEEPER_ARENA, KEEPER_SUPPRESSED, KEEPER_COUNT };
+
+/* For programs: "program", "import" ...; for people: a phrase. */
+const char *keeper_word(enum keeper keeper);
+const char *keeper_meaning(enum keeper keeper);
+
+struct held { uint64_t bytes, count; };
+
+/* One stack in one group. */
+struct leak {
+	uint32_t node;                /* of the calltree */
+	enum keeper keeper;
+	struct held held;
+};
+
+struct leaks {
+	struct leak *list; size_t count, capacity;   /* largest first */
+	struct held sums[KEEPER_COUNT], all;
+};
+
+/* The suppressions' hit counts grow by what they suppress. */
+void leaks_init(struct leaks *leaks, const struct calltree *tree, struct suppressions *suppressions);
+void leaks_finish(struct leaks *leaks);
+
+#endif
