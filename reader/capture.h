@@ -164,6 +164,9 @@ static inline const struct capture_node *capture_find_node(const struct capture 
 	return id < capture->node_end && capture->nodes[id].present ? &capture->nodes[id] : NULL;
 }
 
+/* The name of a mark, by the index that its decoded event carries.  Takes the lock. */
+const char *capture_mark_name(struct capture *capture, uint64_t index);
+
 /* NULL when there is none. */
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);
 const struct capture_code_object *capture_find_code(const struct capture *capture, uint32_t id);

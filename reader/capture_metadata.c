@@ -207,6 +207,16 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 	}
 }
 
+const char *capture_mark_name(struct capture *capture, uint64_t index)
+{
+	const char *name;
+
+	pthread_mutex_lock(&capture->lock);
+	name = index < capture->note_count ? capture->notes[index].text : "";
+	pthread_mutex_unlock(&capture->lock);
+	return name;
+}
+
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index)
 {
 	uint32_t slot = map64_get(&capture->thread_by_index, index);

@@ -143,10 +143,14 @@ struct measured {
 static bool measured_init(struct measured *measured, const struct settings *settings, struct invocation *invocation,
 	struct suppressions *suppressions, struct error *error)
 {
+	struct leak_rules rules;
+
 	if (!view_load(&settings->view, invocation, true, 0, &measured->profile, error))
 		return false;
 	calltree_init(&measured->tree, measured->profile, settings->view.verbose ? 0 : CALLTREE_HIDDEN_DEFAULT);
-	leaks_init(&measured->leaks, &measured->tree, suppressions);
+	leak_rules_init(&rules, measured->profile, suppressions);
+	leaks_init(&measured->leaks, &measured->tree, &rules, 0, measured->profile->site_count);
+	leak_rules_finish(&rules);
 	measure_init(&measured->measure, &measured->tree, &measured->leaks, settings->all_leaks);
 	return true;
 }

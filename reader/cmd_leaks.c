@@ -180,6 +180,7 @@ static bool leaks_run(struct invocation *invocation, struct error *error)
 	struct output output = { 0 };
 	struct calltree tree = { 0 };
 	struct suppressions suppressions = { 0 };
+	struct leak_rules rules = { 0 };
 	struct report report = { .settings = &settings, .tree = &tree };
 	bool done = false;
 
@@ -190,7 +191,8 @@ static bool leaks_run(struct invocation *invocation, struct error *error)
 		goto out;
 	calltree_init(&tree, profile, settings.view.verbose ? 0 : CALLTREE_HIDDEN_DEFAULT);
 	report.profile = profile;
-	leaks_init(&report.leaks, &tree, &suppressions);
+	leak_rules_init(&rules, profile, &suppressions);
+	leaks_init(&report.leaks, &tree, &rules, 0, profile->site_count);
 	if (!settings.all)
 		drop_kept_by_design(&report);
 
@@ -203,6 +205,7 @@ static bool leaks_run(struct invocation *invocation, struct error *error)
 	done = output_commit(&output, error);
 out:
 	leaks_finish(&report.leaks);
+	leak_rules_finish(&rules);
 	suppressions_finish(&suppressions);
 	calltree_finish(&tree);
 	profile_free(profile);

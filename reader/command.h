@@ -55,6 +55,7 @@ struct command {
 	X(tree) \
 	X(export) \
 	X(check) \
+	X(windows) \
 	X(dump) \
 	X(doctor) \
 	X(help)

@@ -154,16 +154,20 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 	return out;
 }
 
-/* Takes metadata; the rest becomes one event, after the changes of time and thread that it brings. */
+/* Takes metadata; a mark and the rest become one event, after the changes of time and thread that it brings. */
 static struct decoded_event *take_event(struct decoder *decoder, const struct capture_event *event,
 	struct decoded_event *out)
 {
+	uint64_t operand = event->address;
+
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
 		pthread_mutex_lock(&decoder->capture->lock);
+		operand = decoder->capture->note_count;
 		if (!capture_absorb(decoder->capture, event, NULL))
 			decoder->no_memory = true;
 		pthread_mutex_unlock(&decoder->capture->lock);
-		return out;
+		if (event->kind != CAPTURE_MARK || decoder->no_memory)
+			return out;
 	}
 	if (event->time_ns > decoder->time_ns) {
 		decoder->time_ns = event->time_ns;
@@ -173,7 +177,7 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		decoder->thread = event->thread;
 		*out++ = (struct decoded_event){ .head = (uint64_t)event->thread << 8 | CAPTURE_THREAD, .stamp = event->stamp };
 	}
-	*out++ = (struct decoded_event){ .head = event->address << 8 | event->kind, .size = event->size,
+	*out++ = (struct decoded_event){ .head = operand << 8 | event->kind, .size = event->size,
 		.stamp = event->stamp, .stack = event->stack, .flags = event->flags };
 	return out;
 }

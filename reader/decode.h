@@ -2,7 +2,8 @@
 /*
  * One stream's windows, decoded in order into arrays of compact events.  Used by merge.c only.
  *
- * Metadata goes straight into the capture's tables.  Events keep their order.  A change of the time or of the
+ * Metadata goes straight into the capture's tables; a MARK is an event too, since it has its place among them.
+ * Events keep their order.  A change of the time or of the
  * thread becomes an event of its own (TIME, THREAD) before the first event that it applies to.
  */
 #ifndef SCTMEM_READER_DECODE_H
@@ -12,7 +13,7 @@
 
 /* What replay consumes: 32 bytes, so that a chunk stays in the cache between decoder and replay. */
 struct decoded_event {
-	uint64_t head;                /* kind in the low eight bits; above: address, time, thread index or resident bytes */
+	uint64_t head;                /* kind in the low eight bits; above: address, time, thread, resident bytes, mark */
 	uint64_t size;                /* SAMPLE: anonymous bytes */
 	uint64_t stamp;
 	uint32_t stack;

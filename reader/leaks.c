@@ -97,49 +97,82 @@ static void hold(struct held *held, const struct cost *cost)
 	held->count += cost->live_count;
 }
 
-/* Where a site belongs; a suppression gets its hit. */
-static enum keeper book(const struct site *site, uint8_t path, struct suppressions *suppressions, uint16_t rule)
+void leak_rules_init(struct leak_rules *rules, const struct profile *profile, struct suppressions *suppressions)
 {
+	*rules = (struct leak_rules){ .paths = walk_paths(profile), .suppressions = suppressions };
+	if (suppressions->count)
+		rules->suppressed = suppressions_of_nodes(suppressions, profile);
+}
+
+void leak_rules_finish(struct leak_rules *rules)
+{
+	free(rules->paths);
+	free(rules->suppressed);
+	*rules = (struct leak_rules){ 0 };
+}
+
+/* Where a site belongs; a suppression gets its hit. */
+static enum keeper book(const struct leak_rules *rules, const struct site *site)
+{
+	uint16_t rule = rules->suppressed ? rules->suppressed[site->node] : SUPPRESSION_NONE;
+
 	if (rule == SUPPRESSION_NONE)
-		return keeper_of(path, site);
-	suppressions->rules[rule].bytes += site->cost.live_bytes;
-	suppressions->rules[rule].count += site->cost.live_count;
+		return keeper_of(rules->paths[site->node], site);
+	rules->suppressions->rules[rule].bytes += site->cost.live_bytes;
+	rules->suppressions->rules[rule].count += site->cost.live_count;
 	return KEEPER_SUPPRESSED;
 }
 
-void leaks_init(struct leaks *leaks, const struct calltree *tree, struct suppressions *suppressions)
+static int compare_stacks(const void *a, const void *b)
+{
+	const struct leak *x = a, *y = b;
+
+	if (x->node != y->node)
+		return x->node < y->node ? -1 : 1;
+	return (x->keeper > y->keeper) - (x->keeper < y->keeper);
+}
+
+/* One entry for each stack in each group. */
+static void join_stacks(struct leaks *leaks)
+{
+	size_t kept = 0;
+
+	if (leaks->count > 1)
+		qsort(leaks->list, leaks->count, sizeof *leaks->list, compare_stacks);
+	for (size_t i = 0; i < leaks->count; i++) {
+		if (kept && compare_stacks(&leaks->list[kept - 1], &leaks->list[i]) == 0) {
+			leaks->list[kept - 1].held.bytes += leaks->list[i].held.bytes;
+			leaks->list[kept - 1].held.count += leaks->list[i].held.count;
+		} else {
+			leaks->list[kept++] = leaks->list[i];
+		}
+	}
+	leaks->count = kept;
+}
+
+void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct leak_rules *rules, size_t site_first,
+	size_t site_count)
 {
 	const struct profile *profile = tree->profile;
-	uint8_t *paths = walk_paths(profile);
-	uint16_t *rules = suppressions->count ? suppressions_of_nodes(suppressions, profile) : NULL;
-	struct held *by_node = memory_new(tree->count, KEEPER_COUNT * sizeof *by_node);
 
 	*leaks = (struct leaks){ 0 };
-	for (size_t i = 0; i < profile->site_count; i++) {
+	for (size_t i = site_first; i < site_first + site_count; i++) {
 		const struct site *site = &profile->sites[i];
 
-		if (!profile_counts(profile, site))
+		if (!profile_counts(profile, site) || site->cost.live_count == 0)
 			continue;
 
-		enum keeper keeper = book(site, paths[site->node], suppressions, rules ? rules[site->node] : SUPPRESSION_NONE);
+		enum keeper keeper = book(rules, site);
 
-		hold(&by_node[tree->node_of[site->node] * (size_t)KEEPER_COUNT + keeper], &site->cost);
 		hold(&leaks->sums[keeper], &site->cost);
 		hold(&leaks->all, &site->cost);
-	}
-	for (size_t i = 0; i < (size_t)tree->count * KEEPER_COUNT; i++) {
-		if (by_node[i].count == 0)
-			continue;
 		leaks->list = memory_grow(leaks->list, &leaks->capacity, leaks->count + 1, sizeof *leaks->list);
-		leaks->list[leaks->count++] = (struct leak){
-			.node = (uint32_t)(i / KEEPER_COUNT), .keeper = (enum keeper)(i % KEEPER_COUNT), .held = by_node[i],
-		};
+		leaks->list[leaks->count++] = (struct leak){ .node = tree->node_of[site->node], .keeper = keeper,
+			.held = { site->cost.live_bytes, site->cost.live_count } };
 	}
+	join_stacks(leaks);
 	if (leaks->count > 1)
 		qsort(leaks->list, leaks->count, sizeof *leaks->list, compare_leaks);
-	free(by_node);
-	free(rules);
-	free(paths);
 }
 
 void leaks_finish(struct leaks *leaks)

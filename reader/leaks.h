@@ -36,8 +36,19 @@ struct leaks {
 	struct held sums[KEEPER_COUNT], all;
 };
 
-/* The suppressions' hit counts grow by what they suppress. */
-void leaks_init(struct leaks *leaks, const struct calltree *tree, struct suppressions *suppressions);
+/* What the stacks say of who keeps what was allocated there; for all sites of a profile. */
+struct leak_rules {
+	uint8_t *paths;               /* by node of the profile */
+	uint16_t *suppressed;         /* by node: the rule; NULL: there are no suppressions */
+	struct suppressions *suppressions;
+};
+
+void leak_rules_init(struct leak_rules *rules, const struct profile *profile, struct suppressions *suppressions);
+void leak_rules_finish(struct leak_rules *rules);
+
+/* Of so many sites of the tree's profile.  The suppressions' hit counts grow by what they suppress. */
+void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct leak_rules *rules, size_t site_first,
+	size_t site_count);
 void leaks_finish(struct leaks *leaks);
 
 #endif

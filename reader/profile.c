@@ -175,11 +175,48 @@ static uint64_t duration_of(const struct build *build, uint32_t number)
 	return last;
 }
 
+/* A mark that is not there is a slip of the user's: nothing, or everything, would be shown for it. */
+static bool check_marks(const struct build *build)
+{
+	const struct profile_options *options = build->options;
+
+	if (options->from_mark && !build->replay.from_seen)
+		return fail(build->error, STATUS_USAGE, "no mark '%s' in the capture; sctmem windows --marks lists them",
+			options->from_mark);
+	if (options->to_mark && !build->replay.marks_ended)
+		return fail(build->error, STATUS_USAGE, "no mark '%s'%s%s%s; without --to the end is taken", options->to_mark,
+			options->from_mark ? " after '" : " in the capture", options->from_mark ? options->from_mark : "",
+			options->from_mark ? "'" : "");
+	return true;
+}
+
+/* What --window-names asks for, compiled while captures are replayed. */
+static bool compile_names(struct build *build, regex_t *names)
+{
+	char problem[128];
+	int code;
+
+	if (!build->options->window_names)
+		return true;
+	code = regcomp(names, build->options->window_names, REG_EXTENDED | REG_NOSUB);
+	if (code != 0) {
+		regerror(code, names, problem, sizeof(problem));
+		return fail(build->error, STATUS_USAGE, "'%s' is not a regular expression: %s", build->options->window_names,
+			problem);
+	}
+	build->window_names = names;
+	return true;
+}
+
 static bool replay_captures(struct build *build)
 {
 	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
-		.to_ns = build->options->to_ns, .temporary_limit = build->options->temporary_limit,
-		.timeline_points = build->options->timeline_points, .observer = build->options->observer };
+		.to_ns = build->options->to_ns, .from_mark = build->options->from_mark, .to_mark = build->options->to_mark,
+		.at_to_mark = build->options->at_to_mark, .windows = build->options->windows,
+		.window_names = build->window_names, .window_level = build->options->window_level,
+		.own_thread = build->options->own_thread,
+		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
+		.observer = build->options->observer };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -205,7 +242,7 @@ static bool replay_captures(struct build *build)
 		if (end > build->profile->duration_ns)
 			build->profile->duration_ns = end;
 	}
-	return ok && replay_end(&build->replay, build->profile->duration_ns, build->error);
+	return ok && replay_end(&build->replay, build->profile->duration_ns, build->error) && check_marks(build);
 }
 
 static bool describe_problem(struct build *build, const struct capture *capture, struct profile_capture *out)
@@ -355,6 +392,7 @@ static void take_replay(struct build *build)
 	profile->temporary_limit = build->options->temporary_limit;
 	profile->domains = build->options->domains;
 	profile->at_time_ns = build->options->at_peak ? replay->peak_time_ns :
+		replay->at_time_ns ? replay->at_time_ns :
 		build->options->at_ns < profile->duration_ns ? build->options->at_ns : profile->duration_ns;
 	for (unsigned width = 0; width < REPLAY_SIZE_BINS; width++) {
 		profile->size_bins[width] = (struct size_bin){
@@ -413,6 +451,7 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	struct profile_owner *owner = calloc(1, sizeof(*owner));
 	struct profile_options chosen = options ? *options : profile_options_default;
 	struct build build = { .options = &chosen, .error = error };
+	regex_t names;
 	bool ok;
 
 	*out = NULL;
@@ -423,8 +462,8 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 		chosen.need_stacks = true;
 	build.profile = &owner->profile;
 	build.strings = &owner->strings;
-	ok = strings_init(build.strings, error) && open_captures(&build, paths, path_count) && replay_captures(&build) &&
-		describe_threads(&build) && build_tree(&build);
+	ok = strings_init(build.strings, error) && compile_names(&build, &names) &&
+		open_captures(&build, paths, path_count) && replay_captures(&build) && describe_threads(&build) && build_tree(&build);
 	for (uint32_t i = 0; ok && i < build.capture_count; i++)
 		ok = describe_capture(&build, i);
 	ok = ok && describe_marks(&build);
@@ -432,6 +471,8 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 		take_replay(&build);
 	ok = ok && build_sites(&build);
 	build_finish(&build);
+	if (build.window_names)
+		regfree(&names);
 	if (!ok) {
 		profile_free(&owner->profile);
 		return false;
@@ -454,6 +495,7 @@ void profile_free(struct profile *profile)
 	free(profile->timeline);
 	free(profile->marks);
 	free(profile->observed);
+	free(profile->windows);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

@@ -68,6 +68,7 @@ struct node {
 struct site {
 	uint32_t node;
 	uint32_t thread;              /* index in threads */
+	uint32_t window;              /* index in windows; 0 where none were asked for */
 	uint8_t domain;               /* enum domain */
 	uint8_t allocator;            /* enum capture_record */
 	struct cost cost;
@@ -152,14 +153,29 @@ struct observed_site {
 	bool counted;                 /* its blocks are in the totals: counted memory that no filter leaves out */
 };
 
+/*
+ * A stretch of the run between a mark "begin NAME" and the next "end NAME", measured by itself: what was allocated
+ * before it is not in it, its peak is its own, and "live" is what was live at its end.
+ */
+struct profile_window {
+	const char *name;
+	uint64_t from_ns, to_ns, peak_time_ns;      /* since the start of the earliest capture */
+	bool closed;                  /* false: its end is not in the capture */
+	size_t site_first, site_count;
+	struct cost total;            /* counted domains only */
+};
+
 struct profile {
 	struct profile_capture *captures; uint32_t capture_count;
 	struct frame *frames; uint32_t frame_count;
 	struct node *nodes; uint32_t node_count;
-	struct site *sites; size_t site_count;      /* sorted by node, thread, domain, allocator; no two alike */
+	struct site *sites; size_t site_count;      /* sorted by window, node, thread, domain, allocator */
 	struct profile_thread *threads; uint32_t thread_count;
 	struct timeline_point *timeline; uint32_t timeline_count;
 	struct profile_mark *marks; uint32_t mark_count;
+	struct profile_window *windows; uint32_t window_count;    /* of the level asked for; in order of time */
+	unsigned window_levels;       /* how many windows were open at once, at most */
+	uint64_t windows_deeper;      /* windows within more others than can be measured */
 	struct size_bin size_bins[64]; uint32_t size_bin_count;   /* powers of two: [1,1], [2,3], [4,7] ... and [0,0] first */
 
 	struct cost total;            /* counted domains only */
@@ -178,15 +194,22 @@ struct profile {
 };
 
 /*
- * from_ns and to_ns choose events: what was allocated outside them is as if it had not been, also in the search for
- * the peak.  thread, domains, function, file and module choose sites afterwards: their peak is what they held at the
- * peak of all memory, as it is in the page, where the same filters can be set; size bins, time line and free_count
- * stay those of all.
+ * from_ns and to_ns, from_mark and to_mark choose events: what was allocated outside them is as if it had not been,
+ * also in the search for the peak.  thread, domains, function, file and module choose sites afterwards: their peak is
+ * what they held at the peak of all memory, as it is in the page, where the same filters can be set; size bins, time
+ * line and free_count stay those of all.
  */
 struct profile_options {
 	uint64_t at_ns;               /* live heap at this time; UINT64_MAX: at the end */
 	bool at_peak;                 /* live heap at the peak instead */
 	uint64_t from_ns, to_ns;      /* only allocations made within; 0 and UINT64_MAX: all */
+	const char *from_mark, *to_mark;   /* only allocations made after the first mark of this name, until the first
+	                                      of that name after it; NULL: all */
+	bool at_to_mark;              /* live heap at to_mark, where at_ns says the end */
+	bool windows;                 /* measure windows: then sites are those of windows only, and have no other sums */
+	const char *window_names;     /* those whose name matches this regular expression; NULL: all */
+	unsigned window_level;        /* those that have this many others around them */
+	bool own_thread;              /* in a window only what the thread that began it allocated */
 	uint32_t temporary_limit;     /* default 1 */
 	uint32_t timeline_points;     /* default 1000; 0: no time line */
 	bool need_stacks;             /* false: frames and nodes are not built, and all sites lie at the root */

@@ -37,6 +37,7 @@ struct build {
 	struct build_capture *captures;
 	uint32_t capture_count;
 	struct replay replay;
+	const regex_t *window_names;  /* compiled; NULL: all */
 	struct strings *strings;      /* of the profile */
 
 	struct frame_span *spans; size_t span_count, span_capacity;

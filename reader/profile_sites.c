@@ -114,6 +114,8 @@ static int compare_sites(const void *a, const void *b)
 {
 	const struct site *left = a, *right = b;
 
+	if (left->window != right->window)
+		return left->window < right->window ? -1 : 1;
 	if (left->node != right->node)
 		return left->node < right->node ? -1 : 1;
 	if (left->thread != right->thread)
@@ -137,6 +139,35 @@ static void join_sites(struct profile *profile)
 			profile->sites[kept++] = profile->sites[i];
 	}
 	profile->site_count = kept;
+}
+
+/* The windows of replay, with the sites that are now sorted by window. */
+static bool take_windows(struct build *build)
+{
+	struct profile *profile = build->profile;
+	const struct replay *replay = &build->replay;
+	size_t site = 0;
+
+	profile->window_levels = replay->level_count;
+	profile->windows_deeper = replay->windows_deeper;
+	profile->windows = calloc(replay->window_count + 1, sizeof(*profile->windows));
+	if (!profile->windows)
+		return fail_memory(build->error);
+	profile->window_count = (uint32_t)replay->window_count;
+	for (uint32_t i = 0; i < profile->window_count; i++) {
+		const struct replay_window *from = &replay->windows[i];
+		struct profile_window *to = &profile->windows[i];
+
+		*to = (struct profile_window){ .from_ns = from->from_ns, .to_ns = from->to_ns,
+			.peak_time_ns = from->peak_time_ns, .closed = from->closed, .site_first = site };
+		if (!build_string(build, from->name, &to->name))
+			return false;
+		for (; site < profile->site_count && profile->sites[site].window == i; site++)
+			if (profile_counts(profile, &profile->sites[site]))
+				cost_add(&to->total, &profile->sites[site].cost);
+		to->site_count = site - to->site_first;
+	}
+	return true;
 }
 
 static void sum_up(struct profile *profile)
@@ -170,6 +201,7 @@ bool build_sites(struct build *build)
 	struct profile *profile = build->profile;
 	uint8_t *keep;
 	bool ok = filter_nodes(build, &keep);
+	uint32_t window = 0;
 
 	profile->sites = calloc(build->replay.site_count + 1, sizeof(*profile->sites));
 	if (build->options->observer) {
@@ -183,6 +215,9 @@ bool build_sites(struct build *build)
 		struct site site = { .thread = build->thread_of[site_thread(key)], .domain = (uint8_t)site_domain(key),
 			.allocator = site_allocator(key), .cost = cost_of(build, i) };
 
+		while (window < build->replay.window_count && i >= build->replay.windows[window].site_end)
+			window++;
+		site.window = window;
 		ok = find_node(build, key, &site.node);
 		if (!ok)
 			break;
@@ -197,5 +232,5 @@ bool build_sites(struct build *build)
 	free(keep);
 	join_sites(profile);
 	sum_up(profile);
-	return ok;
+	return ok && take_windows(build);
 }

@@ -107,8 +107,8 @@ static inline bool allocate_block(struct replay *replay, struct replay_process *
 {
 	struct live_block block = { .address = DECODED_OPERAND(event), .size = event->size, .site = REPLAY_SITE_NONE };
 
-	if (replay->recording && !replay_recall_site(replay, site_key(event->stack, (uint32_t)(thread - replay->threads),
-		DECODED_KIND(event)), &block.site))
+	if (replay->recording && !thread->left_out && !replay_recall_site(replay,
+		site_key(event->stack, (uint32_t)(thread - replay->threads), DECODED_KIND(event)), &block.site))
 		return false;
 	block.sequence = ++thread->sequence;
 	if (!enter_block(replay, process, &block))
@@ -249,6 +249,7 @@ static bool find_thread(struct replay *replay, struct replay_process *process, u
 	*number = (uint32_t)replay->thread_count++;
 	replay->threads[*number].process = process->number;
 	replay->threads[*number].index = index;
+	replay->threads[*number].left_out = replay->options.windows && replay->options.own_thread;
 	return map64_put(&process->thread_by_index, index, *number, replay->error);
 }
 
@@ -265,8 +266,7 @@ static struct timeline_state timeline_now(const struct replay *replay)
 	return state;
 }
 
-/* Keeps what is live now as the heap at the time asked for. */
-static void take_live(struct replay *replay)
+void replay_take_live(struct replay *replay)
 {
 	for (size_t i = 0; i < replay->site_count; i++) {
 		replay->extras[i].at_bytes = replay->sites[i].live_bytes;
@@ -286,9 +286,10 @@ static void set_time(struct replay *replay, uint64_t now_ns)
 			replay->interval_max_bytes = replay->counted_bytes;
 	}
 	if (!replay->at_taken && now_ns > replay->options.at_ns)
-		take_live(replay);
+		replay_take_live(replay);
 	replay->now_ns = now_ns;
-	replay->recording = now_ns >= replay->options.from_ns && now_ns <= replay->options.to_ns;
+	replay->in_time = now_ns >= replay->options.from_ns && now_ns <= replay->options.to_ns;
+	replay->recording = replay->in_time && replay->in_marks;
 }
 
 static void take_sample(struct replay *replay, struct replay_process *process, uint64_t resident_bytes)
@@ -323,6 +324,8 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 	case CAPTURE_SAMPLE:
 		take_sample(replay, process, DECODED_OPERAND(event));
 		return true;
+	case CAPTURE_MARK:
+		return replay_mark(replay, process, thread, DECODED_OPERAND(event));
 	default:
 		return allocate_block(replay, process, thread, event);
 	}
@@ -343,7 +346,7 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	const unsigned kind = DECODED_KIND(event);
 
 	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
-	    kind != CAPTURE_UNMAP_FAILED)
+	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK)
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
 		return allocate_block(replay, process, thread, event);
@@ -402,7 +405,9 @@ bool replay_init(struct replay *replay, uint32_t process_count, const struct rep
 	uint32_t none;
 
 	*replay = (struct replay){ .options = *options, .process_count = process_count, .error = error };
-	replay->recording = options->from_ns == 0;
+	replay->in_time = options->from_ns == 0;
+	replay->in_marks = !options->from_mark && !options->windows;
+	replay->recording = replay->in_time && replay->in_marks;
 	replay->processes = calloc(process_count + (size_t)1, sizeof(*replay->processes));
 	if (!replay->processes)
 		return fail_memory(error);
@@ -410,7 +415,7 @@ bool replay_init(struct replay *replay, uint32_t process_count, const struct rep
 		timeline_init(&replay->timeline, options->timeline_points, error);
 }
 
-bool replay_add_process(struct replay *replay, uint32_t number, const struct capture *capture, uint64_t start_ns,
+bool replay_add_process(struct replay *replay, uint32_t number, struct capture *capture, uint64_t start_ns,
 	size_t stream_count, struct error *error)
 {
 	struct replay_process *process = &replay->processes[number];
@@ -418,7 +423,8 @@ bool replay_add_process(struct replay *replay, uint32_t number, const struct cap
 	uint32_t first;
 
 	replay->error = error;
-	*process = (struct replay_process){ .number = number, .start_ns = start_ns,
+	*process = (struct replay_process){ .number = number, .capture = capture,
+		.start_ns = start_ns,
 		.arenas_counted = !(capture->header.features & CAPTURE_PYTHON_ALLOCATORS) };
 	process->page_size = page_size >= 512 && page_size <= 1 << 24 && (page_size & (page_size - 1)) == 0 ? page_size : 4096;
 	process->stream_thread = calloc(stream_count + 1, sizeof(*process->stream_thread));
@@ -449,6 +455,9 @@ void replay_finish(struct replay *replay)
 	free(replay->sites);
 	free(replay->extras);
 	free(replay->mappings);
+	free(replay->windows);
+	free(replay->ended_sites);
+	free(replay->ended_extras);
 	map64_finish(&replay->site_by_key);
 	timeline_finish(&replay->timeline);
 	*replay = (struct replay){ 0 };
@@ -459,10 +468,12 @@ bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error
 	struct timeline_state state = timeline_now(replay);
 
 	timeline_end(&replay->timeline, duration_ns, &state);
+	if (replay->options.windows)
+		return replay_end_windows(replay);
 	for (size_t i = 0; i < replay->site_count; i++)
 		replay_touch(replay, &replay->sites[i]);
 	if (!replay->at_taken)
-		take_live(replay);
+		replay_take_live(replay);
 	for (size_t i = 0; i < replay->thread_count; i++) {
 		replay_forget_unmapped(replay, &replay->threads[i]);
 		for (uint32_t n = 0; n < replay->threads[i].move_count; n++)

@@ -14,6 +14,8 @@
 #ifndef SCTMEM_READER_REPLAY_H
 #define SCTMEM_READER_REPLAY_H
 
+#include <regex.h>
+
 #include "capture.h"
 #include "live.h"
 #include "merge.h"
@@ -44,7 +46,7 @@ enum domain site_domain(uint64_t key);
 bool site_counted(uint64_t key);
 uint8_t site_allocator(uint64_t key);      /* enum capture_record */
 
-enum { REPLAY_SITE_NONE = 0 };             /* the site of what is outside the time range asked for */
+enum { REPLAY_SITE_NONE = 0 };             /* the site of what is outside the times and marks asked for */
 
 /* A realloc whose second half has not come yet. */
 struct replay_move {
@@ -61,6 +63,7 @@ struct replay_thread {
 	uint32_t index;               /* in its capture */
 	uint32_t sequence;            /* allocations so far */
 	uint32_t move_count;
+	bool left_out;                /* its allocations are not looked at */
 	struct replay_move moves[REPLAY_MOVES_MAX];   /* newest last: a signal handler's nest in the others */
 	struct range *unmapped;       /* pieces of its last UNMAP, until its next event */
 	size_t unmapped_capacity;
@@ -77,10 +80,12 @@ struct replay_mapping {
 	uint32_t held;                /* pieces in unmapped lists of threads */
 	uint32_t sequence;
 	uint64_t end_ns;              /* when its newest piece went */
+	uint32_t code;                /* enum site_code, also where it has no site */
 };
 
 struct replay_process {
 	uint32_t number;
+	struct capture *capture;
 	uint64_t start_ns;            /* of its time 0, since the start of the earliest process */
 	bool arenas_counted;
 	struct live live;
@@ -97,10 +102,32 @@ struct replay_process {
 struct replay_options {
 	uint64_t at_ns;               /* UINT64_MAX: the end */
 	uint64_t from_ns, to_ns;
+	bool at_to_mark;              /* with at_ns UINT64_MAX: at to_mark, not at the end */
+	const char *from_mark, *to_mark;   /* NULL: none */
 	uint32_t temporary_limit;
 	uint32_t timeline_points;
 	const struct profile_observer *observer;
+	bool windows;                 /* measure each window by itself */
+	const regex_t *window_names;  /* those windows only; NULL: all */
+	unsigned window_level;        /* those that have this many others around them */
+	bool own_thread;              /* in a window only what the thread that began it allocates */
 };
+
+/*
+ * A stretch of the run between a mark "begin NAME" and the next "end NAME".  What is allocated in it has sites of its
+ * own: so each block knows its window, and nothing is done for it when a window begins or ends.
+ */
+struct replay_window {
+	const char *name;
+	uint64_t from_ns, to_ns;
+	uint32_t site_first;          /* in sites, while it is open */
+	uint32_t site_end;            /* in ended_sites: behind its last one; the window before says where they begin */
+	uint64_t peak_time_ns;
+	bool closed;                  /* its end was seen */
+};
+
+/* Windows that are open at once; what is deeper is counted and not measured. */
+enum { REPLAY_LEVELS_MAX = 16 };
 
 enum {
 	REPLAY_SIZE_BINS = 64,
@@ -127,8 +154,18 @@ struct replay {
 	uint32_t mapping_free;
 
 	uint64_t now_ns;              /* since the start of the earliest process; never decreases */
-	bool recording;               /* now is within the time range asked for */
+	bool in_time, in_marks;       /* now is within the time range, and the marks, asked for */
+	bool recording;               /* both: allocations get sites */
+	bool from_seen, marks_ended;  /* from_mark, to_mark were seen */
 	bool at_taken;                /* the live heap at at_ns is in extras */
+	uint64_t at_time_ns;          /* when, if it was at a mark */
+	const char *open[REPLAY_LEVELS_MAX];   /* names of open windows; NULL: the level is free */
+	unsigned level_count;         /* levels that were ever used */
+	uint64_t windows_deeper;      /* that found no free level */
+	struct replay_window *windows; size_t window_count, window_capacity;   /* of the level asked for */
+	/* The sites of windows that have ended, as they were then; replay_end puts them in the place of sites. */
+	struct replay_site *ended_sites; struct replay_site_extra *ended_extras;
+	size_t ended_count, ended_capacity, ended_extra_capacity;
 	uint64_t epoch;               /* of maxima: number of the newest */
 	uint64_t counted_bytes, peak_bytes, peak_time_ns;
 	uint64_t interval_max_bytes;  /* maximum since the last point of the time line */
@@ -146,7 +183,7 @@ MUST_CHECK bool replay_init(struct replay *replay, uint32_t process_count, const
 void replay_finish(struct replay *replay);
 
 /* Before the first run of a process. */
-MUST_CHECK bool replay_add_process(struct replay *replay, uint32_t process, const struct capture *capture,
+MUST_CHECK bool replay_add_process(struct replay *replay, uint32_t process, struct capture *capture,
 	uint64_t start_ns, size_t stream_count, struct error *error);
 
 /*

@@ -87,7 +87,8 @@ static inline void replay_count(struct replay *replay, struct replay_process *pr
 }
 
 /*
- * Site 0, of what is outside the time range, is booked like any other, which is faster than to ask; nobody reads it.
+ * Site 0, of what is outside the times and marks asked for, is booked like any other, which is faster than to ask;
+ * nobody reads it.  So are the sites of windows that have ended: they have lost their code, so that nothing is counted.
  */
 static inline void replay_gain(struct replay *replay, struct replay_process *process, uint32_t index,
 	uint64_t bytes, unsigned count)
@@ -157,6 +158,14 @@ static inline void replay_book_temporary(struct replay *replay, uint32_t index, 
 	replay->extras[index].temporary_bytes += (uint64_t)sign * bytes;
 	replay->extras[index].temporary_count += (uint64_t)(int64_t)sign;
 }
+
+/* Keeps what is live now as the heap at the time asked for. */
+void replay_take_live(struct replay *replay);
+
+/* replay_marks.c: marks, and the windows between them.  false: no memory. */
+MUST_CHECK bool replay_mark(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	uint64_t number);
+MUST_CHECK bool replay_end_windows(struct replay *replay);
 
 /* replay_map.c: mappings.  false: no memory. */
 MUST_CHECK bool replay_map(struct replay *replay, struct replay_process *process, struct replay_thread *thread,

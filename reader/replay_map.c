@@ -179,20 +179,20 @@ bool replay_map(struct replay *replay, struct replay_process *process, struct re
 		/* mremap that stays and does not grow is no allocation: what is left keeps its site. */
 		if (range.start == thread->unmap_range.start && range.end <= thread->unmap_range.end)
 			return restore_unmapped(replay, process, thread, range.start, range.end);
-		if (thread->unmapped_count && replay->mappings[thread->unmapped[0].mapping].site != REPLAY_SITE_NONE)
-			code = site_code(replay->sites[replay->mappings[thread->unmapped[0].mapping].site].key);
+		if (thread->unmapped_count)
+			code = replay->mappings[thread->unmapped[0].mapping].code;
 	}
 	replay_forget_unmapped(replay, thread);
 	if (!ranges_cut(&process->ranges, range.start, range.end, piece_removed, &cut, replay->error))
 		return false;
 	thread->sequence++;
-	if (replay->recording &&
+	if (replay->recording && !thread->left_out &&
 	    !replay_find_site(replay, site_key(event->stack, (uint32_t)(thread - replay->threads), code), &site))
 		return false;
 	if (!new_mapping(replay, &range.mapping) || !ranges_insert(&process->ranges, &range, replay->error))
 		return false;
 	replay->mappings[range.mapping] = (struct replay_mapping){ .length = range.end - range.start,
-		.left = range.end - range.start, .site = site, .sequence = thread->sequence };
+		.left = range.end - range.start, .site = site, .sequence = thread->sequence, .code = code };
 	replay_allocate(replay, process, site, range.end - range.start);
 	if (replay_observed(replay))
 		replay_tell(replay, thread->sequence, &(struct profile_event){ .kind = PROFILE_BORN, .live = 1, .site = site,

@@ -97,6 +97,9 @@ const struct option_spec view_selection_options[] = {
 		"what was live then (default end); TIME since the start: 90, 1.5s, 1m30s"),
 	OPTION_CUSTOM(0, "time", "A..B", struct view, range, struct view_range, view_parse_range, NULL,
 		"only what was allocated between these times; either may be left out"),
+	OPTION_TEXT(0, "from", "MARK", struct view, from, "only what was allocated after this mark (sctmem_mark)"),
+	OPTION_TEXT(0, "to", "MARK", struct view, to,
+		"and before the next mark of this name, which then is the end, unless --at says otherwise"),
 	OPTION_NUMBER(0, "thread", "TID", struct view, thread, 0, INT_MAX, "only what this thread allocated"),
 	OPTION_CUSTOM(0, "domain", "NAME[,NAME]", struct view, domains, unsigned, parse_domains, domain_words,
 		"only this kind of memory: heap, python, mapped, arena, file, reserved"),
@@ -156,6 +159,13 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.at_ns = view->at.time_ns;
 	options.from_ns = view->range.from_ns;
 	options.to_ns = view->range.to_ns;
+	options.from_mark = view->from;
+	options.to_mark = view->to;
+	options.at_to_mark = view->to && !view->at.given;
+	options.windows = view->windows;
+	options.own_thread = view->own_thread;
+	options.window_names = view->window_names;
+	options.window_level = view->window_level;
 	options.temporary_limit = (uint32_t)view->temporary_limit;
 	options.timeline_points = timeline_points;
 	options.need_stacks = need_stacks;
@@ -198,6 +208,8 @@ const char *metric_title(enum metric metric, const struct view *view)
 	case METRIC_LEAKED:
 	case METRIC_LIVE: break;
 	}
+	if (view->to && !view->at.given)
+		return "live at the mark asked for";
 	if (view->at.peak)
 		return "live at the peak";
 	return view->at.time_ns == UINT64_MAX ? "live at the end" : "live at the time asked for";

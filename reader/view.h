@@ -30,6 +30,7 @@ struct view {
 	const char *output;
 	uint64_t thread;              /* UINT64_MAX: all */
 	struct view_range range;
+	const char *from, *to;        /* names of marks; NULL: none */
 	struct view_at at;
 	unsigned domains;
 	const char *function, *file, *module;
@@ -37,6 +38,9 @@ struct view {
 	bool no_symbols, debuginfod;
 	uint64_t temporary_limit;
 	const struct profile_observer *observer;   /* not an option: who must see each event */
+	bool windows, own_thread;     /* see profile_options; set by the verb windows */
+	const char *window_names;
+	unsigned window_level;
 	int verbose;                  /* -v: frames of the interpreter and of allocators are shown too */
 };
 

@@ -158,6 +158,36 @@ static void child_story(void)
 	put_alloc(stream, CAPTURE_MALLOC, BASE, 1000000, 1);
 }
 
+static void mark(struct writer_stream *stream, const char *name)
+{
+	put_metadata(stream, CAPTURE_MARK, name, strlen(name));
+}
+
+/* Two tests, the first with a window in it; what was there before is freed in the second. */
+static void windows_story(void)
+{
+	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+
+	names(stream);
+	put_thread(stream, 0);
+	at(stream, 1, 10);
+	put_alloc(stream, CAPTURE_MALLOC, BASE, 5000, 2);
+	mark(stream, "begin test_\x1b[2Ja");
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x10000, 100, 3);
+	mark(stream, "begin load");
+	at(stream, 2, 500);
+	put_alloc(stream, CAPTURE_MALLOC, BASE + 0x20000, 2000, 8);
+	put_alloc(stream, CAPTURE_PYMEM_MALLOC, BASE + 0x30000, 300, 2);
+	put_free(stream, CAPTURE_FREE, BASE + 0x20000);
+	mark(stream, "end load");
+	mark(stream, "end test_\x1b[2Ja");
+	mark(stream, "begin test_b");
+	at(stream, 3, 700);
+	put_free(stream, CAPTURE_FREE, BASE);
+	put_free(stream, CAPTURE_FREE_PYTHON, BASE + 0x30000);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x40000, 64, 3);
+}
+
 int main(int argc, char **argv)
 {
 	const unsigned long long start = 1700000000000000000;
@@ -175,6 +205,9 @@ int main(int argc, char **argv)
 	begin(7, 1, start);
 	hostile_story();
 	finish(argv[1], "hostile.bin", CAPTURE_EXITED);
+	begin(4242, 1, start);
+	windows_story();
+	finish(argv[1], "windows.bin", CAPTURE_EXITED);
 	begin(4300, 4242, start + 600000000);
 	child_story();
 	finish(argv[1], "child.bin", CAPTURE_EXITED);

@@ -71,6 +71,9 @@ CASES = {
     "leaks-all": ["leaks", "--all", "--frames", "1", "-n", "2", "killed.bin"],
     "hostile": ["tree", "hostile.bin"],
     "dump-hostile": ["dump", "hostile.bin"],
+    "windows": ["windows", "-n", "2", "--kept", "1", "windows.bin"],
+    "windows-marks": ["windows", "--marks", "windows.bin"],
+    "windows-none": ["windows", "sample.bin"],
     "help": ["help"],
     "help-check": ["help", "check"],
     "help-leaks": ["help", "leaks"],
@@ -107,6 +110,9 @@ def test_json_keys_are_documented(captures):
     used = set(keys(json.loads(sctmem(captures, "check", "--json", "--max-peak", "1", "--max-growth", "1%", "--baseline",
                                       "child.bin", "sample.bin").stdout)))
     assert used - documented == set()
+    for options in (["--marks"], ["-n", "2", "--kept", "2"]):
+        used = set(keys(json.loads(output(captures, "windows", "--json", *options, "windows.bin"))))
+        assert used - documented == set(), options
     for option in ("stack", "thread", "function"):
         used = set(keys(json.loads(output(captures, "table", "--by", option, "--json", "sample.bin"))))
         assert used - documented == set(), option
@@ -180,6 +186,30 @@ def test_budgets_use_the_numbers_of_the_other_views(captures):
                 assert sum(place[row["unit"]] for place in row["places"]) == row["measured"] == value
             every = json.loads(check(captures, "--json", "--all", "--max-leak", "1GB", *filters, name, status=0))
             assert every["budgets"][0]["measured"] == leaks["total"]["bytes"] == stats["live_at_end"]["bytes"]
+
+
+def test_a_window_has_the_numbers_of_the_other_views(captures):
+    report = json.loads(output(captures, "windows", "--json", "-n", "100", "--kept", "100", "windows.bin"))
+    names = [(window["name"], window["level"], window["closed"]) for window in report["windows"]]
+    assert names == [("test_\x1b[2Ja", 0, True), ("test_b", 0, False), ("load", 1, True)]
+    for window in report["windows"]:
+        marks = ["--from", "begin " + window["name"]] + (["--to", "end " + window["name"]] if window["closed"] else [])
+        stats = json.loads(output(captures, "stats", "--json", *marks, "windows.bin"))
+        leaks = json.loads(output(captures, "leaks", "--json", "--all", *marks, "windows.bin"))
+        table = json.loads(output(captures, "table", "--json", *marks, "windows.bin"))
+        tree = json.loads(output(captures, "tree", "--json", *marks, "windows.bin"))
+        assert (window["peak"]["bytes"], window["peak"]["count"]) == (stats["peak"]["bytes"], stats["peak"]["count"])
+        assert window["total"] == {"bytes": stats["total_bytes_allocated"], "count": stats["total_num_allocations"]}
+        assert window["kept"] == leaks["total"]
+        assert window["kept"]["bytes"] == stats["live_at_end"]["bytes"]
+        assert window["leaks"] == leaks["leaks"] and window["groups"] == leaks["groups"]
+        assert window["peak"]["bytes"] == table["total_bytes"] == tree["total_bytes"]
+        assert window["peak"]["bytes"] == sum(place["peak_bytes"] for place in window["places"])
+        check(captures, "--max-peak", str(window["peak"]["bytes"]), *marks, "windows.bin", status=0)
+        check(captures, "--max-peak", str(window["peak"]["bytes"] - 1), *marks, "windows.bin", status=1)
+    # At the end of the run, not of the window, when that is asked for.
+    assert json.loads(output(captures, "leaks", "--json", "--from", "begin load", "--to", "end load", "--at", "end",
+                             "windows.bin"))["total"] == {"bytes": 0, "count": 0}
 
 
 def test_what_is_suppressed_is_counted(captures, tmp_path):
@@ -309,6 +339,13 @@ ERRORS = [
      "--github and --json would mix on standard output: give -o FILE for the JSON"),
     (["check", "--max-leak", "1", "--suppressions", "missing", "sample.bin"], 3,
      "cannot read missing: No such file or directory"),
+    (["windows", "--at", "peak", "windows.bin"], 2,
+     "windows says by itself from where to where: leave --at, --from and --to out"),
+    (["windows", "--name", "(", "windows.bin"], 2, "'(' is not a regular expression: Unmatched ( or \\("),
+    (["stats", "--from", "nowhere", "windows.bin"], 2,
+     "no mark 'nowhere' in the capture; sctmem windows --marks lists them"),
+    (["stats", "--to", "begin load", "--from", "end load", "windows.bin"], 2,
+     "no mark 'begin load' after 'end load'; without --to the end is taken"),
     (["help", "cook"], 2, "no verb cook; see: sctmem help"),
     (["run"], 2, "no program to run: sctmem run -- python3 app.py"),
     (["run", "--", "no-such-program"], 127, "no-such-program: no such program in PATH"),

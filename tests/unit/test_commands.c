@@ -47,7 +47,7 @@ static void every_command_explains_itself(void **state)
 /* The options that the grammar promises to mean the same everywhere; others are a verb's own. */
 static const char *const shared[] = {
 	"json", "output", "force", "thread", "time", "domain", "function", "file", "module", "at", "metric", "no-symbols",
-	"debuginfod", "temporary-limit",
+	"debuginfod", "temporary-limit", "from", "to",
 };
 
 static const struct option_spec *find(const struct command *command, const char *name)
@@ -80,7 +80,9 @@ static void the_same_option_is_spelt_the_same_everywhere(void **state)
 
 static void verbs_that_read_captures_take_the_whole_selection(void **state)
 {
-	static const char *const readers[] = { "stats", "summary", "tree", "table", "leaks", "flamegraph", "check" };
+	static const char *const readers[] = {
+		"stats", "summary", "tree", "table", "leaks", "flamegraph", "check", "windows",
+	};
 
 	for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
 		for (size_t j = 0; j < sizeof shared / sizeof shared[0]; j++) {
