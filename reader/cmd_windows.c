@@ -19,7 +19,7 @@ struct settings {
 	struct view view;
 	const char *name;
 	uint64_t places, stacks, frames;
-	bool own_thread, marks;
+	bool own_thread, marks, by_stack;
 };
 
 static const struct option_spec windows_options[] = {
@@ -28,6 +28,7 @@ static const struct option_spec windows_options[] = {
 	OPTION_FLAG(0, "marks", struct settings, marks, "list the marks instead, all of them"),
 	OPTION_NUMBER('n', "number", "N", struct settings, places, 0, UINT32_MAX,
 		"places that weigh most at its peak, for each window (default 0)"),
+	OPTION_FLAG(0, "by-stack", struct settings, by_stack, "-n counts whole stacks instead of places"),
 	OPTION_NUMBER(0, "kept", "N", struct settings, stacks, 0, UINT32_MAX,
 		"stacks of what it kept, for each window, largest first (default 0)"),
 	OPTION_NUMBER(0, "frames", "N", struct settings, frames, 0, UINT32_MAX, "frames of each stack; 0: all (default 12)"),
@@ -41,14 +42,16 @@ static const struct option_group windows_groups[] = {
 	{ 0 }
 };
 
-/* Where the sites of a window were allocated. */
-struct place { uint32_t frame; struct cost cost; };
+/* Where the sites of a window were allocated: a frame of the profile, and with --by-stack a node of the calltree. */
+struct place { uint32_t frame, node; struct cost cost; };
 
-static int compare_frames(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
 	const struct place *x = a, *y = b;
 
-	return (x->frame > y->frame) - (x->frame < y->frame);
+	if (x->frame != y->frame)
+		return x->frame < y->frame ? -1 : 1;
+	return (x->node > y->node) - (x->node < y->node);
 }
 
 static int compare_peaks(const void *a, const void *b)
@@ -59,10 +62,11 @@ static int compare_peaks(const void *a, const void *b)
 		return x->cost.peak_bytes > y->cost.peak_bytes ? -1 : 1;
 	if (x->cost.total_bytes != y->cost.total_bytes)
 		return x->cost.total_bytes > y->cost.total_bytes ? -1 : 1;
-	return compare_frames(a, b);
+	return compare_names(a, b);
 }
 
-static struct place *find_places(const struct calltree *tree, const struct profile_window *window, size_t *count)
+static struct place *find_places(const struct calltree *tree, const struct profile_window *window, bool by_stack,
+	size_t *count)
 {
 	const struct profile *profile = tree->profile;
 	struct place *places = memory_new(window->site_count, sizeof *places);
@@ -74,13 +78,17 @@ static struct place *find_places(const struct calltree *tree, const struct profi
 
 		if (!profile_counts(profile, site))
 			continue;
-		places[found].frame = (uint32_t)(calltree_location(tree, tree->node_of[site->node]) - profile->frames);
+
+		uint32_t node = tree->node_of[site->node];
+
+		places[found].frame = (uint32_t)(calltree_location(tree, node) - profile->frames);
+		places[found].node = by_stack ? node : 0;
 		places[found++].cost = site->cost;
 	}
 	if (found > 1)
-		qsort(places, found, sizeof *places, compare_frames);
+		qsort(places, found, sizeof *places, compare_names);
 	for (size_t i = 0; i < found; i++) {
-		if (*count && places[*count - 1].frame == places[i].frame)
+		if (*count && compare_names(&places[*count - 1], &places[i]) == 0)
 			cost_add(&places[*count - 1].cost, &places[i].cost);
 		else
 			places[(*count)++] = places[i];
@@ -112,14 +120,58 @@ static void add_row(const struct profile_window *window, struct text_table *tabl
 	text_table_add(table, TEXT_PLAIN, window->name);
 }
 
+static void print_stack(const struct level *level, uint32_t node, const struct text *text)
+{
+	const struct calltree *tree = &level->tree;
+	char name[VIEW_FRAME_SIZE];
+	uint64_t shown = 0;
+
+	for (; node != 0; node = tree->nodes[node].parent, shown++)
+		if (!level->settings->frames || shown < level->settings->frames) {
+			fputs("      ", text->file);
+			text_write(text, view_frame_text(name, sizeof name, &level->profile->frames[tree->nodes[node].frame]),
+				text->width > 30 ? text->width - 6 : 0);
+			putc('\n', text->file);
+		}
+}
+
+static void write_stack(struct json *json, const struct level *level, uint32_t node)
+{
+	const struct calltree *tree = &level->tree;
+	char name[VIEW_FRAME_SIZE];
+	uint64_t shown = 0;
+
+	json_array(json, "stack");
+	for (; node != 0; node = tree->nodes[node].parent, shown++)
+		if (!level->settings->frames || shown < level->settings->frames)
+			json_text(json, NULL,
+				view_frame_location(name, sizeof name, &level->profile->frames[tree->nodes[node].frame]));
+	json_array_end(json);
+}
+
+static void print_place_stacks(const struct level *level, const struct place *places, size_t count,
+	const struct text *text)
+{
+	for (size_t i = 0; i < count && i < level->settings->places && places[i].cost.peak_bytes; i++) {
+		fprintf(text->file, "  %s in ", text_bytes(places[i].cost.peak_bytes).text);
+		fprintf(text->file, "%s blocks\n", text_count(places[i].cost.peak_count).text);
+		print_stack(level, places[i].node, text);
+	}
+}
+
 static void print_places(const struct level *level, const struct profile_window *window, const struct text *text)
 {
 	static const struct text_column columns[] = { { "", true }, { "", true }, { "", false } };
 	struct text_table table = TEXT_TABLE(columns);
 	char name[VIEW_FRAME_SIZE];
 	size_t count;
-	struct place *places = find_places(&level->tree, window, &count);
+	struct place *places = find_places(&level->tree, window, level->settings->by_stack, &count);
 
+	if (level->settings->by_stack) {
+		print_place_stacks(level, places, count, text);
+		free(places);
+		return;
+	}
 	for (size_t i = 0; i < count && i < level->settings->places && places[i].cost.peak_bytes; i++) {
 		text_table_add(&table, TEXT_PLAIN, text_bytes(places[i].cost.peak_bytes).text);
 		text_table_add(&table, TEXT_PLAIN, text_percent(places[i].cost.peak_bytes, window->total.peak_bytes).text);
@@ -133,24 +185,15 @@ static void print_places(const struct level *level, const struct profile_window 
 
 static void print_kept(const struct level *level, const struct profile_window *window, const struct text *text)
 {
-	const struct calltree *tree = &level->tree;
 	struct leaks leaks;
-	char name[VIEW_FRAME_SIZE];
 
-	leaks_init(&leaks, tree, &level->rules, window->site_first, window->site_count);
+	leaks_init(&leaks, &level->tree, &level->rules, window->site_first, window->site_count);
 	for (size_t i = 0; i < leaks.count && i < level->settings->stacks; i++) {
 		const struct leak *leak = &leaks.list[i];
-		uint64_t shown = 0;
 
 		fprintf(text->file, "  kept %s in ", text_bytes(leak->held.bytes).text);
 		fprintf(text->file, "%s blocks, %s\n", text_count(leak->held.count).text, keeper_word(leak->keeper));
-		for (uint32_t node = leak->node; node != 0; node = tree->nodes[node].parent, shown++)
-			if (!level->settings->frames || shown < level->settings->frames) {
-				fputs("      ", text->file);
-				text_write(text, view_frame_text(name, sizeof name, &level->profile->frames[tree->nodes[node].frame]),
-					text->width > 30 ? text->width - 6 : 0);
-				putc('\n', text->file);
-			}
+		print_stack(level, leak->node, text);
 	}
 	leaks_finish(&leaks);
 }
@@ -199,7 +242,7 @@ static void write_places(struct json *json, const struct level *level, const str
 {
 	char name[VIEW_FRAME_SIZE];
 	size_t count;
-	struct place *places = find_places(&level->tree, window, &count);
+	struct place *places = find_places(&level->tree, window, level->settings->by_stack, &count);
 
 	json_array(json, "places");
 	for (size_t i = 0; i < count && i < level->settings->places; i++) {
@@ -210,6 +253,8 @@ static void write_places(struct json *json, const struct level *level, const str
 		json_number(json, "peak_count", places[i].cost.peak_count);
 		json_number(json, "total_bytes", places[i].cost.total_bytes);
 		json_number(json, "total_count", places[i].cost.total_count);
+		if (level->settings->by_stack)
+			write_stack(json, level, places[i].node);
 		json_object_end(json);
 	}
 	json_array_end(json);
@@ -218,11 +263,9 @@ static void write_places(struct json *json, const struct level *level, const str
 
 static void write_kept(struct json *json, const struct level *level, const struct profile_window *window)
 {
-	const struct calltree *tree = &level->tree;
 	struct leaks leaks;
-	char name[VIEW_FRAME_SIZE];
 
-	leaks_init(&leaks, tree, &level->rules, window->site_first, window->site_count);
+	leaks_init(&leaks, &level->tree, &level->rules, window->site_first, window->site_count);
 	json_object(json, "groups");
 	for (int keeper = 0; keeper < KEEPER_COUNT; keeper++)
 		write_sum(json, keeper_word((enum keeper)keeper), leaks.sums[keeper].bytes, leaks.sums[keeper].count);
@@ -230,18 +273,11 @@ static void write_kept(struct json *json, const struct level *level, const struc
 	json_number(json, "stack_count", leaks.count);
 	json_array(json, "leaks");
 	for (size_t i = 0; i < leaks.count && i < level->settings->stacks; i++) {
-		uint64_t shown = 0;
-
 		json_object(json, NULL);
 		json_number(json, "bytes", leaks.list[i].held.bytes);
 		json_number(json, "count", leaks.list[i].held.count);
 		json_text(json, "group", keeper_word(leaks.list[i].keeper));
-		json_array(json, "stack");
-		for (uint32_t node = leaks.list[i].node; node != 0; node = tree->nodes[node].parent, shown++)
-			if (!level->settings->frames || shown < level->settings->frames)
-				json_text(json, NULL,
-					view_frame_location(name, sizeof name, &level->profile->frames[tree->nodes[node].frame]));
-		json_array_end(json);
+		write_stack(json, level, leaks.list[i].node);
 		json_object_end(json);
 	}
 	json_array_end(json);
