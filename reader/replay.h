@@ -160,6 +160,7 @@ struct replay {
 	bool at_taken;                /* the live heap at at_ns is in extras */
 	uint64_t at_time_ns;          /* when, if it was at a mark */
 	const char *open[REPLAY_LEVELS_MAX];   /* names of open windows; NULL: the level is free */
+	uint32_t open_threads[REPLAY_LEVELS_MAX];   /* who began them */
 	unsigned level_count;         /* levels that were ever used */
 	uint64_t windows_deeper;      /* that found no free level */
 	struct replay_window *windows; size_t window_count, window_capacity;   /* of the level asked for */

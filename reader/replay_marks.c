@@ -92,6 +92,22 @@ static bool open_window(struct replay *replay, struct replay_thread *thread, con
 	return true;
 }
 
+/* The innermost open window of that name, this thread's own before another's; REPLAY_LEVELS_MAX: none. */
+static unsigned find_open(const struct replay *replay, uint32_t thread, const char *name)
+{
+	unsigned found = REPLAY_LEVELS_MAX;
+
+	for (unsigned level = REPLAY_LEVELS_MAX; level-- > 0;) {
+		if (!replay->open[level] || strcmp(replay->open[level], name) != 0)
+			continue;
+		if (replay->open_threads[level] == thread)
+			return level;
+		if (found == REPLAY_LEVELS_MAX)
+			found = level;
+	}
+	return found;
+}
+
 static bool mark_window(struct replay *replay, struct replay_thread *thread, const char *mark)
 {
 	const bool begins = strncmp(mark, "begin ", 6) == 0;
@@ -110,17 +126,16 @@ static bool mark_window(struct replay *replay, struct replay_thread *thread, con
 			return true;
 		}
 		replay->open[level] = name;
+		replay->open_threads[level] = (uint32_t)(thread - replay->threads);
 		if (level + 1 > replay->level_count)
 			replay->level_count = level + 1;
 		return level != replay->options.window_level || open_window(replay, thread, name);
 	}
-	/* The innermost of that name. */
-	for (level = REPLAY_LEVELS_MAX; level-- > 0;)
-		if (replay->open[level] && strcmp(replay->open[level], name) == 0) {
-			replay->open[level] = NULL;
-			return level != replay->options.window_level || close_window(replay, true);
-		}
-	return true;
+	level = find_open(replay, (uint32_t)(thread - replay->threads), name);
+	if (level == REPLAY_LEVELS_MAX)
+		return true;
+	replay->open[level] = NULL;
+	return level != replay->options.window_level || close_window(replay, true);
 }
 
 bool replay_mark(struct replay *replay, struct replay_process *process, struct replay_thread *thread, uint64_t number)

@@ -337,11 +337,54 @@ static void deep_nesting_is_bounded_and_said(void **state)
 	unlink(path);
 }
 
+/* trace() of one function in two threads: each thread's end belongs to its own beginning. */
+static void windows_of_one_name_in_two_threads_are_two(void **state)
+{
+	char path[64];
+	struct writer writer;
+	struct writer_stream *streams[2];
+	struct profile_options options = profile_options_default;
+
+	snprintf(path, sizeof(path), "/tmp/sctmem-test-names-%d.bin", (int)getpid());
+	writer_init(&writer);
+	writer_start(&writer);
+	for (unsigned i = 0; i < 2; i++) {
+		streams[i] = writer_stream(&writer, i, 256);
+		put_thread_info(streams[i], i, 100 + i, 0, "");
+		put_thread(streams[i], i);
+		put_stamp(streams[i], 1 + i);
+		put_mark(streams[i], "begin", 0);
+	}
+	/* The first to begin is the first to end. */
+	put_stamp(streams[0], 3);
+	put_mark(streams[0], "end", 0);
+	put_alloc(streams[0], CAPTURE_MALLOC, 0x10000, 100, 0);
+	put_stamp(streams[1], 4);
+	put_mark(streams[1], "end", 0);
+	writer_finish(&writer);
+	writer_save(&writer, path);
+	writer_free(&writer);
+	options.windows = true;
+	for (unsigned level = 0; level < 2; level++) {
+		options.window_level = level;
+
+		struct profile *profile = build(path, &options);
+
+		assert_int_equal(profile->window_levels, 2);
+		assert_int_equal(profile->window_count, 1);
+		assert_true(profile->windows[0].closed);
+		assert_int_equal(profile->windows[0].total.total_bytes, level == 1 ? 100 : 0);
+		profile_free(profile);
+	}
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(windows_are_what_a_naive_recomputation_says),
 		cmocka_unit_test(marks_that_are_not_there_are_an_error),
+		cmocka_unit_test(windows_of_one_name_in_two_threads_are_two),
 		cmocka_unit_test(deep_nesting_is_bounded_and_said),
 	};
 
