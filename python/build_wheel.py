@@ -49,7 +49,10 @@ def metadata():
 
 
 def run(*command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    # pip hides the system's packages from us by PYTHONPATH; meson is one of them.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True)
     if done.returncode != 0:
         sys.exit("{}\nbuild_wheel: failed: {}".format(done.stdout[-4000:], " ".join(map(str, command))))
     return done.stdout
@@ -140,6 +143,16 @@ def write_wheel(folder, build):
     wheel.close(info + "/RECORD")
     print("build_wheel: {}: {}".format(name, reason), file=sys.stderr)
     return name
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """PEP 517.  Without it pip would build everything twice."""
+    info = "{}-{}.dist-info".format(NAME, version())
+    folder = pathlib.Path(metadata_directory, info)
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(metadata())
+    (folder / "entry_points.txt").write_text(ENTRY_POINTS)
+    return info
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
