@@ -325,5 +325,10 @@ def test_other_interpreters_measure_with_a_copy_of_pytest(environment, project, 
                 os.symlink(str(path), str(copies / path.name))
     if run(python, "-c", "import pytest, _pytest.config", check=False, PYTHONPATH=str(copies))[0] != 0:
         pytest.skip("the system's pytest does not run in CPython {}".format(version))
-    text = run_pytest(python, project, "--junitxml=junit.xml", status=1, PYTHONPATH=str(copies))
-    assert {name for name, (failed, _) in outcomes(project, "junit.xml").items() if failed} == FAILING, text
+    # A choice of them: the interpreter matters to the recording and not to the judgement.
+    text = run_pytest(python, project, "-k", "peak or leak_ or thread_own or unittest", "--junitxml=junit.xml",
+                      status=1, PYTHONPATH=str(copies))
+    results = outcomes(project, "junit.xml")
+    assert {name for name, (failed, _) in results.items() if failed} == {
+        "test_peak_over", "test_leak_over", "TestClass::test_unittest"}, text
+    assert len(results) == 6
