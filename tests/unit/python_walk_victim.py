@@ -544,7 +544,7 @@ def mode_names(_):
         space[name](both)
     known, codes = {}, Codes()
     for number in range(1, DETACHED.walk_count(3) + 1):
-        file, name, _, _ = codes.get(number)
+        file, name, *_ = codes.get(number)
         known[file, name] = number
     attribute = 'co_qualname' if VERSION >= (3, 11) else 'co_name'
     for function in [space[name] for name in names] + [probe, both, mode_names, main]:
