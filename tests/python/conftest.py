@@ -2,7 +2,8 @@
 """What the tests of the Python package share: the wheel, built once, and environments that it is installed in.
 
 SCTMEM_TRACE_LIBRARY names the library of the build under test.  SCTMEM_TEST_WHEEL names a wheel that is there already,
-which saves the minute of building one.
+which saves the minute of building one.  With SCTMEM_TEST_INTERPRETERS=all every CPython of the machine takes part; else
+Debian's, the oldest and the newest.
 """
 import json
 import os
@@ -48,7 +49,11 @@ def interpreters():
         version = done.stdout.decode().strip()
         if done.returncode == 0 and tuple(map(int, version.split("."))) >= (3, 8):
             found.setdefault(version, path)
-    return found
+    if os.environ.get("SCTMEM_TEST_INTERPRETERS") == "all":
+        return found
+    ages = sorted(found, key=lambda version: int(version.split(".")[1]))
+    return {version: path for version, path in found.items()
+            if version in (ages[0], ages[-1]) or path == pathlib.Path("/usr/bin/python3")}
 
 
 @pytest.fixture(scope="session")
