@@ -3,8 +3,8 @@
 of each frame.  victims/python_loads.py tells what is run, and how it is asked.
 
 SCTMEM_TRACE_STACKS sets how many stacks are compared for each interpreter, load and oracle.  When it is set, every
-interpreter takes every part, those of the Debian sid root (tests/peers) too, if there is one.  Else 50 are compared, and
-tracemalloc, which takes its time, is asked by the first interpreter on one load only.
+interpreter takes every part, those of the Debian sid root (tests/peers) too, if there is one.  Else 50 are compared,
+and tracemalloc, which takes its time, is asked by the first interpreter on one load only.
 """
 import bisect
 import json
@@ -168,7 +168,7 @@ def test_stacks_are_those_of_the_interpreters_frames(interpreter, tools, tmp_pat
     report(interpreter, what, "sys._getframe", len(journal), sum(len(told) for _, told in journal), differences)
 
 
-@pytest.mark.parametrize("interpreter", all_interpreters()[:None if ALL else 1], ids=lambda interpreter: interpreter.name)
+@pytest.mark.parametrize("interpreter", all_interpreters()[:None if ALL else 1], ids=lambda one: one.name)
 @pytest.mark.parametrize("load", ["json", "ast", "tests"] if ALL else ["json"])
 def test_stacks_are_those_of_tracemalloc(interpreter, tools, tmp_path, load):
     journal, capture, what = record(interpreter, tools, tmp_path, "tracemalloc", load)
