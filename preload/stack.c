@@ -321,15 +321,32 @@ static inline uint32_t leaf_put(struct leaf *leaf, uintptr_t pc)
 	return leaf->node;
 }
 
-/* Interns frames[first..] on top of a Python line. */
+/* The state behind frames[0..i) of the walk's memo, which have their nodes; i > 0. */
+static inline void leaf_resume(struct leaf *leaf, const struct native_frame *frames, uint32_t i)
+{
+	leaf->pc = frames[i - 1].pc;
+	leaf->node = frames[i - 1].node;
+	leaf->in_runtime = leaf_in_runtime(leaf, leaf->pc);
+	if (!leaf->in_runtime || i < 2 || !leaf_in_runtime(leaf, frames[i - 2].pc))
+		leaf->place = RUN_NONE;
+	else
+		leaf->place = i < 3 || !leaf_in_runtime(leaf, frames[i - 3].pc) ? RUN_SECOND : RUN_LATER;
+}
+
+/* Interns frames[first..] on top of a Python line; only what is new, if that is the line of last time. */
 static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first)
 {
 	struct native_stack *native = &thread->native;
 	struct leaf leaf = leaf_begin(thread, base);
+	uint32_t i = first;
 
-	thread->native_base = UINT32_MAX;     /* the memo's nodes are not those of their frames */
-	for (uint32_t i = first; i < native->count; i++)
-		leaf_put(&leaf, native->frames[i].pc);
+	if (first == 0 && base == thread->native_base && native->kept > 0) {
+		i = native->kept;
+		leaf_resume(&leaf, native->frames, i);
+	}
+	thread->native_base = first == 0 ? base : UINT32_MAX;
+	for (; i < native->count; i++)
+		native->frames[i].node = leaf_put(&leaf, native->frames[i].pc);
 	return leaf_end(&leaf);
 }
 
@@ -400,6 +417,25 @@ static uint32_t leaf_base(struct thread *thread, uint32_t node)
 	return node;
 }
 
+/*
+ * Whether stacks seen before are to be searched for.  Where a program hardly ever comes to the same stack again, as in
+ * a parser's recursion, that costs more than it saves; whether it still does so is asked again after a while.
+ */
+static inline bool search(struct chains *chains)
+{
+	enum { LOOK = 256, HITS_MIN = 176, REST = 8192 };
+
+	if (chains->rest > 0) {
+		chains->rest--;
+		return false;
+	}
+	if (__builtin_expect(chains->tries >= LOOK, 0)) {
+		chains->rest = chains->hits < HITS_MIN ? REST : 0;
+		chains->tries = chains->hits = 0;
+	}
+	return true;
+}
+
 /* Python frames, and above them what the innermost one has called. */
 static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
 {
@@ -409,13 +445,14 @@ static uint32_t merge_leaf(struct thread *thread, const struct native_start *sta
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
 		return base;
-	chain = chains_find(&thread->chains, start, stop);
+	chain = search(&thread->chains) ? chains_find(&thread->chains, start, stop) : NULL;
 	if (__builtin_expect(!chain, 0)) {
 		native_walk(&thread->native, start, stop);
 		count_native(thread);
-		chain = chains_add(&thread->chains, &thread->native);
+		chain = thread->chains.rest ? NULL : chains_add(&thread->chains, &thread->native);
 		if (!chain)
 			return intern_leaf(thread, leaf_base(thread, base), 0);
+		thread->native_base = UINT32_MAX;     /* the memo's frames were given no nodes */
 	}
 	node = intern_recall(thread, base, chains_word(&thread->chains, chain));
 	if (__builtin_expect(!node, 0)) {
@@ -447,6 +484,7 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 			break;
 		}
 	}
+	thread->native_base = UINT32_MAX;
 	node = first ? intern_leaf(thread, base, first) : base;
 	chain = chains_add(&thread->chains, native);
 	if (chain)

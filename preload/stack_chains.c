@@ -240,6 +240,7 @@ struct chain_frame *chains_find(struct chains *chains, const struct native_start
 {
 	const struct chain_frame *frame, *last;
 
+	chains->tries++;
 	if (chains->used == 0 || chains->generation != unwind_generation())
 		return NULL;
 	frame = frame_at(chains, start->pc - 1, start->sp, start->bp, stop_cfa);
@@ -248,7 +249,9 @@ struct chain_frame *chains_find(struct chains *chains, const struct native_start
 	last = prove(chains, frame);
 	if (__builtin_expect(last->outer, 0))
 		frame = join(chains, frame, last, start->bp, stop_cfa);
-	else if (!is_end(last, stop_cfa))
+	else if (is_end(last, stop_cfa))
+		chains->hits++;
+	else
 		return NULL;
 	return (struct chain_frame *)frame;
 }

@@ -38,6 +38,8 @@ struct chains {
 	struct chain_frame *frames;   /* chains_size() bytes of the caller's, which read as zero */
 	uint32_t used;                /* frames in use; 0: none was ever */
 	uint32_t generation;          /* of the rules */
+	uint32_t tries, hits;         /* searches, and those that found a stack as it was; the caller's to reset */
+	uint32_t rest;                /* the caller's: walks to come that are not to be searched for */
 	uint64_t epoch;               /* how often all were forgotten: a frame is the same within one epoch */
 };
 
