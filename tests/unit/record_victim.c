@@ -27,7 +27,7 @@ static void *volatile sink;
 static void *keep(void *block)
 {
 	sink = block;                 /* or the compiler leaves out malloc and free together */
-	return sink;
+	return block;                 /* not what is in sink: another thread may have put its own there */
 }
 
 static void set_timer(long microseconds)
