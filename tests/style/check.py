@@ -119,15 +119,16 @@ def rule_layout(root):
                 yield "{}:{}: indented by spaces".format(path, number)
 
 
-def rule_headers(root, compiler="gcc"):
-    """Every header compiles alone."""
+def rule_headers(root, *compiler):
+    """Every header compiles alone.  The compiler is a command of several words where a cache stands before it."""
+    compiler = compiler or ("gcc",)
     with tempfile.TemporaryDirectory() as folder:
         for path in source_files(root, (".h",), LAYERS):
             unit = pathlib.Path(folder, "alone.c")
             # Twice: the second time its guard must make it empty.
             unit.write_text('#include "{0}"\n#include "{0}"\n'.format(path))
             done = subprocess.run(
-                [compiler, "-std=gnu11", "-D_GNU_SOURCE", '-DSCTMEM_VERSION="test"', "-Wall", "-Wextra",
+                [*compiler, "-std=gnu11", "-D_GNU_SOURCE", '-DSCTMEM_VERSION="test"', "-Wall", "-Wextra",
                  "-Wno-unused-parameter", "-Werror", "-fsyntax-only", "-I", str(root), "-I", str(path.parent),
                  str(unit)],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
