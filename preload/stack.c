@@ -421,7 +421,7 @@ static uint32_t leaf_base(struct thread *thread, uint32_t node)
  * Whether stacks seen before are to be searched for.  Where a program hardly ever comes to the same stack again, as in
  * a parser's recursion, that costs more than it saves; whether it still does so is asked again after a while.
  */
-static inline bool search(struct chains *chains)
+static inline bool is_worth_a_search(struct chains *chains)
 {
 	enum { LOOK = 256, HITS_MIN = 176, REST = 8192 };
 
@@ -436,6 +436,25 @@ static inline bool search(struct chains *chains)
 	return true;
 }
 
+static inline struct chain_frame *chain_search(struct thread *thread, const struct native_start *start,
+	uintptr_t stop_cfa)
+{
+	return is_worth_a_search(&thread->chains) ? chains_find(&thread->chains, start, stop_cfa) : NULL;
+}
+
+/* Walks, and has the stack searched for from now on.  NULL: it is not; then what is walked is to be interned. */
+static struct chain_frame *chain_walk(struct thread *thread, const struct native_start *start, uintptr_t stop_cfa)
+{
+	struct chain_frame *chain;
+
+	native_walk(&thread->native, start, stop_cfa);
+	count_native(thread);
+	chain = thread->chains.rest ? NULL : chains_add(&thread->chains, &thread->native);
+	if (chain)
+		thread->native_base = UINT32_MAX;     /* the memo's frames are given no nodes */
+	return chain;
+}
+
 /* Python frames, and above them what the innermost one has called. */
 static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
 {
@@ -445,15 +464,11 @@ static uint32_t merge_leaf(struct thread *thread, const struct native_start *sta
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
 		return base;
-	chain = search(&thread->chains) ? chains_find(&thread->chains, start, stop) : NULL;
-	if (__builtin_expect(!chain, 0)) {
-		native_walk(&thread->native, start, stop);
-		count_native(thread);
-		chain = thread->chains.rest ? NULL : chains_add(&thread->chains, &thread->native);
-		if (!chain)
-			return intern_leaf(thread, leaf_base(thread, base), 0);
-		thread->native_base = UINT32_MAX;     /* the memo's frames were given no nodes */
-	}
+	chain = chain_search(thread, start, stop);
+	if (__builtin_expect(!chain, 0))
+		chain = chain_walk(thread, start, stop);
+	if (__builtin_expect(!chain, 0))
+		return intern_leaf(thread, leaf_base(thread, base), 0);
 	node = intern_recall(thread, base, chains_word(&thread->chains, chain));
 	if (__builtin_expect(!node, 0)) {
 		node = intern_leaf_chain(thread, base, chain);
@@ -471,13 +486,12 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 
 	if (config.native == CONFIG_NATIVE_NO)
 		return base;
-	chain = chains_find(&thread->chains, start, 0);
+	chain = chain_search(thread, start, 0);
 	if (chain)
 		node = intern_recall(thread, base, chains_word(&thread->chains, chain));
 	if (node)
 		return node;
-	native_walk(native, start, 0);
-	count_native(thread);
+	chain = chain_walk(thread, start, 0);
 	for (uint32_t i = native->count; i-- > 0;) {
 		if (python_is_eval_pc(native->frames[i].pc)) {
 			first = i + 1;
@@ -486,7 +500,6 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 	}
 	thread->native_base = UINT32_MAX;
 	node = first ? intern_leaf(thread, base, first) : base;
-	chain = chains_add(&thread->chains, native);
 	if (chain)
 		intern_remember(thread, base, chains_word(&thread->chains, chain), node);
 	return node;

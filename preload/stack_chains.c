@@ -52,7 +52,7 @@ static const uintptr_t no_return_address;
 
 size_t chains_size(void)
 {
-	return (sizeof(struct chain_memory) + 4095) & ~(size_t)4095;
+	return sizeof(struct chain_memory);
 }
 
 static inline uint16_t *bucket_of(const struct chains *chains, uintptr_t pc, uintptr_t sp)

@@ -42,13 +42,7 @@ static uint32_t number_of(struct firefox *firefox, struct strings *strings, cons
 }
 
 /* A column of `count` rows, of an expression in the row number i. */
-#define COLUMN(firefox, name, count, expression) \
-	do { \
-		json_array(&(firefox)->json, (name)); \
-		for (size_t i = 0; i < (count); i++) \
-			json_number(&(firefox)->json, NULL, (expression)); \
-		json_array_end(&(firefox)->json); \
-	} while (0)
+#define COLUMN(firefox, name, count, expression) COLUMN_OF(firefox, name, count, json_number, expression)
 #define COLUMN_OF(firefox, name, count, write, value) \
 	do { \
 		json_array(&(firefox)->json, (name)); \
