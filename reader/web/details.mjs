@@ -2,20 +2,12 @@
 // The panel about one frame: its place, every cost, the lines of source around it, and who called it.
 import { KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
+import { element } from './dom.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatShare, shorten, visibleText } from './units.mjs';
 
 const NAME_LENGTH = 2000;
 const CALLERS_MAX = 400;
-
-export function element(tag, className, text) {
-	const made = document.createElement(tag);
-	if (className)
-		made.className = className;
-	if (text !== undefined)
-		made.textContent = text;
-	return made;
-}
 
 export function metricLabel(metric, meta) {
 	if (metric === 'leaked')

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Makes the report page a C source:  embed.py OUTPUT.c report.html report.css main.mjs
+"""Makes the report page a C source:  embed.py OUTPUT.c FOLDER [DEPENDENCIES.d]
 
-The style and the bundled script go into the page, their hashes into its content policy.  The page is then cut at its
-<!--slot:NAME--> markers into the parts that page.h declares.  With an output that ends in .js or .html this writes
-the bundle, or the page without data, for tests.
+FOLDER holds report.html, report.css with the style of each view (view_NAME.css), and main.mjs with all modules that it
+needs.  The style and the bundled script go into the page, their hashes into its content policy.  The page is then cut
+at its <!--slot:NAME--> markers into the parts that page.h declares.  With an output that ends in .js or .html this
+writes the bundle, or the page without data, for tests.  DEPENDENCIES.d tells ninja what was read, so that a new module
+needs no line in meson.build.
 """
 import base64
 import hashlib
@@ -22,11 +24,20 @@ def source_hash(text):
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def page(template, style, script):
+def style_text(folder):
+    """The page's style without comments of whole lines: first what is for all, then what is for one view."""
+    files = [folder / "report.css"] + sorted(folder.glob("view_*.css"))
+    texts = [re.sub(r"^/\*.*?\*/\n", "", file.read_text(encoding="utf-8"), flags=re.S | re.M) for file in files]
+    return "\n" + "".join(texts)
+
+
+def page(folder):
     """The page's text with its markers."""
-    text = pathlib.Path(template).read_text(encoding="utf-8")
-    style = "\n" + re.sub(r"^/\*.*?\*/\n", "", pathlib.Path(style).read_text(encoding="utf-8"), count=1, flags=re.S)
-    script = "\n" + bundle.bundle(script)
+    folder = pathlib.Path(folder)
+    template = folder / "report.html"
+    text = template.read_text(encoding="utf-8")
+    style = style_text(folder)
+    script = "\n" + bundle.bundle(folder / "main.mjs")
     if "</style" in style.lower():
         raise bundle.BundleError("the style would end its own element")
     for marker, value in (("<!--style-->", style), ("<!--script-->", script), ("STYLE-HASH", source_hash(style)),
@@ -59,13 +70,17 @@ def c_source(pieces):
     return "\n".join(lines + ["};", ""])
 
 
-def main(output, template, style, script):
-    text = page(template, style, script)
-    if output.endswith(".js"):
-        text = bundle.bundle(script)
-    elif not output.endswith(".html"):
+def main(output, folder, dependencies=None):
+    folder = pathlib.Path(folder)
+    text = bundle.bundle(folder / "main.mjs") if output.endswith(".js") else page(folder)
+    if not output.endswith((".js", ".html")):
         text = c_source(parts(text))
     pathlib.Path(output).write_text(text, encoding="utf-8")
+    if dependencies:
+        # The folder itself: a new file in it, not only a changed one, makes the page anew.
+        read = [folder] + sorted(file for file in folder.iterdir() if file.suffix in (".py", ".mjs", ".css", ".html"))
+        names = " ".join(str(file.resolve()).replace(" ", "\\ ") for file in read)
+        pathlib.Path(dependencies).write_text("{}: {}\n".format(output, names), encoding="utf-8")
 
 
 if __name__ == "__main__":

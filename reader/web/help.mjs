@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Keys and words: one list that the help dialog shows; main.mjs acts on the same keys.
-import { element } from './details.mjs';
+// Keys and words: what the help dialog shows; app.mjs acts on the same keys.
+import { button, element } from './dom.mjs';
 
 export const KEYS = [
 	['?', 'this help'],
@@ -35,17 +35,17 @@ function definitionList(className, rows) {
 	return list;
 }
 
-export function fillHelp(dialog, writer) {
-	const close = element('button', 'icon', '×');
-	close.type = 'button';
+// views: as in views.mjs.
+export function fillHelp(dialog, views, writer) {
+	const close = button('icon', '×', '', () => dialog.close());
 	close.setAttribute('aria-label', 'Close');
-	close.addEventListener('click', () => dialog.close());
 	const head = element('div', 'dialog-head');
 	const title = element('h2', '', 'Help');
 	title.id = 'help-title';
 	head.append(title, close);
-	dialog.replaceChildren(head, element('h3', '', 'Keys'), definitionList('keys', KEYS), element('h3', '', 'Words'),
-		definitionList('words', WORDS),
+	dialog.replaceChildren(head, element('h3', '', 'Keys'), definitionList('keys', KEYS),
+		element('h3', '', 'Views'), definitionList('keys', views.map(({ key, title, hint }) => [key, title + ': ' + hint])),
+		element('h3', '', 'Words'), definitionList('words', WORDS),
 		element('p', 'muted', 'Made by ' + writer + '. This page is one file and calls nobody; its address holds the view.'));
 	dialog.addEventListener('click', (event) => {
 		if (event.target === dialog)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The two tables: functions (or lines, or modules) with own and inclusive cost, and allocation sites.
-import { element, frameKind, frameName, framePlace } from './details.mjs';
+import { element } from './dom.mjs';
+import { frameKind, frameName, framePlace } from './details.mjs';
 import { costColumn, siteSelected } from './tree.mjs';
 import { formatCount, formatExactValue, formatShare, formatValue, shorten, visibleText } from './units.mjs';
 

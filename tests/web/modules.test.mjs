@@ -437,16 +437,42 @@ test('what matches is counted once, however often its stack matches', () => {
 // ---- state
 
 test('a state survives its address', () => {
-	const state = { ...sctmem.STATE_DEFAULTS, metric: 'leaked', inverted: '1', search: 'a&b=<c>#%é', zoom: 'i1.22.3',
-		thread: '4', hide: 'il' };
-	const hash = sctmem.stateToHash(state, sctmem.STATE_DEFAULTS);
-	assert.deepEqual(sctmem.stateFromHash('#' + hash, sctmem.STATE_DEFAULTS), state);
-	assert.equal(sctmem.stateToHash(sctmem.STATE_DEFAULTS, sctmem.STATE_DEFAULTS), '');
+	const address = new sctmem.Address(sctmem.VIEWS, { metric: 'leaked' });
+	const state = { ...address.defaults, metric: 'peak', inverted: '1', search: 'a&b=<c>#%é\n', zoom: 'i1.22.3',
+		thread: '4', hide: 'il', shape: 'flame' };
+	assert.deepEqual(address.parse('#' + address.format(state)), state);
+	assert.equal(address.format(address.defaults), '');
+	assert.equal(address.defaults.metric, 'leaked');
 });
 
 test('an address that is nonsense gives a valid state', () => {
-	for (const hash of ['#m=evil&u=__proto__&z=../x&h=<script>&t=-1&d=1e9x', '#%%%&=&&m', '#q=%E0%A4%A'])
-		assert.deepEqual(sctmem.stateFromHash(hash, sctmem.STATE_DEFAULTS), sctmem.STATE_DEFAULTS);
+	const address = new sctmem.Address(sctmem.VIEWS, { metric: 'evil', view: '<script>' });
+	for (const hash of ['#m=evil&u=__proto__&z=../x&h=<script>&t=-1&d=1e9x', '#%%%&=&&m&w=constructor', '#q=%E0%A4%A'])
+		assert.deepEqual(address.parse(hash), address.defaults);
+	assert.equal(address.defaults.metric, 'peak');
+	assert.equal(address.defaults.view, sctmem.VIEWS[0].name);
+});
+
+// ---- views
+
+test('views are told apart by name, key and letters', () => {
+	const letters = Object.values(sctmem.COMMON_FIELDS).map((field) => field.letter);
+	const keys = Object.keys(sctmem.COMMON_FIELDS);
+	letters.push('w');
+	for (const view of sctmem.VIEWS) {
+		for (const text of [view.name, view.title, view.hint])
+			assert.equal(typeof text, 'string');
+		assert.match(view.name, /^[a-z]+$/);
+		assert.match(view.key, /^[A-Z]$/);
+		assert.ok(view.side.every((panel) => panel === 'table' || panel === 'details'));
+		assert.equal(typeof view.create, 'function');
+		for (const [key, field] of Object.entries(view.fields || {})) {
+			keys.push(key);
+			letters.push(field.letter);
+		}
+	}
+	for (const all of [letters, keys, sctmem.VIEWS.map((view) => view.name), sctmem.VIEWS.map((view) => view.key)])
+		assert.equal(new Set(all).size, all.length, all.join(' '));
 });
 
 // ---- time line
@@ -525,7 +551,7 @@ test('every box has a colour in both themes, and text on it can be read', () => 
 test('the model zooms where the address says, and to the nearest caller when that is gone', () => {
 	const report = randomReport(7, 120, 10, 200);
 	const model = new sctmem.Model(report);
-	const base = { ...sctmem.STATE_DEFAULTS };
+	const base = { ...new sctmem.Address(sctmem.VIEWS).defaults };
 	for (const inverted of ['', '1']) {
 		const view = model.view({ ...base, inverted });
 		for (let v = 0; v < view.count; v++) {

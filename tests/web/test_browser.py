@@ -56,7 +56,7 @@ def graph_place(browser, node):
     """Where a node's box is on the screen."""
     return app(browser, """(() => {
         const box = document.getElementById('graph-canvas').getBoundingClientRect();
-        const { graph } = app, view = app.view;
+        const { graph } = app, view = app.tree;
         const x = (view.x[%d] + view.value[%d] / 2 - graph.window.left) / graph.window.width * graph.width;
         return [box.left + x, box.top + graph.rowTop(view.depth[%d]) + 8];
     })()""" % (node, node, node))
@@ -88,7 +88,7 @@ def test_figures_are_those_of_the_profile(browser, pages):
         for unit, offset in (("bytes", 0), ("count", 1)):
             for inverted in ("", "1"):
                 app(browser, "app.set({ metric: '%s', unit: '%s', inverted: '%s' })" % (metric, unit, inverted))
-                assert app(browser, "app.view.value[0]") == total[column + offset]
+                assert app(browser, "app.tree.value[0]") == total[column + offset]
 
 
 def test_threads_and_kinds_of_memory_filter(browser, pages):
@@ -110,28 +110,28 @@ def test_a_click_zooms_and_back_goes_back(browser, pages):
     browser.open_report(page)
     browser.click_at(*graph_place(browser, 1))
     settle(browser)
-    assert app(browser, "app.view.focus") == 1
-    assert app(browser, "app.view.value[1]") == figures["largest"] == detail_cells(browser)[0]
+    assert app(browser, "app.tree.focus") == 1
+    assert app(browser, "app.tree.value[1]") == figures["largest"] == detail_cells(browser)[0]
     first = browser.run("return location.hash")
-    deeper = app(browser, "app.view.childStart[1]")
+    deeper = app(browser, "app.tree.childStart[1]")
     browser.click_at(*graph_place(browser, deeper))
     settle(browser)
-    assert app(browser, "app.view.focus") == deeper
+    assert app(browser, "app.tree.focus") == deeper
     second = browser.run("return location.hash")
     assert first != second
     browser.post("back", {})
     browser.wait("location.hash === '%s'" % first, "back")
     settle(browser)
-    assert app(browser, "app.view.focus") == 1
+    assert app(browser, "app.tree.focus") == 1
     browser.post("forward", {})
     browser.wait("location.hash === '%s'" % second, "forward")
     settle(browser)
-    assert app(browser, "app.view.focus") == deeper
+    assert app(browser, "app.tree.focus") == deeper
     browser.open_report(page, second[1:])
-    assert app(browser, "app.view.focus") == deeper, "a sent address shows the same view"
+    assert app(browser, "app.tree.focus") == deeper, "a sent address shows the same view"
     browser.click("#reset")
     settle(browser)
-    assert app(browser, "app.view.focus") == 0
+    assert app(browser, "app.tree.focus") == 0
 
 
 def test_search_says_what_share_matches(browser, pages):
@@ -154,15 +154,15 @@ def test_a_view_of_callers_starts_at_what_allocates(browser, pages):
     page, figures = pages["demo"]
     browser.open_report(page)
     browser.click("#inverted")
-    assert app(browser, "app.view.inverted")
+    assert app(browser, "app.tree.inverted")
     browser.click_at(*graph_place(browser, 1))
     settle(browser)
-    group = app(browser, "app.view.group[app.view.focus]")
+    group = app(browser, "app.tree.group[app.tree.focus]")
     own = app(browser, "app.model.table(app.state).own[%d]" % group)
-    assert app(browser, "app.view.value[app.view.focus]") == own == detail_cells(browser)[0]
+    assert app(browser, "app.tree.value[app.tree.focus]") == own == detail_cells(browser)[0]
     address = browser.run("return location.hash")
     browser.open_report(page, address[1:])
-    assert app(browser, "app.view.group[app.view.focus]") == group
+    assert app(browser, "app.tree.group[app.tree.focus]") == group
 
 
 def test_the_table_sorts_filters_and_opens(browser, pages):
@@ -183,7 +183,7 @@ def test_the_table_sorts_filters_and_opens(browser, pages):
     assert 0 < app(browser, "app.table.sorted.length") < 10
     browser.click(".table-row")
     settle(browser)
-    assert app(browser, "app.view.focus") > 0
+    assert app(browser, "app.tree.focus") > 0
     assert "tokenizer.c" in browser.run("return document.querySelector('#details .place').textContent")
     browser.run("document.getElementById('filter').value = ''; "
                 "document.getElementById('filter').dispatchEvent(new Event('input'))")
@@ -207,11 +207,11 @@ def test_keys_reach_everything(browser, pages):
     for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp", "Enter"):
         browser.type(key)
     settle(browser)
-    assert app(browser, "app.view.depth[app.view.focus]") == 1
+    assert app(browser, "app.tree.depth[app.tree.focus]") == 1
     assert browser.run("return document.getElementById('spoken').textContent") != ""
     browser.type("Escape")
     settle(browser)
-    assert app(browser, "app.view.focus") == 0
+    assert app(browser, "app.tree.focus") == 0
     browser.type("?")
     assert browser.run("return document.getElementById('help-dialog').open")
     browser.type("Escape")
@@ -281,8 +281,8 @@ def test_hostile_names_stay_text(browser, pages):
     elements = browser.run("return document.querySelectorAll('*').length")
     for state in ("", "g=function&b=sites", "v=1", "g=module&o=flame&h=", "q=script&h=iml", "m=total&t=0"):
         browser.open_report(page, state)
-        for node in range(0, min(60, app(browser, "app.view.count"))):
-            app(browser, "app.details(%d)" % node)
+        for node in range(0, min(60, app(browser, "app.tree.count"))):
+            app(browser, "app.side.details(%d)" % node)
     assert browser.run("return document.body.dataset.owned") is None
     assert browser.run("return document.querySelectorAll('img, iframe, object, embed, link').length") == 0
     assert browser.run("return document.querySelectorAll('script').length") == 3
@@ -386,7 +386,7 @@ def test_large_trees_open_and_draw(browser, tmp_path, nodes, bytes_max, capsys):
     size = os.path.getsize(page)
     assert size <= bytes_max
     ready = browser.open_report(page)
-    assert app(browser, "app.view.value[0]") == figures["total"][2]
+    assert app(browser, "app.tree.value[0]") == figures["total"][2]
     draw = app(browser, """(() => {
         const times = [];
         for (let i = 0; i < 20; i++) { app.graph.draw(); times.push(app.graph.drawMs); }

@@ -23,7 +23,7 @@ def write(folder, **modules):
 
 
 def page():
-    return embed.page(WEB / "report.html", WEB / "report.css", WEB / "main.mjs")
+    return embed.page(WEB)
 
 
 def test_modules_come_after_what_they_import_and_only_once(tmp_path):
@@ -89,11 +89,18 @@ def test_the_page_names_no_other_address():
     assert not re.search(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function)\s*[(=]", page())
 
 
-def test_every_module_is_in_the_page_and_in_the_build():
-    build = (WEB.parent / "meson.build").read_text()
+def test_every_module_and_style_is_in_the_page_and_watched_by_the_build(tmp_path):
+    text = page()
+    embed.main(str(tmp_path / "page.c"), WEB, str(tmp_path / "page.c.d"))
+    watched = (tmp_path / "page.c.d").read_text().split()
+    assert watched[0] == str(tmp_path / "page.c") + ":"
     for module in WEB.glob("*.mjs"):
-        assert "// ---- " + module.name in page(), module.name
-        assert "web/" + module.name in build, module.name
+        assert "// ---- " + module.name in text, module.name
+        assert str(module) in watched
+    for style in WEB.glob("*.css"):
+        assert style.read_text().rstrip()[-40:] in text, style.name
+        assert str(style) in watched
+    assert str(WEB) in watched
 
 
 def test_parts_put_together_are_the_page():

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// The panels beside a view: the table of functions or sites, and the details of one frame.
+import { byId, choiceButtons } from './dom.mjs';
+import { showDetails } from './details.mjs';
+import { Table } from './table.mjs';
+import { functionTable, siteTable } from './rows.mjs';
+import { formatCount, formatExact } from './units.mjs';
+
+export class Side {
+	constructor(app) {
+		this.app = app;
+		this.filterText = '';
+		this.shown = -1;
+		this.table = new Table(byId('table'), { onOpen: (row) => app.openRow(row) });
+		this.showKind = choiceButtons(byId('table-kind'), [['functions', 'Functions'], ['sites', 'Sites']],
+			(table) => app.set({ table }, false));
+		byId('filter').addEventListener('input', () => {
+			this.filterText = byId('filter').value;
+			this.updateTable();
+		});
+	}
+
+	// panels: those that the current view wants.
+	update(panels) {
+		this.panels = panels;
+		byId('side').hidden = panels.length === 0;
+		byId('table-card').hidden = !panels.includes('table');
+		byId('details-card').hidden = !panels.includes('details');
+		byId('panes').classList.toggle('alone', panels.length === 0);
+		if (panels.includes('table'))
+			this.updateTable();
+		if (panels.includes('details'))
+			this.details(this.app.tree.focus);
+	}
+
+	updateTable() {
+		const { model, state, report } = this.app;
+		const { groups } = model.groupsOf(state);
+		this.showKind(state.table);
+		byId('table-kind').firstChild.textContent = { line: 'Lines', function: 'Functions', module: 'Modules' }[state.group];
+		const common = { report, groups, whole: model.wholeOf(state), state, filter: this.filterText };
+		const shown = state.table === 'sites' ? siteTable({ ...common, siteFilter: model.filter(state) }) :
+			functionTable({ ...common, table: model.table(state) });
+		shown.emptyText = this.filterText ? 'No row has these words.' : 'No rows.';
+		this.table.show(shown);
+		byId('filter-count').textContent = formatCount(shown.rows.length);
+		byId('filter-count').title = formatExact(shown.rows.length) + ' rows';
+	}
+
+	// node: of the tree.
+	details(node) {
+		const { app } = this;
+		this.shown = node;
+		if (!this.panels.includes('details'))
+			return;
+		showDetails(byId('details'), {
+			report: app.report, view: app.tree, v: node, costs: app.model.costsOf(app.state, app.tree, node),
+			whole: app.model.sumOf(app.state), state: app.state, open: (target) => app.open(target),
+		});
+	}
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// The flame graph's view: the graph, its direction, the path to where it is zoomed, and what it says when it is empty.
+import { FlameGraph } from './flame.mjs';
+import { button, byId, choiceButtons, element, legendEntry } from './dom.mjs';
+import { frameName } from './details.mjs';
+import { CATEGORIES, frameCategory } from './palette.mjs';
+import { shorten } from './units.mjs';
+
+const CRUMBS_MAX = 5;
+
+class FlameView {
+	constructor(root, app) {
+		this.app = app;
+		const head = element('div', 'view-head');
+		const shape = element('div', 'segments');
+		shape.id = 'shape';
+		shape.setAttribute('role', 'radiogroup');
+		shape.setAttribute('aria-label', 'Direction');
+		this.showShape = choiceButtons(shape, [['icicle', 'Icicle'], ['flame', 'Flame']],
+			(value) => app.set({ shape: value }));
+		this.inverted = button('toggle', 'Inverted', 'From the allocating functions up to their callers (v)',
+			() => app.invert());
+		this.inverted.id = 'inverted';
+		this.reset = button('toggle', 'Reset zoom', 'Show everything (Esc)', () => app.set({ zoom: '' }));
+		this.reset.id = 'reset';
+		head.append(shape, this.inverted, this.legend(), element('div', 'spread'), this.reset);
+		this.crumbs = element('nav', 'crumbs');
+		this.crumbs.id = 'crumbs';
+		this.crumbs.setAttribute('aria-label', 'Zoomed into');
+		this.scroller = element('div', 'graph-scroller');
+		this.scroller.id = 'graph-scroller';
+		const spacer = this.scroller.appendChild(element('div'));
+		spacer.id = 'graph-spacer';
+		this.canvas = spacer.appendChild(element('canvas'));
+		this.canvas.id = 'graph-canvas';
+		this.canvas.tabIndex = 0;
+		this.canvas.setAttribute('role', 'application');
+		this.canvas.setAttribute('aria-roledescription', 'flame graph');
+		this.canvas.setAttribute('aria-label', 'Flame graph');
+		this.canvas.setAttribute('aria-describedby', 'spoken');
+		this.empty = element('p', 'empty');
+		this.empty.id = 'graph-empty';
+		root.append(head, this.crumbs, this.scroller, this.empty);
+		this.graph = app.graph = new FlameGraph(this.scroller, spacer, this.canvas, {
+			onHover: (node, x, y) => app.hoverNode(node, x, y),
+			onOpen: (node) => app.open(node),
+			onSelect: (node) => app.speak(node),
+		});
+	}
+
+	// Only the kinds of frames that this page has.
+	legend() {
+		const { frames } = this.app.report;
+		const kinds = new Set();
+		for (let i = 1; i < frames.count; i++)
+			kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
+		const legend = element('div', 'legend');
+		legend.append(...[...kinds].sort((a, b) => a - b).map((i) => legendEntry('k' + i, CATEGORIES[i].label)));
+		return legend;
+	}
+
+	update({ animate }) {
+		const { app, graph } = this;
+		const { state, model, report, tree } = app;
+		this.showShape(state.shape);
+		this.inverted.setAttribute('aria-pressed', String(state.inverted === '1'));
+		this.canvas.setAttribute('aria-label', state.inverted ? 'Callers of what allocates' : 'Flame graph');
+		const whole = model.wholeOf(state);
+		this.empty.hidden = whole > 0;
+		this.empty.textContent = app.emptyText();
+		this.scroller.hidden = whole === 0;
+		this.updateCrumbs();
+		graph.show({ report, view: tree, tones: model.groupsOf(state).tones, shape: state.shape, animate });
+		const found = model.search(state);
+		graph.setMatched(found && !found.error ? found.groups : null);
+		graph.selected = tree.focus;
+	}
+
+	updateCrumbs() {
+		const { app } = this;
+		const { tree, report } = app;
+		const path = [];
+		for (let v = tree.focus; v > 0; v = tree.parent[v])
+			path.push(v);
+		path.push(0);
+		path.reverse();
+		const shown = path.length > CRUMBS_MAX + 1 ? [0, -1, ...path.slice(-CRUMBS_MAX)] : path;
+		this.reset.hidden = tree.focus === 0;
+		this.crumbs.hidden = tree.focus === 0;
+		this.crumbs.replaceChildren(...shown.flatMap((v) => {
+			if (v < 0)
+				return element('span', 'crumb-gap', '… ›');
+			const name = shorten(frameName(report, tree.groups, tree.group[v]), 60);
+			const crumb = button('', name, '', () => app.open(v));
+			if (v === tree.focus)
+				crumb.setAttribute('aria-current', 'true');
+			return v === tree.focus ? crumb : [crumb, element('span', 'crumb-gap', '›')];
+		}));
+	}
+
+	setTheme(palette) {
+		this.graph.setTheme(palette);
+	}
+
+	draw() {
+		this.graph.draw();
+	}
+
+	focus() {
+		byId('graph-canvas').focus();
+	}
+}
+
+export const flameView = {
+	name: 'flame',
+	title: 'Flame graph',
+	hint: 'all stacks as boxes, as wide as what they allocated',
+	key: 'F',
+	side: ['table', 'details'],
+	fields: { shape: { letter: 'o', initial: 'icicle', accepts: ['icicle', 'flame'] } },
+	create: (root, app) => new FlameView(root, app),
+};
