@@ -17,7 +17,10 @@
 #include "merge.h"
 #include "profile_build.h"
 
-enum { DECODERS_MAX = 2 };
+enum {
+	DECODERS_MAX = 2,
+	SLICE_ENTRIES = 1000,         /* cells and losses for each slice asked for; about 6 bytes each in a page */
+};
 
 /* Captures of one family lie within this; more is a damaged header. */
 #define FAMILY_SPAN_NS ((uint64_t)1 << 60)
@@ -216,6 +219,7 @@ static bool replay_captures(struct build *build)
 		.window_names = build->window_names, .window_level = build->options->window_level,
 		.own_thread = build->options->own_thread,
 		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
+		.slices = build->options->slices, .slice_entries_max = SLICE_ENTRIES * (size_t)build->options->slices,
 		.observer = build->options->observer };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
@@ -496,6 +500,9 @@ void profile_free(struct profile *profile)
 	free(profile->marks);
 	free(profile->observed);
 	free(profile->windows);
+	free(profile->slices);
+	free(profile->cells);
+	free(profile->losses);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

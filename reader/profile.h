@@ -120,6 +120,29 @@ struct timeline_point {
 	uint64_t allocated_bytes;     /* and their bytes */
 };
 
+/*
+ * The run in slices of equal time (slices.h): what each site allocated in each, and when that went.  Exact at the
+ * borders between them: the live heap at the border of slice k is what the cells of slices 0 to k kept, less the
+ * losses of slices 0 to k.  That is what at_ns at that border says; and the cells of slices i to k are what from_ns,
+ * one above the border of i - 1, and to_ns, the border of k, choose.
+ */
+struct profile_cell {
+	uint32_t site;                /* in sites */
+	uint64_t total_bytes, total_count;   /* allocated in the slice */
+	uint64_t kept_bytes, kept_count;     /* of that alive at its border */
+};
+
+/* What a cell of an earlier slice lost in a slice.  Less than 0: a realloc or munmap of before was undone. */
+struct profile_loss {
+	uint32_t cell;                /* in cells */
+	int64_t bytes, count;
+};
+
+struct profile_slice {
+	uint64_t end_ns;              /* its border, since the start of the earliest capture; itself within */
+	size_t cell_end, loss_end;    /* its cells, by site, and losses, by cell, are those behind the slice's before */
+};
+
 struct size_bin { uint64_t min, max, count, bytes; };   /* inclusive bounds */
 
 struct profile_mark { uint64_t time_ns; const char *name; };
@@ -173,6 +196,11 @@ struct profile {
 	struct profile_thread *threads; uint32_t thread_count;
 	struct timeline_point *timeline; uint32_t timeline_count;
 	struct profile_mark *marks; uint32_t mark_count;
+	struct profile_slice *slices; uint32_t slice_count;       /* only when asked for */
+	struct profile_cell *cells; size_t cell_count;
+	struct profile_loss *losses; size_t loss_count;
+	uint32_t slice_limit;         /* options.slices */
+	bool slices_crowded;          /* there are fewer, because they would have had too many cells */
 	struct profile_window *windows; uint32_t window_count;    /* of the level asked for; in order of time */
 	unsigned window_levels;       /* how many windows were open at once, at most */
 	uint64_t windows_deeper;      /* windows within more others than can be measured */
@@ -212,6 +240,7 @@ struct profile_options {
 	bool own_thread;              /* in a window only what the thread that began it allocated */
 	uint32_t temporary_limit;     /* default 1 */
 	uint32_t timeline_points;     /* default 1000; 0: no time line */
+	uint32_t slices;              /* default 0: none; else between the half and all of so many */
 	bool need_stacks;             /* false: frames and nodes are not built, and all sites lie at the root */
 	bool no_symbols;              /* native frames as module+0xoffset */
 	bool debuginfod;

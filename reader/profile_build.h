@@ -6,6 +6,7 @@
  *     profile_frames.c  frames of captures -> frames of the profile: Python lines, symbols, names
  *     profile_tree.c    nodes of captures -> nodes of the profile
  *     profile_sites.c   sites of replay -> sites of the profile, filters, totals
+ *     profile_slices.c  cells and losses of replay -> those of the profile
  */
 #ifndef SCTMEM_READER_PROFILE_BUILD_H
 #define SCTMEM_READER_PROFILE_BUILD_H
@@ -83,5 +84,9 @@ MUST_CHECK bool build_tree(struct build *build);
 
 /* profile_sites.c */
 MUST_CHECK bool build_sites(struct build *build);
+
+/* profile_slices.c: site_of[i] is the profile's site of replay's site i; BUILD_LEFT_OUT: a filter leaves it out */
+MUST_CHECK bool build_slices(struct build *build, const uint32_t *site_of);
+#define BUILD_LEFT_OUT UINT32_MAX
 
 #endif

@@ -196,6 +196,41 @@ static bool keeps_site(const struct build *build, const uint8_t *keep, const str
 	return !options->domains || options->domains >> site->domain & 1;
 }
 
+/* What replay's site is in the profile, but for its window and costs. */
+static bool describe_site(struct build *build, size_t index, struct site *site)
+{
+	const uint64_t key = build->replay.sites[index].key;
+
+	*site = (struct site){ .thread = build->thread_of[site_thread(key)], .domain = (uint8_t)site_domain(key),
+		.allocator = site_allocator(key) };
+	return find_node(build, key, &site->node);
+}
+
+/* Where replay's sites are among the profile's. */
+static bool find_slices(struct build *build, const uint8_t *keep)
+{
+	const struct profile *profile = build->profile;
+	uint32_t *site_of;
+	bool ok;
+
+	if (build->replay.slices.capacity == 0)
+		return true;
+	site_of = calloc(build->replay.site_count + 1, sizeof(*site_of));
+	ok = site_of ? true : fail_memory(build->error);
+	for (size_t i = 1; ok && i < build->replay.site_count; i++) {
+		struct site site;
+
+		ok = describe_site(build, i, &site);
+		site_of[i] = BUILD_LEFT_OUT;
+		if (ok && keeps_site(build, keep, &site))
+			site_of[i] = (uint32_t)((struct site *)bsearch(&site, profile->sites, profile->site_count,
+				sizeof(*profile->sites), compare_sites) - profile->sites);
+	}
+	ok = ok && build_slices(build, site_of);
+	free(site_of);
+	return ok;
+}
+
 bool build_sites(struct build *build)
 {
 	struct profile *profile = build->profile;
@@ -211,16 +246,15 @@ bool build_sites(struct build *build)
 	if (ok && (!profile->sites || (build->options->observer && !profile->observed)))
 		ok = fail_memory(build->error);
 	for (size_t i = 1; ok && i < build->replay.site_count; i++) {
-		const uint64_t key = build->replay.sites[i].key;
-		struct site site = { .thread = build->thread_of[site_thread(key)], .domain = (uint8_t)site_domain(key),
-			.allocator = site_allocator(key), .cost = cost_of(build, i) };
+		struct site site;
 
 		while (window < build->replay.window_count && i >= build->replay.windows[window].site_end)
 			window++;
-		site.window = window;
-		ok = find_node(build, key, &site.node);
+		ok = describe_site(build, i, &site);
 		if (!ok)
 			break;
+		site.window = window;
+		site.cost = cost_of(build, i);
 		const bool kept = keeps_site(build, keep, &site);
 		if (profile->observed)
 			profile->observed[i] = (struct observed_site){ .node = site.node, .thread = site.thread,
@@ -229,8 +263,9 @@ bool build_sites(struct build *build)
 			continue;
 		profile->sites[profile->site_count++] = site;
 	}
-	free(keep);
 	join_sites(profile);
 	sum_up(profile);
+	ok = ok && find_slices(build, keep);
+	free(keep);
 	return ok && take_windows(build);
 }

@@ -191,7 +191,7 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	if (move->temporary)
 		replay_book_temporary(replay, block.site, move->block.size, -1);
 	replay->free_count -= block.site != REPLAY_SITE_NONE;
-	if (!enter_block(replay, process, &block))
+	if (!enter_block(replay, process, &block) || !replay_revive(replay, block.site))
 		return false;
 	replay_gain(replay, process, block.site, size, 1);
 	if (replay_observed(replay))
@@ -275,11 +275,11 @@ void replay_take_live(struct replay *replay)
 	replay->at_taken = true;
 }
 
-static void set_time(struct replay *replay, uint64_t now_ns)
+static bool set_time(struct replay *replay, uint64_t now_ns)
 {
 	if (now_ns <= replay->now_ns)
-		return;
-	if (now_ns >= timeline_due(&replay->timeline)) {
+		return true;
+	if (now_ns > timeline_due(&replay->timeline)) {
 		struct timeline_state state = timeline_now(replay);
 
 		if (timeline_advance(&replay->timeline, now_ns, &state))
@@ -290,6 +290,7 @@ static void set_time(struct replay *replay, uint64_t now_ns)
 	replay->now_ns = now_ns;
 	replay->in_time = now_ns >= replay->options.from_ns && now_ns <= replay->options.to_ns;
 	replay->recording = replay->in_time && replay->in_marks;
+	return __builtin_expect(now_ns <= replay->slices.due_ns, 1) || slices_advance(replay, now_ns);
 }
 
 static void take_sample(struct replay *replay, struct replay_process *process, uint64_t resident_bytes)
@@ -383,7 +384,7 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 
 			if (time_ns > limit_ns && time_ns > replay->now_ns)
 				break;
-			set_time(replay, time_ns);
+			ok = set_time(replay, time_ns);
 			if (DECODED_OPERAND(event) > process->last_time_ns)
 				process->last_time_ns = DECODED_OPERAND(event);
 		} else if (DECODED_KIND(event) == CAPTURE_THREAD) {
@@ -412,7 +413,8 @@ bool replay_init(struct replay *replay, uint32_t process_count, const struct rep
 	if (!replay->processes)
 		return fail_memory(error);
 	return map64_init(&replay->site_by_key, 4096, error) && replay_find_site(replay, 0, &none) &&
-		timeline_init(&replay->timeline, options->timeline_points, error);
+		timeline_init(&replay->timeline, options->timeline_points, error) &&
+		slices_init(&replay->slices, options->windows ? 0 : options->slices, options->slice_entries_max, error);
 }
 
 bool replay_add_process(struct replay *replay, uint32_t number, struct capture *capture, uint64_t start_ns,
@@ -460,6 +462,7 @@ void replay_finish(struct replay *replay)
 	free(replay->ended_extras);
 	map64_finish(&replay->site_by_key);
 	timeline_finish(&replay->timeline);
+	slices_finish(&replay->slices);
 	*replay = (struct replay){ 0 };
 }
 
@@ -479,5 +482,5 @@ bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error
 		for (uint32_t n = 0; n < replay->threads[i].move_count; n++)
 			finish_move(replay, &replay->threads[i].moves[n]);
 	}
-	return true;
+	return slices_end(replay, duration_ns);
 }

@@ -21,6 +21,7 @@
 #include "merge.h"
 #include "profile.h"
 #include "ranges.h"
+#include "slices.h"
 #include "timeline.h"
 
 /* One cache line: what most events touch.  The key is split by site_stack and so on. */
@@ -106,6 +107,8 @@ struct replay_options {
 	const char *from_mark, *to_mark;   /* NULL: none */
 	uint32_t temporary_limit;
 	uint32_t timeline_points;
+	uint32_t slices;              /* cut the run into at most so many, for slices.h; not with windows */
+	size_t slice_entries_max;
 	const struct profile_observer *observer;
 	bool windows;                 /* measure each window by itself */
 	const regex_t *window_names;  /* those windows only; NULL: all */
@@ -176,6 +179,7 @@ struct replay {
 	uint64_t bin_count[REPLAY_SIZE_BINS + 1], bin_bytes[REPLAY_SIZE_BINS + 1];
 	uint64_t resident_bytes, resident_peak_bytes;
 	struct timeline timeline;
+	struct slices slices;
 	struct error *error;          /* of the running call */
 };
 

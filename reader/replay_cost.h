@@ -142,6 +142,12 @@ static inline void replay_allocate(struct replay *replay, struct replay_process 
 	}
 }
 
+/* Before replay_gain gives a site back what it had lost. */
+MUST_CHECK static inline bool replay_revive(struct replay *replay, uint32_t index)
+{
+	return !replay->slices.capacity || slices_revive(replay, index);
+}
+
 /* Whether an allocation of this site and number that this thread ends now was temporary. */
 static inline bool replay_is_temporary(const struct replay *replay, const struct replay_thread *thread, uint32_t index,
 	uint32_t sequence)

@@ -117,6 +117,8 @@ static bool restore_piece(struct cut *cut, const struct range *piece)
 	mapping = &replay->mappings[piece->mapping];
 	if (mapping->left == 0)
 		book_end(replay, cut->thread, mapping, -1);
+	if (!replay_revive(replay, mapping->site))
+		return false;
 	replay_gain(replay, cut->process, mapping->site, piece->end - piece->start, mapping->left == 0);
 	mapping->left += piece->end - piece->start;
 	tell_piece(replay, mapping, piece, 1);

@@ -78,7 +78,7 @@ bool timeline_advance(struct timeline *timeline, uint64_t now_ns, const struct t
 
 	if (timeline->capacity == 0)
 		return false;
-	while (timeline_due(timeline) <= now_ns) {
+	while (timeline_due(timeline) < now_ns) {
 		/* An odd number of points cannot be joined without one standing alone at half the width. */
 		if (timeline->count == timeline->capacity) {
 			join_points(timeline);

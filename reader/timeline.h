@@ -27,7 +27,7 @@ struct timeline {
 MUST_CHECK bool timeline_init(struct timeline *timeline, uint32_t points, struct error *error);
 void timeline_finish(struct timeline *timeline);
 
-/* When the next point is due: timeline_advance need not be called for times below. */
+/* When the next point is due, which has all that happens at that time: timeline_advance is called for times beyond. */
 static inline uint64_t timeline_due(const struct timeline *timeline)
 {
 	return timeline->capacity ? (uint64_t)(timeline->count + 1) * timeline->width_ns : UINT64_MAX;
