@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The capture format, version 1, in C.  formats/capture.md is normative; what it promises about
+ * The capture format, version 2, in C.  formats/capture.md is normative; what it promises about
  * sizes and offsets is asserted here.
  *
  * A capture is one file that is valid at every instant:
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define CAPTURE_MAGIC "SCTMEM\r\n"   /* eight bytes; \r\n shows a file mangled by a text transfer */
-#define CAPTURE_VERSION 1u
+#define CAPTURE_VERSION 2u
 #define CAPTURE_BLOCK_MAGIC 0x4b4c4253u   /* "SBLK" */
 
 enum {
@@ -89,7 +89,12 @@ struct capture_status {
 	uint64_t python_refused;      /* Python stacks not taken because the runtime was not recognised */
 	uint64_t file_bytes;          /* bytes of the file in use: the tail of zeros starts here */
 	uint64_t lost_threads;        /* threads that could not get a stream */
-	uint64_t reserved[51];
+	uint64_t paused;              /* 1: nothing is recorded now, and recording may be started (again) */
+	uint64_t request;             /* written from outside: number << 8 | enum capture_command */
+	uint64_t answer;              /* written by the recorder: number << 8 | enum capture_answer */
+	uint64_t request_size;        /* bytes of request_name */
+	char request_name[256];       /* of a mark or a snapshot; in no known encoding */
+	uint64_t reserved[15];
 };
 
 enum capture_state {
@@ -98,6 +103,23 @@ enum capture_state {
 	CAPTURE_STOPPED_STORAGE = 2,  /* recording stopped: the file could not grow */
 	CAPTURE_STOPPED_MEMORY = 3,   /* recording stopped: no memory for the recorder */
 	CAPTURE_STOPPED_USER = 4,     /* recording stopped by sctmem_stop */
+};
+
+/* What is asked of a running recorder through its status. */
+enum capture_command {
+	CAPTURE_ASK_NOTHING = 0,      /* withdraws what was asked before and is not answered */
+	CAPTURE_ASK_START = 1,
+	CAPTURE_ASK_STOP = 2,
+	CAPTURE_ASK_MARK = 3,
+	CAPTURE_ASK_SNAPSHOT = 4,
+};
+
+enum capture_answer {
+	CAPTURE_ANSWER_DONE = 1,
+	CAPTURE_ANSWER_ALREADY = 2,   /* it was recording, or had stopped, before */
+	CAPTURE_ANSWER_PAUSED = 3,    /* a mark while nothing is recorded: not written */
+	CAPTURE_ANSWER_FAILED = 4,    /* recording is over for good, or there is no memory */
+	CAPTURE_ANSWER_UNKNOWN = 5,   /* no such command in this version of the library */
 };
 
 /*
@@ -208,7 +230,8 @@ struct capture_stream {
 	X(66, CODE, code) \
 	X(67, PYTHON, python) \
 	X(68, MARK, mark) \
-	X(69, NOTE, note)
+	X(69, NOTE, note) \
+	X(70, RECORDING, recording)
 
 enum capture_record {
 #define X(number, upper, lower) CAPTURE_##upper = number,
@@ -310,9 +333,21 @@ struct capture_python {
 	uint32_t allocator_size;
 };
 
+/* Payload of RECORDING: recording stopped, or began (again).  What lived then, and what it became, is not known. */
+struct capture_recording {
+	uint32_t on;                  /* 1: from here on events are recorded; 0: until the next one they are not */
+	uint32_t by;                  /* enum capture_recording_by */
+};
+
+enum capture_recording_by {
+	CAPTURE_BY_PROGRAM = 0,       /* sctmem_start, sctmem_stop */
+	CAPTURE_BY_COMMAND = 1,       /* a request in the status */
+};
+
 _Static_assert(sizeof(struct capture_header) == 512, "capture.md, the header");
 _Static_assert(offsetof(struct capture_header, checksum) == 504, "capture.md, the header");
 _Static_assert(sizeof(struct capture_status) == 512, "capture.md, the status");
+_Static_assert(offsetof(struct capture_status, request_name) == 136, "capture.md, the status");
 _Static_assert(sizeof(struct capture_block) == 64, "capture.md, blocks");
 _Static_assert(offsetof(struct capture_block, header_checksum) == 56, "capture.md, blocks");
 _Static_assert(sizeof(struct capture_stream) == 64, "capture.md, streams");
@@ -320,5 +355,6 @@ _Static_assert(sizeof(struct capture_thread_info) == 24, "capture.md, THREAD_INF
 _Static_assert(sizeof(struct capture_module) == 48, "capture.md, MODULE");
 _Static_assert(sizeof(struct capture_code) == 24, "capture.md, CODE");
 _Static_assert(sizeof(struct capture_python) == 24, "capture.md, PYTHON");
+_Static_assert(sizeof(struct capture_recording) == 8, "capture.md, RECORDING");
 
 #endif

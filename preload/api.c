@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "record.h"
+#include "control.h"
 #include "sctmem.h"
 
 #include "banned.h"
@@ -13,5 +13,21 @@
 __attribute__((visibility("default"))) void sctmem_mark(const char *name)
 {
 	if (name)
-		record_mark(name, strlen(name));
+		control_mark(name, strlen(name), false);
+}
+
+__attribute__((visibility("default"))) void sctmem_snapshot(const char *name)
+{
+	if (name)
+		control_mark(name, strlen(name), true);
+}
+
+__attribute__((visibility("default"))) int sctmem_start(void)
+{
+	return control_change(true);
+}
+
+__attribute__((visibility("default"))) int sctmem_stop(void)
+{
+	return control_change(false);
 }

@@ -10,6 +10,7 @@ struct config config = {
 	.out = "sctmem.%e.%p.bin",
 	.native = CONFIG_NATIVE_LEAF,
 	.follow_fork = true,
+	.start = true,
 	.program_glob = "*",
 	.follow_glob = "*",
 	.depth = 1024,
@@ -132,6 +133,11 @@ static void read_backend(const char *value)
 		config.jemalloc = true;
 	else if (strcmp(value, "libc") == 0)
 		config.jemalloc = false;
+}
+
+static void read_start(const char *value)
+{
+	read_bool(&config.start, value);
 }
 
 static void read_force(const char *value)

@@ -20,6 +20,7 @@
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
 	X("SCTMEM_BACKEND", backend, "libc", "allocator that serves the program: libc (or what it brings), jemalloc") \
+	X("SCTMEM_START", start, "on", "record from the start: on; off: when sctmem_start() or sctmem ctl says so") \
 	X("SCTMEM_FORCE", force, "no", "replace an existing capture of the same name: yes, no")
 
 enum config_native { CONFIG_NATIVE_NO, CONFIG_NATIVE_LEAF, CONFIG_NATIVE_FULL };
@@ -28,6 +29,7 @@ struct config {
 	char out[4096];               /* pattern */
 	enum config_native native;
 	bool follow_fork, follow_exec, force;
+	bool start;                   /* record from the start */
 	bool jemalloc;
 	char follow_glob[256];
 	char program_glob[256];

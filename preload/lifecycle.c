@@ -23,6 +23,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "control.h"
 #include "intern.h"
 #include "modules.h"
 #include "naming.h"
@@ -169,8 +170,8 @@ static void say_why_not(void)
 	sys_write_all(2, line, length);
 }
 
-/* The thread that starts gets its state at once: modules are recorded through it. */
-static bool begin(void)
+/* The thread that starts gets its state at once: modules are recorded through it.  Not so when nothing is recorded. */
+static bool begin(bool paused)
 {
 	start_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	origin.start_monotonic_ns = start_ns;
@@ -183,7 +184,10 @@ static bool begin(void)
 		return false;
 	}
 	atomic_store_explicit(birth, 1, memory_order_relaxed);
+	control_begin(paused);
 	atomic_store(&phase, PHASE_RECORDING);
+	if (paused)
+		return true;
 	struct thread *thread = thread_attach();
 
 	if (!thread)
@@ -209,7 +213,7 @@ bool lifecycle_ready(void)
 	/* A program that is not recorded is not to be changed either. */
 	config.jemalloc = jemalloc && wanted;
 	real_resolve();
-	if (!wanted || !begin())
+	if (!wanted || !begin(!config.start))
 		atomic_store(&phase, PHASE_OFF);
 	else if (jemalloc && !config.jemalloc)
 		record_note("backend jemalloc is not available");
@@ -247,7 +251,7 @@ bool lifecycle_child(void)
 	order_reset();
 	arena_reset();
 	python_fork_child();
-	if (!begin())
+	if (!begin(control_is_paused()))
 		atomic_store(&phase, PHASE_OFF);
 	errno = saved;
 	return lifecycle_is_recording();
@@ -287,12 +291,17 @@ static __attribute__((destructor)) void exiting(void)
 {
 	struct capture_status *status = output_status();
 	struct thread *thread = thread_self;
+	const uint8_t gate = thread->gate;
 
-	if (!lifecycle_is_recording() || thread->gate != GATE_IDLE)
+	/* Not in a fork child; and where nothing was ever recorded this thread has no state. */
+	if (!lifecycle_is_recording() || lifecycle_is_child() ||
+		(gate != GATE_IDLE && gate != GATE_PAUSED && !(gate == GATE_WIPED && control_is_paused())))
 		return;
-	thread->gate = GATE_OURS;
+	if (gate != GATE_WIPED)
+		thread->gate = GATE_OURS;
 	status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
 	atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_EXITED);
 	output_trim();
-	thread->gate = GATE_IDLE;
+	if (gate != GATE_WIPED)
+		thread->gate = gate;
 }

@@ -58,6 +58,11 @@ static bool counter_is_good(void)
 }
 #endif
 
+static uint64_t counter_stamp(void)
+{
+	return COUNTER_BASE + (counter() - atomic_load_explicit(&counter_start, memory_order_relaxed));
+}
+
 static void put_stamp(struct thread *thread, uint64_t stamp)
 {
 	/* Two events of one thread never go backwards, whatever the counters of two processors say. */
@@ -82,11 +87,14 @@ static bool is_worn(struct thread *thread, uint64_t baton)
 
 bool order_take(struct thread *thread)
 {
+	/* The half of a call whose other half could not be recorded: between the two a pause has ended. */
+	if (__builtin_expect(thread->failed, 0))
+		return false;
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 	bool retire = (baton & ORDER_RETIRED) != ORDER_RETIRED && is_worn(thread, baton);
 
 	while ((baton & ORDER_RETIRED) != ORDER_RETIRED) {
-		if ((baton & ORDER_RETIRED) == ORDER_STOPPED)
+		if ((baton & ORDER_RETIRED) == ORDER_STOPPED || (baton & ORDER_RETIRED) == ORDER_PAUSED)
 			return false;
 		uint64_t stamp = (baton >> ORDER_STREAM_BITS) + 1;
 		uint64_t taken = stamp << ORDER_STREAM_BITS | (retire ? ORDER_RETIRED : thread->stream);
@@ -105,7 +113,7 @@ bool order_take(struct thread *thread)
 			return true;
 		}
 	}
-	put_stamp(thread, COUNTER_BASE + (counter() - atomic_load_explicit(&counter_start, memory_order_relaxed)));
+	put_stamp(thread, counter_stamp());
 	return true;
 }
 
@@ -126,12 +134,62 @@ void order_stop(void)
 		;
 }
 
+bool order_is_stopped(void)
+{
+	return (atomic_load_explicit(&order_baton, memory_order_acquire) & ORDER_RETIRED) == ORDER_STOPPED;
+}
+
+void order_begin_paused(void)
+{
+	atomic_store(&order_baton, (uint64_t)ORDER_PAUSED);
+}
+
+bool order_pause(struct thread *thread)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire), stamp;
+
+	do {
+		if ((baton & ORDER_RETIRED) == ORDER_STOPPED || (baton & ORDER_RETIRED) == ORDER_PAUSED)
+			return false;
+		stamp = (baton >> ORDER_STREAM_BITS) + 1;
+	} while (!atomic_compare_exchange_weak_explicit(&order_baton, &baton, stamp << ORDER_STREAM_BITS | ORDER_PAUSED,
+			memory_order_acq_rel, memory_order_acquire));
+	put_stamp(thread, atomic_load(&counter_start) ? counter_stamp() : stamp);
+	return true;
+}
+
+bool order_resume_stamp(struct thread *thread)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+
+	if ((baton & ORDER_RETIRED) != ORDER_PAUSED)
+		return false;
+	put_stamp(thread, atomic_load(&counter_start) ? counter_stamp() : (baton >> ORDER_STREAM_BITS) + 1);
+	return true;
+}
+
+/* The stamp was stored before: with the counter, whoever sees the new baton reads a later one. */
+bool order_resume(struct thread *thread)
+{
+	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire), stamp;
+
+	do {
+		if ((baton & ORDER_RETIRED) != ORDER_PAUSED)
+			return false;
+		stamp = (baton >> ORDER_STREAM_BITS) + 1;
+	} while (!atomic_compare_exchange_weak_explicit(&order_baton, &baton, stamp << ORDER_STREAM_BITS
+			| (atomic_load(&counter_start) ? ORDER_RETIRED : thread->stream),
+			memory_order_acq_rel, memory_order_acquire));
+	return true;
+}
+
 uint64_t order_stamp_now(void)
 {
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 
-	if ((baton & ORDER_RETIRED) == ORDER_RETIRED)
-		return COUNTER_BASE + (counter() - atomic_load(&counter_start));
+	if ((baton & ORDER_RETIRED) == ORDER_RETIRED ||
+		((baton & ORDER_RETIRED) == ORDER_PAUSED && atomic_load(&counter_start)))
+		return counter_stamp();
 	return baton >> ORDER_STREAM_BITS;
 }
 

@@ -23,6 +23,7 @@
  *
  * Recording stops, when it must, through the baton too: it goes to ORDER_STOPPED, and who finds that records nothing
  * any more.  By the argument above no event that comes after a lost one is recorded: what is there is a past that was.
+ * A pause is the same with ORDER_PAUSED, from which a later stamp leads out again.
  */
 #ifndef SCTMEM_PRELOAD_ORDER_H
 #define SCTMEM_PRELOAD_ORDER_H
@@ -32,7 +33,8 @@
 enum { ORDER_STREAM_BITS = 24 };
 #define ORDER_RETIRED ((1u << ORDER_STREAM_BITS) - 1)
 #define ORDER_NOBODY (ORDER_RETIRED - 1)
-#define ORDER_STOPPED (ORDER_RETIRED - 2)     /* streams have smaller numbers */
+#define ORDER_STOPPED (ORDER_RETIRED - 2)
+#define ORDER_PAUSED (ORDER_RETIRED - 3)      /* streams have smaller numbers */
 
 extern _Atomic uint64_t order_baton;
 
@@ -52,6 +54,16 @@ void order_repeat(struct thread *thread);
 
 /* Nobody records from here on. */
 void order_stop(void);
+
+/* Nobody records until order_resume.  Writes the stamp of the pause, for which there is room.  false: nobody did. */
+bool order_pause(struct thread *thread);
+/* As if recording had been paused from the first. */
+void order_begin_paused(void);
+/* Writes the stamp that comes after all that was recorded before the pause; room as above.  false: no pause. */
+bool order_resume_stamp(struct thread *thread);
+/* Lets everybody record again, after that stamp.  Called by one thread at a time. */
+bool order_resume(struct thread *thread);
+bool order_is_stopped(void);
 
 uint64_t order_stamp_now(void);       /* for a fork child's header */
 void order_reset(void);

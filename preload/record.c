@@ -112,6 +112,8 @@ static __attribute__((noinline)) void tick(struct thread *thread, uint64_t now_n
 	thread->tick_ns = now_ns;
 	stream_put(thread, stream_head(CAPTURE_TIME, now_ns));
 	sample(thread, now_ns);
+	if (__builtin_expect(control_is_asked(), 0))
+		thread->asked = true;         /* done when the hook is */
 }
 
 void record_reset(void)
@@ -256,17 +258,22 @@ static bool put_metadata(unsigned kind, const struct stream_part *parts, size_t 
 {
 	struct thread *thread = thread_self;
 
-	if (thread->gate == GATE_IDLE) {
+	if (thread->gate == GATE_IDLE || thread->gate == GATE_PAUSED || thread->gate == GATE_WIPED) {
+		/* Also while nothing is recorded: what comes later may need it. */
+		thread = thread_own();
+		if (!thread)
+			return false;
 		thread->gate = GATE_OURS;
 		bool ok = stream_metadata(thread, kind, parts, count);
 
-		record_leave(thread);
+		thread->gate = thread_gate_after(thread);
 		return ok;
 	}
-	if (thread->gate == GATE_WIPED || thread->gate == GATE_STOPPED)
+	if (thread->gate == GATE_STOPPED)
 		return false;
 	/* A signal handler's walk writes through the state that is recording now. */
-	while (thread->nested && thread->gate == GATE_OURS && thread->nested->gate != GATE_IDLE)
+	while (thread->nested && thread->gate == GATE_OURS && thread->nested->gate != GATE_IDLE &&
+		thread->nested->gate != GATE_PAUSED)
 		thread = thread->nested;
 	return stream_metadata(thread, kind, parts, count);
 }
@@ -292,17 +299,27 @@ void record_python_runtime(uint32_t version, uint32_t flags, const char *path, c
 	put_metadata(CAPTURE_PYTHON, parts, 3);
 }
 
-void record_mark(const char *name, size_t size)
+void record_now(struct thread *thread)
 {
-	struct thread *thread = record_enter();
+	uint64_t due = atomic_load_explicit(&next_sample_ns, memory_order_relaxed);
+
+	/* At once, unless another thread is at it: then it is as new as can be. */
+	if (due != UINT64_MAX)
+		atomic_compare_exchange_strong_explicit(&next_sample_ns, &due, 0, memory_order_relaxed, memory_order_relaxed);
+	note_time(thread);
+	if (stream_room(thread, EVENT_WORDS_MAX))
+		sample(thread, thread->tick_ns);
+}
+
+bool record_put_mark(struct thread *thread, const char *name, size_t size, bool snapshot)
+{
 	const struct stream_part parts[] = { { name, size < 4096 ? size : 4096 } };
 
-	if (!thread)
-		return;
-	thread->gate = GATE_OURS;
-	if (begin_event(thread))
-		stream_metadata(thread, CAPTURE_MARK, parts, 1);
-	record_leave(thread);
+	if (!begin_event(thread))
+		return false;
+	if (snapshot)
+		record_now(thread);
+	return stream_metadata(thread, CAPTURE_MARK, parts, 1);
 }
 
 void record_modules(void)

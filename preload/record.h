@@ -13,6 +13,7 @@
 #ifndef SCTMEM_PRELOAD_RECORD_H
 #define SCTMEM_PRELOAD_RECORD_H
 
+#include "control.h"
 #include "stack_native.h"
 #include "thread.h"
 
@@ -40,7 +41,10 @@ static inline struct thread *record_enter(void)
 
 static inline void record_leave(struct thread *thread)
 {
-	thread->gate = __builtin_expect(thread->failed, 0) ? GATE_STOPPED : GATE_IDLE;
+	if (__builtin_expect(thread->attention != 0, 0))
+		control_leave(thread);
+	else
+		thread->gate = GATE_IDLE;
 }
 
 /* The same for a PyMem hook: what its allocator does beneath is backing store.  `block`: what is freed or moved. */
@@ -82,8 +86,9 @@ void record_modules(void);
 /* In a fork child: the samples of resident memory begin anew. */
 void record_reset(void);
 
-/* A mark in the time line. */
-void record_mark(const char *name, size_t size);
+/* For control.c, with the gate at OURS: the time and a sample of resident memory, and a mark, with one or without. */
+void record_now(struct thread *thread);
+bool record_put_mark(struct thread *thread, const char *name, size_t size, bool snapshot);
 
 /* A remark about the recording itself, for whoever reads the capture. */
 void record_note(const char *text);

@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "control.h"
 #include "lifecycle.h"
 #include "order.h"
 #include "output.h"
@@ -153,7 +154,7 @@ static struct thread *new_state(void)
 		return NULL;
 	}
 	thread->stream = atomic_fetch_add(&stream_count, 1);
-	if (thread->stream >= ORDER_STOPPED || !stream_open(thread)) {
+	if (thread->stream >= ORDER_PAUSED || !stream_open(thread)) {
 		stream_stop(CAPTURE_STOPPED_STORAGE);
 		stack_finish(thread);
 		sys_unmap(thread, size);
@@ -258,6 +259,16 @@ static bool is_closed(const struct thread *thread)
 	return thread->gate == GATE_REAL || thread->gate == GATE_PYTHON || thread->gate == GATE_OURS;
 }
 
+uint8_t thread_gate_after(struct thread *thread)
+{
+	if (thread->failed && (!lifecycle_is_recording() || order_is_stopped()))
+		return GATE_STOPPED;
+	if (!thread->failed && !control_is_paused())
+		return GATE_IDLE;
+	thread->failed = false;
+	return GATE_PAUSED;
+}
+
 /* Starts afresh after a longjmp over our own code.  false: recording has stopped. */
 static bool leave_behind(struct thread *thread)
 {
@@ -281,8 +292,8 @@ static bool leave_behind(struct thread *thread)
 	}
 	if (thread->nested && is_closed(thread->nested))
 		leave_behind(thread->nested);
-	thread->gate = thread->failed ? GATE_STOPPED : GATE_IDLE;
-	return !thread->failed;
+	thread->gate = thread_gate_after(thread);
+	return thread->gate == GATE_IDLE;
 }
 
 static void keep_on_fork(struct thread *thread, bool keep)
@@ -342,6 +353,8 @@ static struct thread *nested_state(struct thread *outer, uintptr_t sp)
 	}
 	if (is_closed(nested))
 		return was_left_behind(nested, sp) && leave_behind(nested) ? nested : NULL;
+	if (nested->gate == GATE_PAUSED)
+		nested->gate = GATE_IDLE;     /* nobody would be here if it still were */
 	if (nested->gate != GATE_IDLE)
 		return NULL;
 	/* The outer state has passed to another thread since. */
@@ -356,6 +369,8 @@ static struct thread *nested_state(struct thread *outer, uintptr_t sp)
 
 static struct thread *find_nested(struct thread *thread, uintptr_t sp)
 {
+	if (control_is_paused())
+		return NULL;
 	if (was_left_behind(thread, sp))
 		return leave_behind(thread) ? thread : NULL;
 	/* Called by ourselves, by a PyMem hook, or by an allocator that comes back to us.  libc's never does. */
@@ -370,6 +385,33 @@ static struct thread *find_nested(struct thread *thread, uintptr_t sp)
 	return nested;
 }
 
+/* No state yet, or that of a fork's parent.  The caller of `paused` wants one also while nothing is recorded. */
+static struct thread *find_new(bool paused)
+{
+	/* A thread without a state may be the one that forked, too. */
+	if (!(lifecycle_is_child() ? lifecycle_child() : lifecycle_ready()))
+		return NULL;
+	if (!paused && control_is_paused() && !control_look())
+		return NULL;
+	/* Starting may have attached this thread already. */
+	if (thread_self != &no_thread && (thread_self->gate == GATE_IDLE || thread_self->gate == GATE_PAUSED))
+		return thread_self;
+	return thread_attach();
+}
+
+struct thread *thread_own(void)
+{
+	switch (thread_self->gate) {
+	case GATE_WIPED:
+		return find_new(true);
+	case GATE_IDLE:
+	case GATE_PAUSED:
+		return thread_self;
+	default:
+		return NULL;
+	}
+}
+
 struct thread *thread_find(uintptr_t sp)
 {
 	struct thread *thread = thread_self;
@@ -380,13 +422,12 @@ struct thread *thread_find(uintptr_t sp)
 			count_lost(&output_status()->lost_memory);
 		return NULL;
 	case GATE_WIPED:
-		/* A thread without a state may be the one that forked, too. */
-		if (!(lifecycle_is_child() ? lifecycle_child() : lifecycle_ready()))
+		return find_new(false);
+	case GATE_PAUSED:
+		if (control_is_paused() && !control_look())
 			return NULL;
-		/* Starting may have attached this thread already. */
-		if (thread_self != &no_thread && thread_self->gate == GATE_IDLE)
-			return thread_self;
-		return thread_attach();
+		thread->gate = GATE_IDLE;
+		return thread;
 	default:
 		return lifecycle_is_recording() ? find_nested(thread, sp) : NULL;
 	}

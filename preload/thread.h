@@ -7,6 +7,7 @@
  *     IDLE ------> REAL ------> OURS ------> IDLE        malloc: real call, then our code
  *     IDLE ------> PYTHON ---------- OURS --> IDLE       PyMem hook: what happens beneath is backing store
  *     WIPED                                              a new thread, or a fork child (the kernel zeroed the page)
+ *     PAUSED                                             recording was stopped; it may have been started again since
  *     STOPPED                                            recording is over for this thread
  *
  * A call that finds REAL or OURS comes from a signal handler that interrupted the hook: it is recorded through a
@@ -28,7 +29,8 @@
 #include "stack_native.h"
 #include "stack_python.h"
 
-enum thread_gate { GATE_WIPED = 0, GATE_IDLE, GATE_REAL, GATE_PYTHON, GATE_OURS, GATE_STOPPED };
+enum thread_gate { GATE_WIPED = 0, GATE_IDLE, GATE_REAL, GATE_PYTHON, GATE_OURS, GATE_PAUSED,
+	GATE_STOPPED };
 
 enum thread_owner {
 	OWNER_NONE,                   /* a nested state: it goes with the outer one */
@@ -55,7 +57,13 @@ struct thread {
 	/* Hot: one or two cache lines. */
 	volatile uint8_t gate;        /* enum thread_gate; volatile: signal handlers of the same thread look at it */
 	bool own_call;                /* our own code is calling something that may come back to a hook */
-	bool failed;                  /* an event could not be recorded: recording is over */
+	union {
+		struct {
+			bool failed;          /* an event could not be recorded: recording is over, or paused */
+			bool asked;           /* something is asked from outside (control.c) */
+		};
+		uint16_t attention;           /* either: what the end of a hook looks at */
+	};
 	bool kept;                    /* a fork is under way that leaves this state to the child */
 	uint32_t stream;              /* number of its stream; unique among living states */
 	uint64_t used;                /* words in the window */
@@ -95,6 +103,12 @@ extern _Thread_local struct thread *thread_self __attribute__((tls_model("initia
  * do not record.  `sp` is the caller's stack pointer.
  */
 struct thread *thread_find(uintptr_t sp);
+
+/* The calling thread's state where it is in no hook, also during a pause; made when it has none.  Or NULL. */
+struct thread *thread_own(void);
+
+/* What the gate is to be when a hook is done; ends a failure that was only a pause. */
+uint8_t thread_gate_after(struct thread *thread);
 
 /* Makes a state for the calling thread and makes it thread_self.  NULL: no memory or storage. */
 struct thread *thread_attach(void);

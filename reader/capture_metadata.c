@@ -202,6 +202,9 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 	case CAPTURE_MARK:
 	case CAPTURE_NOTE:
 		return absorb_note(capture, event, error);
+	case CAPTURE_RECORDING:               /* an event: decode.c */
+		return event->payload_size >= sizeof(struct capture_recording) ? true
+			: refuse(capture, "a record of a start or stop that is too short");
 	default:
 		return true;                  /* metadata of a later minor revision: its length is known, so it is skipped */
 	}

@@ -37,12 +37,13 @@ enum {
 
 static const char *const native_words[] = { "leaf", "full", "no", NULL };
 static const char *const backend_words[] = { "libc", "jemalloc", NULL };
+static const char *const start_words[] = { "on", "off", NULL };
 static const char *const follow_words[] = { "none", "fork", "exec", "exec:", NULL };
 
 struct run {
 	const char *output;
 	bool force, quiet, no_python_allocators;
-	int native, backend;          /* -1: not given */
+	int native, backend, start;   /* -1: not given */
 	const char *follow, *program;
 	uint64_t depth, sample_ms;    /* UINT64_MAX: not given */
 };
@@ -75,6 +76,8 @@ static const struct option_spec run_recording[] = {
 	OPTION_NUMBER(0, "depth", "N", struct run, depth, 16, 16384, "deepest stack that is kept (default 1024)"),
 	OPTION_CHOICE(0, "backend", "libc|jemalloc", struct run, backend, backend_words,
 		"the allocator that serves the program (default: libc, or its own)"),
+	OPTION_CHOICE(0, "start", "on|off", struct run, start, start_words,
+		"off: record nothing until sctmem_start() or sctmem ctl says so (default on)"),
 	OPTION_NUMBER(0, "sample-ms", "N", struct run, sample_ms, 0, 60000,
 		"time between samples of resident memory (default 10; 0: none)"),
 	OPTION_LAST
@@ -199,6 +202,8 @@ static void set_environment(const struct run *settings, const char *pattern, con
 	set_variable("SCTMEM_FOLLOW", settings->follow);
 	set_variable("SCTMEM_PROGRAM", settings->program);
 	set_number("SCTMEM_DEPTH", settings->depth);
+	if (settings->start >= 0)
+		set_variable("SCTMEM_START", start_words[settings->start]);
 	set_number("SCTMEM_SAMPLE_MS", settings->sample_ms);
 	free(preload);
 }
@@ -445,7 +450,7 @@ static bool resolve(struct invocation *invocation, char path[PROGRAM_PATH_SIZE],
 
 static bool run_run(struct invocation *invocation, struct error *error)
 {
-	struct run settings = { .native = -1, .backend = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX };
+	struct run settings = { .native = -1, .backend = -1, .start = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX };
 	char path[PROGRAM_PATH_SIZE], library[PROGRAM_PATH_SIZE];
 	char **argv = NULL, *pattern = NULL;
 	struct timespec now;

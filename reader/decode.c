@@ -154,10 +154,14 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 	return out;
 }
 
-/* Takes metadata; a mark and the rest become one event, after the changes of time and thread that it brings. */
+/*
+ * Takes metadata; a mark, a start or stop of recording, and the rest become one event, after the changes of time and
+ * thread that it brings.
+ */
 static struct decoded_event *take_event(struct decoder *decoder, const struct capture_event *event,
 	struct decoded_event *out)
 {
+	struct capture_recording recording;
 	uint64_t operand = event->address;
 
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
@@ -166,8 +170,14 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		if (!capture_absorb(decoder->capture, event, NULL))
 			decoder->no_memory = true;
 		pthread_mutex_unlock(&decoder->capture->lock);
-		if (event->kind != CAPTURE_MARK || decoder->no_memory)
+		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING) || decoder->no_memory)
 			return out;
+		if (event->kind == CAPTURE_RECORDING) {
+			if (event->payload_size < sizeof(recording))
+				return out;           /* refused */
+			memcpy(&recording, event->payload, sizeof(recording));
+			operand = recording.on != 0;
+		}
 	}
 	if (event->time_ns > decoder->time_ns) {
 		decoder->time_ns = event->time_ns;

@@ -206,6 +206,7 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 {
 	struct capture_thread_info info;
 	struct capture_python python;
+	struct capture_recording recording;
 	struct tail tail = { .at = event->payload, .left = event->payload_size };
 
 	switch (event->kind) {
@@ -229,6 +230,12 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 		put_number(writer, "flags", python.flags);
 		put_tail(writer, &tail, "path", python.path_size, false);
 		put_tail(writer, &tail, "allocator", python.allocator_size, false);
+		return true;
+	case CAPTURE_RECORDING:
+		if (!take_fixed(event, &recording, sizeof recording, &tail))
+			return false;
+		put_number(writer, "on", recording.on);
+		put_number(writer, "by", recording.by);
 		return true;
 	case CAPTURE_MARK:
 	case CAPTURE_NOTE:

@@ -305,6 +305,9 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.python_refused = status->python_refused, .tracer_bytes = status->tracer_bytes,
 		.clock_resolution_ns = capture->header.clock_resolution_ns,
 		.unknown_frees = process->unknown_frees, .contradictions = process->contradictions,
+		.gap_count = process->gap_count, .gap_ns = process->gap_ns, .forgotten_bytes = process->forgotten_bytes,
+		.forgotten_count = process->forgotten_count,
+		.paused = process->gap_open || (status->paused && process->events == 0),
 	};
 	if (runtime) {
 		out->python_version = runtime->info.version;
@@ -390,6 +393,9 @@ static void take_replay(struct build *build)
 	profile->timeline = replay->timeline.points;
 	profile->timeline_count = replay->timeline.count;
 	replay->timeline.points = NULL;
+	profile->gaps = replay->gaps;
+	profile->gap_count = replay->gap_count;
+	replay->gaps = NULL;
 	profile->free_count = replay->free_count;
 	profile->peak_time_ns = replay->peak_time_ns;
 	profile->resident_peak_bytes = replay->resident_peak_bytes;
@@ -498,6 +504,7 @@ void profile_free(struct profile *profile)
 	free(profile->threads);
 	free(profile->timeline);
 	free(profile->marks);
+	free(profile->gaps);
 	free(profile->observed);
 	free(profile->windows);
 	free(profile->slices);

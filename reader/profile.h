@@ -106,6 +106,9 @@ struct profile_capture {
 	uint64_t tracer_bytes;
 	uint64_t clock_resolution_ns;
 	uint64_t unknown_frees;       /* frees of blocks that this capture did not see allocated */
+	uint64_t gap_count, gap_ns;   /* stretches in which recording was stopped (profile.gaps), and how long all are */
+	uint64_t forgotten_bytes, forgotten_count;   /* what lived at stops that ended: what became of it is unknown */
+	bool paused;                  /* recording is stopped now, or was when it ended */
 	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
 };
 
@@ -144,6 +147,16 @@ struct profile_slice {
 };
 
 struct size_bin { uint64_t min, max, count, bytes; };   /* inclusive bounds */
+
+/*
+ * A stretch in which nothing was recorded.  What lived when it began is let go of when it ends: it is neither freed
+ * nor live from then on.
+ */
+struct profile_gap {
+	uint32_t capture;             /* index in captures */
+	uint64_t from_ns, to_ns;      /* since the start of the earliest capture; UINT64_MAX: until the end */
+	uint64_t forgotten_bytes, forgotten_count;   /* counted memory let go of; 0 while it has no end */
+};
 
 struct profile_mark { uint64_t time_ns; const char *name; };
 
@@ -201,6 +214,7 @@ struct profile {
 	struct profile_loss *losses; size_t loss_count;
 	uint32_t slice_limit;         /* options.slices */
 	bool slices_crowded;          /* there are fewer, because they would have had too many cells */
+	struct profile_gap *gaps; size_t gap_count;               /* in order of their ends; the first 10000 */
 	struct profile_window *windows; uint32_t window_count;    /* of the level asked for; in order of time */
 	unsigned window_levels;       /* how many windows were open at once, at most */
 	uint64_t windows_deeper;      /* windows within more others than can be measured */

@@ -199,6 +199,14 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	return true;
 }
 
+void replay_forget_thread(struct replay *replay, struct replay_thread *thread)
+{
+	replay_forget_unmapped(replay, thread);
+	for (uint32_t i = 0; i < thread->move_count; i++)
+		finish_move(replay, &thread->moves[i]);
+	thread->move_count = 0;
+}
+
 static bool complete_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event)
 {
@@ -327,6 +335,8 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 		return true;
 	case CAPTURE_MARK:
 		return replay_mark(replay, process, thread, DECODED_OPERAND(event));
+	case CAPTURE_RECORDING:
+		return replay_recording(replay, process, DECODED_OPERAND(event) != 0);
 	default:
 		return allocate_block(replay, process, thread, event);
 	}
@@ -347,7 +357,7 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	const unsigned kind = DECODED_KIND(event);
 
 	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
-	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK)
+	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING)
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
 		return allocate_block(replay, process, thread, event);
@@ -385,8 +395,10 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 			if (time_ns > limit_ns && time_ns > replay->now_ns)
 				break;
 			ok = set_time(replay, time_ns);
-			if (DECODED_OPERAND(event) > process->last_time_ns)
+			if (DECODED_OPERAND(event) > process->last_time_ns) {
+				process->last_event_ns = process->start_ns + process->last_time_ns;
 				process->last_time_ns = DECODED_OPERAND(event);
+			}
 		} else if (DECODED_KIND(event) == CAPTURE_THREAD) {
 			ok = find_thread(replay, process, (uint32_t)DECODED_OPERAND(event), &number);
 			process->stream_thread[stream] = number;
@@ -426,7 +438,7 @@ bool replay_add_process(struct replay *replay, uint32_t number, struct capture *
 
 	replay->error = error;
 	*process = (struct replay_process){ .number = number, .capture = capture,
-		.start_ns = start_ns,
+		.start_ns = start_ns, .last_event_ns = start_ns,
 		.arenas_counted = !(capture->header.features & CAPTURE_PYTHON_ALLOCATORS) };
 	process->page_size = page_size >= 512 && page_size <= 1 << 24 && (page_size & (page_size - 1)) == 0 ? page_size : 4096;
 	process->stream_thread = calloc(stream_count + 1, sizeof(*process->stream_thread));
@@ -460,6 +472,7 @@ void replay_finish(struct replay *replay)
 	free(replay->windows);
 	free(replay->ended_sites);
 	free(replay->ended_extras);
+	free(replay->gaps);
 	map64_finish(&replay->site_by_key);
 	timeline_finish(&replay->timeline);
 	slices_finish(&replay->slices);
@@ -471,16 +484,14 @@ bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error
 	struct timeline_state state = timeline_now(replay);
 
 	timeline_end(&replay->timeline, duration_ns, &state);
+	replay_end_gaps(replay, duration_ns);
 	if (replay->options.windows)
 		return replay_end_windows(replay);
 	for (size_t i = 0; i < replay->site_count; i++)
 		replay_touch(replay, &replay->sites[i]);
 	if (!replay->at_taken)
 		replay_take_live(replay);
-	for (size_t i = 0; i < replay->thread_count; i++) {
-		replay_forget_unmapped(replay, &replay->threads[i]);
-		for (uint32_t n = 0; n < replay->threads[i].move_count; n++)
-			finish_move(replay, &replay->threads[i].moves[n]);
-	}
+	for (size_t i = 0; i < replay->thread_count; i++)
+		replay_forget_thread(replay, &replay->threads[i]);
 	return slices_end(replay, duration_ns);
 }

@@ -98,6 +98,14 @@ struct replay_process {
 	uint64_t last_time_ns;        /* its own time of its last event */
 	uint64_t resident_bytes;
 	uint64_t page_size;
+
+	/* Stretches without recording: replay_gaps.c. */
+	bool gap_open, gap_listed;    /* one has begun; it is in replay.gaps, at number `gap` */
+	size_t gap;
+	uint64_t gap_from_ns;
+	uint64_t gap_count, gap_ns;   /* of those that have ended */
+	uint64_t forgotten_bytes, forgotten_count;   /* counted memory that lived when recording stopped */
+	uint64_t last_event_ns;       /* on the common clock; its start before the first */
 };
 
 struct replay_options {
@@ -180,6 +188,7 @@ struct replay {
 	uint64_t resident_bytes, resident_peak_bytes;
 	struct timeline timeline;
 	struct slices slices;
+	struct profile_gap *gaps; size_t gap_count, gap_capacity;
 	struct error *error;          /* of the running call */
 };
 

@@ -173,6 +173,15 @@ MUST_CHECK bool replay_mark(struct replay *replay, struct replay_process *proces
 	uint64_t number);
 MUST_CHECK bool replay_end_windows(struct replay *replay);
 
+/* Counted memory that is let go of. */
+struct replay_forgotten { uint64_t bytes, count; };
+
+/* replay_gaps.c: recording has stopped, or begun (again).  false: no memory. */
+MUST_CHECK bool replay_recording(struct replay *replay, struct replay_process *process, bool on);
+void replay_end_gaps(struct replay *replay, uint64_t duration_ns);
+/* replay.c: what the thread's last events left open will not be completed. */
+void replay_forget_thread(struct replay *replay, struct replay_thread *thread);
+
 /* replay_map.c: mappings.  false: no memory. */
 MUST_CHECK bool replay_map(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event);
@@ -180,6 +189,9 @@ MUST_CHECK bool replay_unmap(struct replay *replay, struct replay_process *proce
 	const struct decoded_event *event);
 MUST_CHECK bool replay_unmap_failed(struct replay *replay, struct replay_process *process,
 	struct replay_thread *thread, const struct decoded_event *event);
+/* Lets go of all mappings of a process, which are neither live nor unmapped then; adds those that count. */
+MUST_CHECK bool replay_forget_mappings(struct replay *replay, struct replay_process *process,
+	struct replay_forgotten *sum);
 /* The thread's next event has come: the pieces of its last UNMAP are gone for good. */
 void replay_forget_unmapped(struct replay *replay, struct replay_thread *thread);
 

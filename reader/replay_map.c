@@ -91,6 +91,38 @@ void replay_forget_unmapped(struct replay *replay, struct replay_thread *thread)
 	thread->unmapping = false;
 }
 
+/* What replay_forget_mappings does with each piece. */
+struct forget {
+	struct replay *replay;
+	struct replay_process *process;
+	struct replay_forgotten *sum;
+};
+
+static bool piece_forgotten(void *context, const struct range *piece)
+{
+	const struct forget *forget = context;
+	struct replay *replay = forget->replay;
+	struct replay_mapping *mapping = &replay->mappings[piece->mapping];
+
+	mapping->left -= piece->end - piece->start;
+	if (site_counted(replay->sites[mapping->site].key)) {
+		forget->sum->bytes += piece->end - piece->start;
+		forget->sum->count += mapping->left == 0;
+	}
+	replay_lose(replay, forget->process, mapping->site, piece->end - piece->start, mapping->left == 0);
+	tell_piece(replay, mapping, piece, -1);
+	release_mapping(replay, piece->mapping);
+	return true;
+}
+
+bool replay_forget_mappings(struct replay *replay, struct replay_process *process,
+	struct replay_forgotten *sum)
+{
+	struct forget forget = { .replay = replay, .process = process, .sum = sum };
+
+	return ranges_cut(&process->ranges, 0, UINT64_MAX, piece_forgotten, &forget, replay->error);
+}
+
 /* The pages of an event; false when no address space has them. */
 static bool page_range(struct replay_process *process, const struct decoded_event *event, struct range *range)
 {

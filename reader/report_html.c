@@ -184,6 +184,11 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	json_number(json, "clock_resolution_ns", capture->clock_resolution_ns);
 	json_number(json, "unknown_frees", capture->unknown_frees);
 	json_number(json, "contradictions", capture->contradictions);
+	json_number(json, "gaps", capture->gap_count);
+	json_number(json, "gaps_us", capture->gap_ns / 1000);
+	json_number(json, "forgotten_bytes", capture->forgotten_bytes);
+	json_number(json, "forgotten_count", capture->forgotten_count);
+	json_bool(json, "paused", capture->paused);
 	json_close(json, '}');
 }
 

@@ -58,6 +58,9 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		{ "python_refused", capture->python_refused },
 		{ "unknown_frees", capture->unknown_frees },
 		{ "contradictions", capture->contradictions },
+		{ "gaps", capture->gap_count },
+		{ "forgotten_bytes", capture->forgotten_bytes },
+		{ "forgotten_count", capture->forgotten_count },
 		{ "damaged_bytes", capture->damaged_bytes },
 		{ "clock_resolution_ns", capture->clock_resolution_ns },
 	};
@@ -75,6 +78,8 @@ static void write_capture(struct json *json, const char *key, const struct profi
 	json_decimal(json, "duration_s", (double)capture->duration_ns / 1e9, 9);
 	json_decimal(json, "peak_time_s", (double)capture->peak_time_ns / 1e9, 9);
 	json_text(json, "state", stats_state_word(capture));
+	json_bool(json, "paused", capture->paused);
+	json_decimal(json, "gaps_s", (double)capture->gap_ns / 1e9, 9);
 	json_bool(json, "damaged", capture->damaged);
 	json_text(json, "problem", capture->problem);
 	if (capture->python_version)

@@ -24,6 +24,8 @@ const char *stats_state_word(const struct profile_capture *capture)
 
 const char *stats_state_text(const struct profile_capture *capture)
 {
+	if (capture->alive && capture->paused)
+		return "running; recording is stopped: these are the figures of what was recorded";
 	if (capture->alive)
 		return "still recording: these are the figures of this moment";
 	switch (capture->state) {
@@ -294,6 +296,10 @@ static void print_trust(const struct text *text, const struct profile *profile)
 		all.tracer_bytes += capture->tracer_bytes;
 		all.unknown_frees += capture->unknown_frees;
 		all.contradictions += capture->contradictions;
+		all.gap_count += capture->gap_count;
+		all.gap_ns += capture->gap_ns;
+		all.forgotten_bytes += capture->forgotten_bytes;
+		all.forgotten_count += capture->forgotten_count;
 		all.damaged_bytes += capture->damaged_bytes;
 		all.lost_events += capture->lost_events;
 	}
@@ -312,7 +318,13 @@ static void print_trust(const struct text *text, const struct profile *profile)
 	print_count(text, all.unwind_guessed, "native frames found by the frame pointer only");
 	print_count(text, all.unwind_stopped, "native stacks that end at a frame without unwind information");
 	print_count(text, all.python_refused, "Python stacks not taken: this Python is not understood");
-	print_count(text, all.unknown_frees, "frees of blocks from before the recording, or of the parent process");
+	print_count(text, all.unknown_frees, "frees of blocks from before the recording, a stop of it, or the parent process");
+	if (all.gap_count)
+		fprintf(text->file, "  %13s  stretches without recording, %s in all\n", text_count(all.gap_count).text,
+			text_time(all.gap_ns).text);
+	if (all.forgotten_count)
+		fprintf(text->file, "  %13s  blocks of %s that lived when recording stopped: what became of them is unknown\n",
+			text_count(all.forgotten_count).text, text_bytes(all.forgotten_bytes).text);
 	print_count(text, all.contradictions, "events that contradict others");
 	print_count(text, all.damaged_bytes, "bytes of the file that could not be read");
 	for (uint32_t i = 0; i < profile->capture_count; i++)

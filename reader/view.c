@@ -304,6 +304,17 @@ void view_print_warnings(const struct profile *profile, const struct text *text)
 		if (capture->lost_events)
 			warn(text, capture->path, "%s events were lost; see sctmem stats for the reasons",
 				text_count(capture->lost_events).text);
+		if (capture->paused && capture->events == 0)
+			warn(text, capture->path, "recording was never started: nothing is known (sctmem_start(), or sctmem ctl start)");
+		else if (capture->paused)
+			warn(text, capture->path, "recording was stopped before the end; what lives at the end is what lived then");
+		if (capture->forgotten_count)
+			warn(text, capture->path, "recording was stopped meanwhile; what lived then, %s in %s blocks, is not followed "
+				"any more, and counts neither as freed nor as live", text_bytes(capture->forgotten_bytes).text,
+				text_count(capture->forgotten_count).text);
+		else if (capture->gap_count > capture->paused)
+			warn(text, capture->path, "recording was stopped for %s in all: what was allocated then is missing",
+				text_time(capture->gap_ns).text);
 		if (capture->contradictions)
 			warn(text, capture->path, "%s events contradict the others (frees that were not seen?)",
 				text_count(capture->contradictions).text);

@@ -58,6 +58,11 @@ export function reportBadges(meta) {
 	const alive = those((capture) => capture.alive);
 	if (alive.length)
 		add('info', 'still running' + which(alive), 'The page shows the process as it was when the page was made.');
+	const paused = those((capture) => capture.paused);
+	if (paused.length)
+		add('warn', 'recording stopped' + which(paused), 'Nothing is known from then on; what lives at the end lived then.');
+	count('forgotten_count', 'warn', 'blocks not followed',
+		'blocks lived when recording stopped; they count neither as freed nor as live after it began again.');
 	const stopped = those((capture) => capture.state === STATE_STOPPED_USER);
 	if (stopped.length)
 		add('info', 'stopped by the program' + which(stopped), 'Recording was stopped by sctmem_stop.');

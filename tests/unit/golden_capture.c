@@ -86,6 +86,7 @@ void golden_write(struct writer *writer)
 	struct writer_stream *first, *second;
 
 	writer_init(writer);
+	writer->header.version = 1;
 	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS;
 	/* So that the bytes do not depend on the version of liblz4. */
 	writer->no_lz4 = true;
@@ -101,6 +102,68 @@ void golden_write(struct writer *writer)
 	writer->status.end_time_ns = 4000000;
 	writer->status.tracer_bytes = 1 << 20;
 	writer->status.file_bytes = writer->size - 512;
+	writer_finish(writer);
+}
+
+static void put_recording(struct writer_stream *stream, uint32_t on, uint32_t by)
+{
+	const struct capture_recording recording = { .on = on, .by = by };
+
+	put_metadata(stream, CAPTURE_RECORDING, &recording, sizeof(recording));
+}
+
+/* Begins stopped; a stop by the program that another thread comes out of; at the end a stop by a request. */
+static void write_gaps(struct writer_stream *first, struct writer_stream *second)
+{
+	put_stamp(first, 1);
+	put_time(first, 5000000);
+	put_recording(first, 1, CAPTURE_BY_COMMAND);
+	put_alloc(first, CAPTURE_MALLOC, 0x5000, 100, 0);
+	put_alloc(first, CAPTURE_MALLOC, 0x6000, 200, 0);
+	put_map(first, 0x7e0000000000, 8192, 0, 0);
+	put_free(first, CAPTURE_FREE, 0x4000);
+	put_free(first, CAPTURE_MOVE, 0x6000);
+	put_thread(second, 1);
+	put_thread_info(second, 1, 4243, 5000000, "worker");
+	put_stamp(second, 2);
+	put_time(second, 6000000);
+	put_recording(second, 0, CAPTURE_BY_PROGRAM);
+	put_stamp(first, 3);
+	put_alloc(first, CAPTURE_MALLOC, 0x7000, 300, 0);
+	writer_flush(first);
+	put_stamp(second, 4);
+	put_time(second, 9000000);
+	put_recording(second, 1, CAPTURE_BY_PROGRAM);
+	put_stamp(first, 5);
+	put_time(first, 9000000);
+	put_free(first, CAPTURE_FREE, 0x5000);
+	put_alloc(first, CAPTURE_MALLOC, 0x5000, 400, 0);
+	put_unmap(first, CAPTURE_UNMAP, 0x7e0000000000, 8192);
+	put_stamp(first, 6);
+	put_time(first, 10000000);
+	put_recording(first, 0, CAPTURE_BY_COMMAND);
+}
+
+void golden_write_v2(struct writer *writer)
+{
+	struct writer_stream *first, *second;
+
+	writer_init(writer);
+	writer->header.version = 2;
+	writer->header.features = CAPTURE_NATIVE_LEAF;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	first = writer_stream(writer, 0, 64);
+	second = writer_stream(writer, 1, 64);
+	put_thread_info(first, 0, 4242, 0, "server");
+	write_gaps(first, second);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 12000000;
+	writer->status.file_bytes = writer->size;
+	writer->status.paused = 1;
+	writer->status.request = 3 << 8 | CAPTURE_ASK_STOP;
+	writer->status.answer = 3 << 8 | CAPTURE_ANSWER_DONE;
 	writer_finish(writer);
 }
 

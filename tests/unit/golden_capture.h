@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The golden capture, tests/golden/capture_v1.bin: a small history that uses every kind of record once or more.
- * formats/capture.md takes its worked examples from it.  golden_write makes the same bytes again.
+ * The golden captures.  capture_v1.bin: a small history that uses every kind of record of version 1 once or more;
+ * formats/capture.md takes its worked examples from it.  capture_v2.bin: what version 2 adds.  golden_write makes the
+ * same bytes again.
  */
 #ifndef SCTMEM_TESTS_GOLDEN_CAPTURE_H
 #define SCTMEM_TESTS_GOLDEN_CAPTURE_H
@@ -9,6 +10,7 @@
 #include "capture_writer.h"
 
 void golden_write(struct writer *writer);
+void golden_write_v2(struct writer *writer);
 
 /* $SCTMEM_GOLDEN, or tests/golden below the working directory; with the name of a file in it. */
 const char *golden_path(const char *name);

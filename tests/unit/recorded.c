@@ -215,7 +215,12 @@ static bool apply(struct recorded *recorded, struct owned *owned, const struct c
 {
 	uint64_t *slot;
 
-	if (CAPTURE_IS_ALLOCATION(event->kind) || event->kind == CAPTURE_STAY) {
+	if (event->kind == CAPTURE_RECORDING && event->payload[0] == 1) {
+		/* What happened before is not known. */
+		memset(owned->slots, 0, (owned->mask + 1) * sizeof(*owned->slots));
+		owned->count = 0;
+		recorded->resumed = true;
+	} else if (CAPTURE_IS_ALLOCATION(event->kind) || event->kind == CAPTURE_STAY) {
 		slot = find_slot(owned, event->address, true);
 		if (*slot == event->address + 1)
 			return wrong(recorded, "stream %u stamp %" PRIu64 ": %s of %" PRIx64 ", which is owned",
@@ -225,6 +230,8 @@ static bool apply(struct recorded *recorded, struct owned *owned, const struct c
 	} else if (event->kind == CAPTURE_FREE || event->kind == CAPTURE_FREE_PYTHON || event->kind == CAPTURE_MOVE
 			|| event->kind == CAPTURE_MOVE_PYTHON) {
 		slot = find_slot(owned, event->address, false);
+		if (!slot && recorded->resumed)
+			return true;
 		if (!slot)
 			return wrong(recorded, "stream %u stamp %" PRIu64 ": %s of %" PRIx64 ", which is not owned",
 				event->stream, event->stamp, events_kind_name(event->kind), event->address);

@@ -32,6 +32,7 @@ struct recorded {
 	struct capture_event *events;     /* in the order of the windows; payloads point into file or windows */
 	size_t event_count;
 	size_t block_count, stream_count;
+	bool resumed;                     /* recording began anew: what is freed from there on may not have been seen */
 	char error[256];                  /* empty: none */
 };
 

@@ -11,6 +11,7 @@
 
 #include "preload/arena.h"
 #include "preload/config.h"
+#include "preload/control.h"
 #include "preload/intern.h"
 #include "preload/lifecycle.h"
 #include "preload/modules.h"
@@ -77,6 +78,7 @@ bool recorder_start(const char *folder)
 	struct output_origin origin = { .origin = CAPTURE_ORIGIN_START, .start_monotonic_ns = start_ns };
 
 	on = output_open(&origin);
+	control_begin(false);
 	return on;
 }
 

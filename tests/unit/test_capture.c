@@ -91,15 +91,15 @@ static struct reading read_all(void)
 	return reading;
 }
 
-static void the_golden_file_is_what_the_writer_writes(void **state)
+static void compare_golden(const char *name, void (*write)(struct writer *writer))
 {
 	struct writer writer;
-	FILE *file = fopen(golden_path("capture_v1.bin"), "rb");
+	FILE *file = fopen(golden_path(name), "rb");
 	uint8_t *bytes;
 
-	golden_write(&writer);
+	write(&writer);
 	if (!file && getenv("SCTMEM_GOLDEN_WRITE")) {
-		file = fopen(golden_path("capture_v1.bin"), "wb+");
+		file = fopen(golden_path(name), "wb+");
 		assert_non_null(file);
 		assert_int_equal(fwrite(writer.bytes, 1, writer.size, file), writer.size);
 		rewind(file);
@@ -111,6 +111,12 @@ static void the_golden_file_is_what_the_writer_writes(void **state)
 	fclose(file);
 	free(bytes);
 	writer_free(&writer);
+}
+
+static void the_golden_files_are_what_the_writer_writes(void **state)
+{
+	compare_golden("capture_v1.bin", golden_write);
+	compare_golden("capture_v2.bin", golden_write_v2);
 }
 
 /* "0000: 53 43 ..." lines of a fenced block after this heading of capture.md are these bytes of the golden file. */
@@ -233,7 +239,7 @@ static void each_wrong_file_has_its_message(void **state)
 	reading = read_all();
 	assert_non_null(strstr(reading.error, "text-mode"));
 	writer_init(&writer);
-	writer.header.version = 2;
+	writer.header.version = CAPTURE_VERSION + 1;
 	writer_start(&writer);
 	writer_save(&writer, path);
 	writer_free(&writer);
@@ -538,7 +544,7 @@ static void the_fast_decoder_agrees_with_the_cursor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_golden_file_is_what_the_writer_writes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_golden_files_are_what_the_writer_writes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_document_shows_the_golden_bytes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_whole_capture_is_read_whole, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_capture_cut_anywhere_is_read_up_to_there, set_up, tear_down),

@@ -52,7 +52,7 @@ static void each_variable_is_read(void **state)
 {
 	char *environment[] = { "HOME=/", "SCTMEM_OUT=/tmp/x.bin", "SCTMEM_NATIVE=full", "SCTMEM_PYTHON_ALLOCATORS=no",
 		"SCTMEM_FOLLOW=exec:py*", "SCTMEM_PROGRAM=python?", "SCTMEM_DEPTH=64", "SCTMEM_SAMPLE_MS=0", "SCTMEM_FORCE=yes",
-		"SCTMEM_BACKEND=jemalloc", "SCTMEM_UNKNOWN=1", "SCTMEM_", "SCTMEM_OUTX=no", NULL };
+		"SCTMEM_BACKEND=jemalloc", "SCTMEM_START=off", "SCTMEM_UNKNOWN=1", "SCTMEM_", "SCTMEM_OUTX=no", NULL };
 
 	(void)state;
 	config_read(environment);
@@ -66,6 +66,7 @@ static void each_variable_is_read(void **state)
 	assert_int_equal(config.sample_ms, 0);
 	assert_true(config.force);
 	assert_true(config.jemalloc);
+	assert_false(config.start);
 }
 
 static void senseless_values_leave_the_default(void **state)
@@ -73,7 +74,7 @@ static void senseless_values_leave_the_default(void **state)
 	static const char *const bad[] = { "SCTMEM_DEPTH=15", "SCTMEM_DEPTH=16385", "SCTMEM_DEPTH=", "SCTMEM_DEPTH=1k",
 		"SCTMEM_DEPTH=-64", "SCTMEM_DEPTH=18446744073709551680", "SCTMEM_DEPTH=4294967360", "SCTMEM_SAMPLE_MS=60001",
 		"SCTMEM_SAMPLE_MS= 5", "SCTMEM_NATIVE=", "SCTMEM_NATIVE=FULL", "SCTMEM_FOLLOW=execute", "SCTMEM_FOLLOW=",
-		"SCTMEM_FORCE=perhaps", "SCTMEM_OUT=", "SCTMEM_PROGRAM=", "SCTMEM_BACKEND=tcmalloc" };
+		"SCTMEM_FORCE=perhaps", "SCTMEM_START=later", "SCTMEM_OUT=", "SCTMEM_PROGRAM=", "SCTMEM_BACKEND=tcmalloc" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

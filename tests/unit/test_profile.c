@@ -287,6 +287,44 @@ static void a_family_is_replayed_on_one_clock(void **state)
 	assert_int_equal(error.status, STATUS_USAGE);
 }
 
+/* The story is told in golden_capture.c. */
+static void what_lived_when_recording_stopped_is_neither_freed_nor_live(void **state)
+{
+	struct writer writer;
+
+	golden_write_v2(&writer);
+	writer_save(&writer, path[1]);
+	writer_free(&writer);
+	struct profile *profile = build((const char *[]){ path[1] }, 1, NULL);
+	const struct profile_capture *capture = &profile->captures[0];
+
+	assert_int_equal(profile->total.total_bytes, 100 + 200 + 8192 + 300 + 400);
+	assert_int_equal(profile->total.total_count, 5);
+	assert_int_equal(profile->total.live_bytes, 400);
+	assert_int_equal(profile->total.live_count, 1);
+	assert_int_equal(profile->peak_bytes, 100 + 8192 + 300);
+	assert_int_equal(profile->total.peak_bytes, profile->peak_bytes);
+	/* The move whose second half is not known is a free, right after the allocation; what is forgotten is none. */
+	assert_int_equal(profile->free_count, 1);
+	assert_int_equal(profile->total.temporary_bytes, 200);
+	assert_int_equal(capture->forgotten_bytes, 100 + 8192 + 300);
+	assert_int_equal(capture->forgotten_count, 3);
+	assert_int_equal(capture->unknown_frees, 3);
+	assert_int_equal(capture->contradictions, 0);
+	assert_true(capture->paused);
+	assert_int_equal(capture->gap_count, 3);
+	assert_int_equal(capture->gap_ns, 5000000 + 3000000 + 2000000);
+	assert_int_equal(profile->gap_count, 3);
+	assert_int_equal(profile->gaps[0].from_ns, 0);
+	assert_int_equal(profile->gaps[0].to_ns, 5000000);
+	assert_int_equal(profile->gaps[1].from_ns, 6000000);
+	assert_int_equal(profile->gaps[1].to_ns, 9000000);
+	assert_int_equal(profile->gaps[1].forgotten_bytes, 100 + 8192 + 300);
+	assert_int_equal(profile->gaps[2].from_ns, 10000000);
+	assert_int_equal(profile->gaps[2].to_ns, UINT64_MAX);
+	profile_free(profile);
+}
+
 static void arenas_count_when_python_blocks_are_not_recorded(void **state)
 {
 	for (unsigned recorded = 0; recorded < 2; recorded++) {
@@ -352,6 +390,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(options_choose_what_is_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_wrong_expression_is_a_usage_error, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_family_is_replayed_on_one_clock, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_lived_when_recording_stopped_is_neither_freed_nor_live, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(arenas_count_when_python_blocks_are_not_recorded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(odd_frames_are_shown_as_what_they_are, set_up, tear_down),
 	};

@@ -59,6 +59,8 @@ struct model {
 	uint32_t pages[PAGES];                /* map + 1; 0: not mapped */
 	struct model_thread threads[THREADS];
 	uint64_t live, peak, peak_time, now, frees, unknown_frees, contradictions, events;
+	uint64_t gaps, forgotten_bytes, forgotten_count;
+	bool stopped;
 	uint32_t limit;
 };
 
@@ -359,6 +361,38 @@ static void step_block(struct writer_stream *stream, uint32_t thread)
 	}
 }
 
+/* Recording stops, or begins again: then nothing that lived is live any more, and none of it was freed. */
+static void step_recording(struct writer_stream *stream)
+{
+	const struct capture_recording recording = { .on = draw(2), .by = draw(2) };
+
+	put_metadata(stream, CAPTURE_RECORDING, &recording, sizeof(recording));
+	model.stopped = !recording.on;
+	if (!recording.on)
+		return;
+	model.gaps++;
+	for (; model.block_count > 0; model.block_count--) {
+		const struct model_block *block = &model.blocks[model.block_count - 1];
+
+		model_lose(block->site, block->size, 1);
+		model.forgotten_bytes += counted(model.sites[block->site].code) ? block->size : 0;
+		model.forgotten_count += counted(model.sites[block->site].code);
+	}
+	for (uint32_t page = 0; page < PAGES; page++) {
+		struct model_map *map = model.pages[page] ? &model.maps[model.pages[page] - 1] : NULL;
+
+		if (!map)
+			continue;
+		map->left -= 4096;
+		model_lose(map->site, 4096, map->left == 0);
+		model.forgotten_bytes += counted(model.sites[map->site].code) ? 4096 : 0;
+		model.forgotten_count += counted(model.sites[map->site].code) && map->left == 0;
+		model.pages[page] = 0;
+	}
+	for (uint32_t i = 0; i < THREADS; i++)
+		model.threads[i].moving = model.threads[i].unmapping = false;
+}
+
 static void write_random_program(struct writer *writer, uint32_t steps, size_t window)
 {
 	struct writer_stream *streams[STREAMS];
@@ -389,6 +423,10 @@ static void write_random_program(struct writer *writer, uint32_t steps, size_t w
 		if (draw(30) == 0) {
 			put_time(streams[s], model.now + 1000);
 			model.now += 1000;
+		}
+		if (draw(400) == 0) {
+			step_recording(streams[s]);
+			continue;
 		}
 		model.events++;
 		if (draw(5) == 0 && !model.threads[thread_of[s]].moving)
@@ -443,6 +481,10 @@ static void compare_with_model(void)
 	assert_int_equal(replay.peak_bytes, model.peak);
 	assert_int_equal(replay.peak_time_ns, model.peak_time);
 	assert_int_equal(replay.free_count, model.frees);
+	assert_int_equal(replay.processes[0].gap_count, model.gaps + model.stopped);
+	assert_int_equal(replay.processes[0].gap_open, model.stopped);
+	assert_int_equal(replay.processes[0].forgotten_bytes, model.forgotten_bytes);
+	assert_int_equal(replay.processes[0].forgotten_count, model.forgotten_count);
 	assert_int_equal(replay.processes[0].unknown_frees, model.unknown_frees);
 	assert_int_equal(replay.processes[0].contradictions, model.contradictions);
 	assert_int_equal(replay.processes[0].live.count, model.block_count);

@@ -517,8 +517,8 @@ void capture_open(struct capture *capture, const char *path)
 	if (fread(capture->file, 1, capture->size, file) != capture->size || capture->size < HEADER_SIZE_MIN)
 		die("cannot read %s, or it is too short", path);
 	fclose(file);
-	if (memcmp(capture->file, "SCTMEM\r\n", 8) != 0 || get_u32(capture->file + 8) != 1)
-		die("%s is not a capture of version 1", path);
+	if (memcmp(capture->file, "SCTMEM\r\n", 8) != 0 || get_u32(capture->file + 8) - 1 > 1)
+		die("%s is not a capture of version 1 or 2", path);
 	capture->features = get_u64(capture->file + 16);
 	capture->pid = get_u32(capture->file + 56);
 	find_blocks(capture);

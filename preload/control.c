@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Recording stops and begins again through the baton (order.h), so each capture holds stretches of a past that was,
+ * with a RECORDING record at both ends of what is missing.
+ *
+ *     stop    baton -> PAUSED        from here on no event can be recorded; those under way have smaller stamps
+ *             STAMP TIME RECORDING off
+ *     start   STAMP TIME SAMPLE RECORDING on, modules
+ *             baton -> a later stamp    a kill before it leaves the record without anything behind it, never events
+ *                                       without the record
+ *
+ * Other threads need not be told: the next event of each fails at the baton, and closes its gate (GATE_PAUSED), where
+ * it looks whether recording is on again.
+ *
+ * From outside (sctmem ctl) the request is a number and a command in the status of the capture, which is a shared
+ * mapping of the file.  Who recorded last looks at it when the coarse clock has moved, who records nothing at each
+ * call; so no event costs anything for it.  Whoever takes the number up does what is asked at the end of its hook,
+ * and writes the answer.
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lifecycle.h"
+#include "modules.h"
+#include "order.h"
+#include "output.h"
+#include "python.h"
+#include "record.h"
+#include "stream.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum {
+	WORDS_MAX = 32,               /* STAMP, TIME, SAMPLE, a thread's name, RECORDING */
+	WAIT_TURNS_MAX = 10000,       /* for another thread that is changing it */
+};
+
+_Atomic int control_state;
+static _Atomic uint64_t taken_up;     /* the newest request that somebody has seen to, or is seeing to */
+
+static _Atomic uint64_t *status_word(uint64_t *field)
+{
+	return (_Atomic uint64_t *)field;
+}
+
+void control_begin(bool paused)
+{
+	atomic_store(&taken_up, 0);
+	output_status()->paused = paused;
+	if (paused)
+		order_begin_paused();
+	atomic_store(&control_state, paused ? CONTROL_PAUSED : CONTROL_RUNNING);
+}
+
+bool control_is_asked(void)
+{
+	return atomic_load_explicit(status_word(&output_status()->request), memory_order_acquire) !=
+		atomic_load_explicit(&taken_up, memory_order_relaxed);
+}
+
+static bool put_recording(struct thread *thread, bool on, unsigned by)
+{
+	const struct capture_recording recording = { .on = on, .by = by };
+	const struct stream_part parts[] = { { &recording, sizeof(recording) } };
+
+	record_now(thread);
+	return stream_metadata(thread, CAPTURE_RECORDING, parts, 1);
+}
+
+static bool pause_recording(struct thread *thread, unsigned by)
+{
+	/* Once the baton is gone the pause holds, whether or not it can still be written down: `start` says so, too. */
+	if (!stream_room(thread, WORDS_MAX) || !order_pause(thread))
+		return false;
+	put_recording(thread, false, by);
+	return true;
+}
+
+static bool resume_recording(struct thread *thread, unsigned by)
+{
+	if (!stream_room(thread, WORDS_MAX) || !order_resume_stamp(thread) || !put_recording(thread, true, by))
+		return false;
+	modules_refresh(thread);
+	return order_resume(thread);
+}
+
+/* The thread's gate is at OURS. */
+static enum capture_answer change(struct thread *thread, bool on, unsigned by)
+{
+	int from = on ? CONTROL_PAUSED : CONTROL_RUNNING, to = on ? CONTROL_RUNNING : CONTROL_PAUSED;
+	uint64_t signals;
+	bool ok;
+
+	for (unsigned tries = 0;;) {
+		int found = from;
+
+		/* A handler that came in between would wait for what it has interrupted. */
+		sys_signals_block(&signals);
+		if (atomic_compare_exchange_strong(&control_state, &found, CONTROL_CHANGING))
+			break;
+		sys_signals_restore(&signals);
+		if (found == to)
+			return CAPTURE_ANSWER_ALREADY;
+		if (tries >= WAIT_TURNS_MAX)
+			return CAPTURE_ANSWER_FAILED;
+		sys_wait_turn(&tries);
+	}
+	ok = on ? resume_recording(thread, by) : pause_recording(thread, by);
+	if (ok)
+		atomic_store(status_word(&output_status()->paused), !on);
+	atomic_store_explicit(&control_state, ok ? to : from, memory_order_release);
+	sys_signals_restore(&signals);
+	return ok ? CAPTURE_ANSWER_DONE : CAPTURE_ANSWER_FAILED;
+}
+
+/* Python's allocators are hooked where the interpreter is at rest: mostly here, else in its next malloc(). */
+static void poll_python(struct thread *thread)
+{
+	if (atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND)
+		return;
+	thread->own_call = true;
+	python_poll();
+	thread->own_call = false;
+}
+
+static enum capture_answer mark(struct thread *thread, const char *name, size_t size, bool snapshot)
+{
+	if (control_is_paused())
+		return CAPTURE_ANSWER_PAUSED;
+	if (record_put_mark(thread, name, size, snapshot))
+		return CAPTURE_ANSWER_DONE;
+	return lifecycle_is_recording() && !order_is_stopped() ? CAPTURE_ANSWER_PAUSED : CAPTURE_ANSWER_FAILED;
+}
+
+static enum capture_answer obey(struct thread *thread, unsigned command)
+{
+	const struct capture_status *status = output_status();
+	char name[sizeof(status->request_name)];
+	uint64_t size = status->request_size;
+
+	switch ((enum capture_command)command) {
+	case CAPTURE_ASK_START:
+	case CAPTURE_ASK_STOP:
+		return change(thread, command == CAPTURE_ASK_START, CAPTURE_BY_COMMAND);
+	case CAPTURE_ASK_MARK:
+	case CAPTURE_ASK_SNAPSHOT:
+		/* Others can write there: taken once, and no more than there is. */
+		if (size > sizeof(name))
+			size = sizeof(name);
+		memcpy(name, status->request_name, size);
+		return mark(thread, name, size, command == CAPTURE_ASK_SNAPSHOT);
+	case CAPTURE_ASK_NOTHING:
+		break;
+	}
+	return CAPTURE_ANSWER_UNKNOWN;
+}
+
+/* Takes up what is asked, unless another thread has; false: it has. */
+static bool take_up(uint64_t *request)
+{
+	uint64_t before = atomic_load_explicit(&taken_up, memory_order_relaxed);
+
+	*request = atomic_load_explicit(status_word(&output_status()->request), memory_order_acquire);
+	return *request != before && atomic_compare_exchange_strong(&taken_up, &before, *request);
+}
+
+static void answer(uint64_t request, enum capture_answer result)
+{
+	atomic_store_explicit(status_word(&output_status()->answer), (request & ~(uint64_t)0xff) | result,
+		memory_order_release);
+}
+
+void control_leave(struct thread *thread)
+{
+	uint64_t request;
+
+	thread->gate = GATE_OURS;
+	if (thread->asked && !thread->failed && take_up(&request))
+		answer(request, obey(thread, request & 0xff));
+	thread->asked = false;
+	thread->gate = thread_gate_after(thread);
+}
+
+bool control_look(void)
+{
+	struct thread *thread;
+	uint64_t request;
+
+	if (!control_is_asked() || !take_up(&request))
+		return !control_is_paused();
+	if ((request & 0xff) != CAPTURE_ASK_START) {
+		const unsigned command = request & 0xff;
+
+		answer(request, command == CAPTURE_ASK_STOP ? CAPTURE_ANSWER_ALREADY
+			: command == CAPTURE_ASK_MARK || command == CAPTURE_ASK_SNAPSHOT ? CAPTURE_ANSWER_PAUSED
+			: CAPTURE_ANSWER_UNKNOWN);
+		return !control_is_paused();
+	}
+	thread = thread_own();
+	if (thread) {
+		thread->gate = GATE_OURS;
+		answer(request, change(thread, true, CAPTURE_BY_COMMAND));
+		thread->gate = thread_gate_after(thread);
+	} else {
+		answer(request, CAPTURE_ANSWER_FAILED);
+	}
+	return !control_is_paused();
+}
+
+static int result_of(enum capture_answer result)
+{
+	return result == CAPTURE_ANSWER_DONE ? 1 : result == CAPTURE_ANSWER_ALREADY ? 0 : -1;
+}
+
+int control_change(bool on)
+{
+	struct thread *thread;
+	enum capture_answer result;
+	int saved = errno;
+
+	if (lifecycle_is_recording() && !lifecycle_is_child() &&
+		atomic_load(&control_state) == (on ? CONTROL_RUNNING : CONTROL_PAUSED))
+		return order_is_stopped() ? -1 : 0;
+	thread = thread_own();
+	if (!thread)
+		thread = record_enter();      /* from a signal handler that has interrupted the recorder */
+	if (thread) {
+		thread->gate = GATE_OURS;
+		result = change(thread, on, CAPTURE_BY_PROGRAM);
+		if (on && result == CAPTURE_ANSWER_DONE)
+			poll_python(thread);
+		thread->gate = thread_gate_after(thread);
+	}
+	errno = saved;
+	return thread ? result_of(result) : -1;
+}
+
+int control_mark(const char *name, size_t size, bool snapshot)
+{
+	struct thread *thread = record_enter();
+	enum capture_answer result;
+
+	if (!thread)
+		return -1;
+	thread->gate = GATE_OURS;
+	result = mark(thread, name, size, snapshot);
+	record_leave(thread);
+	return result_of(result);
+}

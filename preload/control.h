@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting and stopping: by the program (api.c), or from outside through the capture's status.  control.c tells how.
+ *
+ *     CONTROL_RUNNING <----------> CONTROL_PAUSED        each change by one thread, CONTROL_CHANGING meanwhile
+ */
+#ifndef SCTMEM_PRELOAD_CONTROL_H
+#define SCTMEM_PRELOAD_CONTROL_H
+
+#include "thread.h"
+
+enum control_state { CONTROL_RUNNING, CONTROL_PAUSED, CONTROL_CHANGING };
+
+extern _Atomic int control_state;
+
+/* Released after what it tells of; a thread that sees it late finds out through the baton. */
+static inline bool control_is_paused(void)
+{
+	return atomic_load_explicit(&control_state, memory_order_acquire) != CONTROL_RUNNING;
+}
+
+/* For a new capture, before its first event. */
+void control_begin(bool paused);
+
+/* Whether something is asked from outside that nobody has taken up. */
+bool control_is_asked(void);
+
+/* While nothing is recorded, on a thread in no hook: does what is asked.  True when recording has begun. */
+bool control_look(void);
+
+/* The end of a hook of a thread that has failed, or found something asked. */
+void control_leave(struct thread *thread);
+
+/* For api.c.  1: done; 0: it was so before; -1: it cannot be. */
+int control_change(bool on);
+int control_mark(const char *name, size_t size, bool snapshot);
+
+#endif
