@@ -26,6 +26,7 @@
 
 enum {
 	CAPTURE_NODES_MAX = 1 << 26,      /* more distinct stack nodes than this are damage */
+	CAPTURE_NODE_GROUP = 1 << 12,
 };
 
 /* One window of a stream: the words still in its STREAM block, or an EVENTS or WORDS block. */
@@ -117,6 +118,7 @@ struct capture {
 	pthread_mutex_t lock;         /* guards all below while windows are decoded by several threads */
 	struct capture_damage damage;
 	struct capture_node *nodes; size_t node_capacity; uint32_t node_end;   /* by id */
+	uint8_t *node_groups;         /* which CAPTURE_NODE_GROUP ids after each other have any node */
 	struct capture_thread *threads; size_t thread_count;
 	struct capture_loaded_module *modules; size_t module_count;
 	struct capture_code_object *codes; size_t code_count;
@@ -162,6 +164,17 @@ void capture_note_damage(struct capture *capture, uint64_t offset, uint64_t byte
 static inline const struct capture_node *capture_find_node(const struct capture *capture, uint32_t id)
 {
 	return id < capture->node_end && capture->nodes[id].present ? &capture->nodes[id] : NULL;
+}
+
+/*
+ * For loops over all nodes: the first id, from this one on, of a group that has any; node_end when none is left.  Ids are
+ * dense, unless somebody wants a small file to cost a gigabyte.
+ */
+static inline uint32_t capture_skip_nodes(const struct capture *capture, uint32_t id)
+{
+	while (id < capture->node_end && !capture->node_groups[id / CAPTURE_NODE_GROUP])
+		id = (id / CAPTURE_NODE_GROUP + 1) * CAPTURE_NODE_GROUP;
+	return id < capture->node_end ? id : capture->node_end;
 }
 
 /* The name of a mark, by the index that its decoded event carries.  Takes the lock. */

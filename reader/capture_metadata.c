@@ -30,6 +30,10 @@ static bool reserve_node(struct capture *capture, uint32_t id, struct error *err
 
 	if (id < capture->node_capacity)
 		return true;
+	if (!capture->node_groups)
+		capture->node_groups = calloc(CAPTURE_NODES_MAX / CAPTURE_NODE_GROUP, 1);
+	if (!capture->node_groups)
+		return fail_memory(error);
 	while (wanted <= id)
 		wanted *= 2;
 	if (capture->nodes)
@@ -59,6 +63,7 @@ static bool absorb_node(struct capture *capture, const struct capture_event *eve
 			return refuse(capture, "two stack nodes of one number");
 		return true;
 	}
+	capture->node_groups[id / CAPTURE_NODE_GROUP] = 1;
 	capture->nodes[id] = (struct capture_node){ .frame = event->frame, .parent = event->parent, .present = 1 };
 	if (id >= capture->node_end)
 		capture->node_end = id + 1;
@@ -282,6 +287,7 @@ void capture_metadata_finish(struct capture *capture)
 {
 	if (capture->nodes)
 		munmap(capture->nodes, capture->node_capacity * sizeof(*capture->nodes));
+	free(capture->node_groups);
 	free(capture->threads);
 	free(capture->modules);
 	free(capture->codes);

@@ -437,7 +437,7 @@ static bool list_frames(struct build *build, struct build_capture *own, uint64_t
 	size_t capacity = 0;
 
 	*count = 0;
-	for (uint32_t id = 1; id < own->node_end; id++) {
+	for (uint32_t id = 1; (id = capture_skip_nodes(own->capture, id)) < own->node_end; id++) {
 		const uint64_t frame = own->capture->nodes[id].frame;
 
 		if (own->node_of[id] != BUILD_USED || map64_get(&own->frame_spans, frame) != MAP64_NONE)

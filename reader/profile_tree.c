@@ -116,7 +116,7 @@ bool build_tree(struct build *build)
 	for (uint32_t i = 0; i < build->capture_count; i++) {
 		struct build_capture *own = &build->captures[i];
 
-		for (uint32_t id = 1; id < own->node_end; id++) {
+		for (uint32_t id = 1; (id = capture_skip_nodes(own->capture, id)) < own->node_end; id++) {
 			if (own->node_of[id] == BUILD_USED && !place_node(build, own, id))
 				return false;
 		}

@@ -9,15 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "reader/demangle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(int truth)
-{
-	if (!truth)
-		abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

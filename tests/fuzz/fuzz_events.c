@@ -2,17 +2,12 @@
 /*
  * Property: for any bytes, as columns and as words, a cursor ends after at most as many records as there are
  * bytes, never reads outside them, and hands out only payloads that lie within.
- *
- *     clang -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_events.c formats/events.c
- *
- * With standalone.c instead of libFuzzer it replays the files that it is given.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/events.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "input.h"
 
 static void read_all(struct events_cursor *cursor, const uint8_t *low, size_t size)
 {

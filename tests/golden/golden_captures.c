@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes the captures whose reports are compared with the texts in cli/:  golden_captures FOLDER
+ * Writes the captures whose reports are compared with the texts in cli/:  golden_captures FOLDER [plain]
  *
  *     sample.bin    a Python program that finished: app, imports, an extension, temporary blocks, a mapping, a thread
  *     killed.bin    the same without its end: no exit, the last free missing
  *     hostile.bin   names that try to act on a terminal or to fool the eye
  *     child.bin     a fork child of sample's process, to be merged with it
  *
- * All of it is fixed: times, addresses, host, process ids.
+ * All of it is fixed: times, addresses, host, process ids.  With `plain` the same is in small windows and in blocks that
+ * are not compressed: so each byte means something, as seeds of a fuzzer should.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,12 +18,19 @@
 enum { BASE = 0x10000000, MODULE_START = 0x7f0000000000 };
 
 static struct writer writer;
+static bool plain;
+
+static struct writer_stream *new_stream(uint32_t id, size_t words)
+{
+	return writer_stream(&writer, id, plain ? 128 : words);
+}
 
 static void begin(uint32_t pid, uint32_t parent_pid, unsigned long long start_ns)
 {
 	static const char command[] = "python3\0app.py\0--size\0" "10";
 
 	writer_init(&writer);
+	writer.no_lz4 = plain;
 	writer.header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS;
 	writer.header.start_realtime_ns = start_ns;
 	writer.header.start_monotonic_ns = 1000;
@@ -100,8 +108,8 @@ static void at(struct writer_stream *stream, uint64_t stamp, uint64_t time_ms)
 
 static void story(bool killed)
 {
-	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
-	struct writer_stream *other = writer_stream(&writer, 1, 1024);
+	struct writer_stream *stream = new_stream(0, 4096);
+	struct writer_stream *other = new_stream(1, 1024);
 
 	names(stream);
 	put_thread(stream, 0);
@@ -133,7 +141,7 @@ static void story(bool killed)
 
 static void hostile_story(void)
 {
-	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+	struct writer_stream *stream = new_stream(0, 4096);
 
 	put_thread_info(stream, 0, 7, 0, "\x1b]0;owned\x07");
 	code(stream, 1, 1, "app\xe2\x80\xae" "yp.exe", "\x1b[31mred\x1b[0m\r\n");
@@ -148,7 +156,7 @@ static void hostile_story(void)
 
 static void child_story(void)
 {
-	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+	struct writer_stream *stream = new_stream(0, 4096);
 
 	put_thread_info(stream, 0, 4300, 0, "MainThread");
 	code(stream, 1, 30, "app.py", "worker");
@@ -166,7 +174,7 @@ static void mark(struct writer_stream *stream, const char *name)
 /* Two tests, the first with a window in it; what was there before is freed in the second. */
 static void windows_story(void)
 {
-	struct writer_stream *stream = writer_stream(&writer, 0, 4096);
+	struct writer_stream *stream = new_stream(0, 4096);
 
 	names(stream);
 	put_thread(stream, 0);
@@ -192,8 +200,9 @@ int main(int argc, char **argv)
 {
 	const unsigned long long start = 1700000000000000000;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: golden_captures FOLDER\n");
+	plain = argc == 3 && strcmp(argv[2], "plain") == 0;
+	if (argc != 2 && !plain) {
+		fprintf(stderr, "usage: golden_captures FOLDER [plain]\n");
 		return 2;
 	}
 	begin(4242, 1, start);
