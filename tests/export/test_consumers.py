@@ -2,6 +2,7 @@
 """The tools that exports are for open them, and show the same figures."""
 import json
 import os
+import pathlib
 import pstats
 import re
 import shutil
@@ -11,6 +12,9 @@ import pytest
 
 import readers
 from conftest import HERE, RUN_SECONDS_MAX
+
+CONSUMERS = pathlib.Path(os.environ.get("SCTMEM_CONSUMERS", os.path.expanduser("~/.cache/sctmem-consumers")))
+INSTALL = "tests/peers/install-consumers brings it"
 
 
 def require(name, package):
@@ -57,13 +61,86 @@ def test_pstats_loads_it(recorded, save, capsys):
     assert "function calls" in capsys.readouterr().out
 
 
+def require_consumer(name):
+    """A tool of tests/peers/install-consumers, or the machine's own."""
+    found = CONSUMERS / "python/bin" / name
+    return found if found.exists() else shutil.which(name) or pytest.skip("no {}: {}".format(name, INSTALL))
+
+
+@pytest.fixture
+def save_all(fixed, tmp_path):
+    """Exports of all the fixed captures, for tools that take long to start."""
+    def write(file, *options):
+        paths = []
+        for recorded in fixed:
+            paths.append(tmp_path / recorded.name / file)
+            paths[-1].parent.mkdir(exist_ok=True)
+            paths[-1].write_bytes(recorded.export(*options))
+        return paths
+    return write
+
+
+def consume(tool, module, paths):
+    """What consumers.py reads there with a module that only the consumers' own Python may have."""
+    for python in (CONSUMERS / "python/bin/python3", pathlib.Path("/usr/bin/python3")):
+        if python.exists() and subprocess.run([str(python), "-c", "import " + module], stderr=subprocess.DEVNULL,
+                                              stdin=subprocess.DEVNULL).returncode == 0:
+            return json.loads(run(python, HERE / "consumers.py", tool, *paths)[0])
+    pytest.skip("no Python module {}: {}".format(module, INSTALL))
+
+
+def named_totals(recorded):
+    return {metric + "_" + what: number for metric, pair in recorded.totals().items()
+            for what, number in zip(("bytes", "count"), pair)}
+
+
+def test_snakeviz_makes_its_page(fixed, save_all):
+    found = consume("snakeviz", "snakeviz", save_all("x.pstats", "pstats", "-m", "total"))
+    assert [(one["bytes"], one["count"]) for one in found] == [recorded.totals()["total"] for recorded in fixed]
+
+
 def test_gprof2dot_draws_it(sample, tmp_path):
-    gprof2dot = require("gprof2dot", "gprof2dot, where there is such a package")
+    gprof2dot = require_consumer("gprof2dot")
     for name, kind in (("gprof2dot", "json"), ("pstats", "pstats")):
         path = tmp_path / name
         path.write_bytes(sample.export(name, "-m", "total"))
         text, _ = run(gprof2dot, "-f", kind, path)
         assert text.startswith("digraph") and "->" in text
+
+
+# What speedscope opens, beside its own format.
+SPEEDSCOPE_READS = {"speedscope": "x.speedscope.json", "pprof": "x.pb.gz", "callgrind": "callgrind.x",
+                    "heapprofile": "x.heapprofile", "folded": "x.folded.txt"}
+
+
+def require_speedscope():
+    found = CONSUMERS / "node_modules/speedscope"
+    return found if found.exists() else pytest.skip("no npm package speedscope: " + INSTALL)
+
+
+def test_speedscope_imports_it(fixed, save_all):
+    """Its own importer, as in the page; all of the files with one start of node."""
+    node, package = require("node", "nodejs"), require_speedscope()
+    saved = {name: save_all(file, name) for name, file in SPEEDSCOPE_READS.items()}
+    text, _ = run(node, HERE / "speedscope.mjs", package, *(path for paths in saved.values() for path in paths))
+    opened = iter(json.loads(text))
+    for name in saved:
+        for recorded, profiles in zip(fixed, opened):
+            for profile in profiles:
+                assert profile["self"] == profile["total"], (recorded.name, name, profile["name"])
+                assert all(own <= whole <= profile["total"] for own, whole in profile["frames"].values())
+            found, totals = [profile["total"] for profile in profiles], recorded.totals()
+            if name in ("speedscope", "callgrind"):
+                every = [number for metric in ("peak", "live", "total", "temporary") for number in totals[metric]]
+                assert sorted(found) == sorted(every), (recorded.name, name)
+            else:
+                assert found == [totals["peak"][0]], (recorded.name, name)
+
+
+def test_speedscopes_schema_accepts_it(fixed, save_all):
+    schema = require_speedscope() / "dist/release/file-format-schema.json"
+    paths = ["{},{}".format(schema, path) for path in save_all("x.json", "speedscope")]
+    assert consume("jsonschema", "jsonschema", paths) == ["valid"] * len(fixed)
 
 
 def test_callgrind_annotate_reads_it(recorded, save):
@@ -116,19 +193,13 @@ def test_heaptrack_print_reads_it(recorded, tmp_path):
         assert least <= number <= most, (words, number)
 
 
-def test_pyarrow_reads_arrow(fixed, tmp_path):
-    """Not in Debian 12: there Arrow files are read by readers.Arrow only."""
-    ipc = pytest.importorskip("pyarrow.ipc", reason="no pyarrow on this machine: apt-get install python3-pyarrow, "
-                              "where there is such a package")
-    for recorded in fixed:
-        path = tmp_path / (recorded.name + ".arrow")
-        path.write_bytes(recorded.export("arrow"))
-        with ipc.open_file(str(path)) as file:
-            table = file.read_all()
-        table.validate(full=True)
-        for metric, (size, count) in recorded.totals().items():
-            assert sum(table[metric + "_bytes"].to_pylist()) == size
-            assert sum(table[metric + "_count"].to_pylist()) == count
+def test_pyarrow_reads_arrow(fixed, save_all):
+    assert consume("pyarrow", "pyarrow", save_all("x.arrow", "arrow")) == [named_totals(one) for one in fixed]
+
+
+@pytest.mark.parametrize("name", ["arrow", "csv"])
+def test_duckdb_sums_it(fixed, save_all, name):
+    assert consume("duckdb", "duckdb", save_all("x." + name, name)) == [named_totals(one) for one in fixed]
 
 
 def test_sqlite_imports_csv(recorded, save, tmp_path):
