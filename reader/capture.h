@@ -167,8 +167,8 @@ static inline const struct capture_node *capture_find_node(const struct capture 
 }
 
 /*
- * For loops over all nodes: the first id, from this one on, of a group that has any; node_end when none is left.  Ids are
- * dense, unless somebody wants a small file to cost a gigabyte.
+ * For loops over all nodes: the first id, from this one on, of a group that has any; node_end when none is left.  Ids
+ * are dense, unless somebody wants a small file to cost a gigabyte.
  */
 static inline uint32_t capture_skip_nodes(const struct capture *capture, uint32_t id)
 {

@@ -38,7 +38,8 @@ def read_snakeviz(path):
     tree = json_stats(stats)
     rows = table_rows(stats)
     assert len(rows) == len(tree) == len(stats.stats)
-    return {"bytes": sum(row["stats"][2] for row in tree.values()), "count": sum(row["stats"][1] for row in tree.values())}
+    columns = [row["stats"] for row in tree.values()]
+    return {"bytes": sum(column[2] for column in columns), "count": sum(column[1] for column in columns)}
 
 
 def read_jsonschema(path):

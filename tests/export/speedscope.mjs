@@ -35,10 +35,12 @@ WatchedObject.defineProperty = (target, name, how) => {
 };
 
 const page = {
-	Object: WatchedObject, console: { log() {}, warn() {}, error() {} }, setTimeout, clearTimeout, TextDecoder, TextEncoder,
-	URL, URLSearchParams, ArrayBuffer, Uint8Array, DataView, Promise, performance, atob, btoa, BigInt,
-	navigator: { userAgent: '', platform: '' }, location: { hash: '', href: 'http://localhost/', protocol: 'file:', search: '' },
-	document: anything, localStorage: anything, requestAnimationFrame() {}, cancelAnimationFrame() {}, matchMedia: () => anything,
+	Object: WatchedObject, console: { log() {}, warn() {}, error() {} }, setTimeout, clearTimeout, TextDecoder,
+	TextEncoder, URL, URLSearchParams, ArrayBuffer, Uint8Array, DataView, Promise, performance, atob, btoa, BigInt,
+	navigator: { userAgent: '', platform: '' },
+	location: { hash: '', href: 'http://localhost/', protocol: 'file:', search: '' },
+	document: anything, localStorage: anything, requestAnimationFrame() {}, cancelAnimationFrame() {},
+	matchMedia: () => anything,
 	addEventListener() {}, removeEventListener() {}, devicePixelRatio: 1, fetch: async () => anything, Image: anything,
 	FontFace: anything, Node: anything, HTMLElement: anything, FileReader: anything, Worker: anything, history: anything,
 };

@@ -60,7 +60,8 @@ MODULES = {
 COMMANDS = """
 stats sample | stats --json -n 3 sample child | stats --time 0.1..1s --thread 4242 killed | stats
 flamegraph -o page.html -f --leaks --title <b> sample | flamegraph -i --no-source -o - hostile
-leaks --json --all sample | leaks -n 2 --suppressions none sample | tree --at peak sample | tree --at 1m30s -m live sample
+leaks --json --all sample | leaks -n 2 --suppressions none sample | tree --at peak sample
+tree --at 1m30s -m live sample
 tree --metric peak --function ^load$ --file app.py --module demo --json sample | summary --json sample
 table --by stack --sort live sample | table --domain heap,python --no-symbols -v hostile | table --json killed
 export --format pprof -o x.pb.gz sample | export -o x.speedscope.json sample | export --format csv --table blocks sample
@@ -68,7 +69,8 @@ export --format dhat -m total sample | check --max-peak 500MB --max-leak 0 --max
 check --max-growth 5% --baseline sample --growth-of peak,leak --junit x.xml child | check --github --max-peak 1 sample
 windows --json sample | windows -n 3 --from a --to b sample | dump sample | dump --json --header --stream 1 hostile
 run -q -o x.bin --follow exec:python* --native full -- python3 x.py | doctor --json python3 | help export | help
--- | stats --at | stats -- sample | tree --temporary-limit 10 --debuginfod sample | stats -jn5 sample | -h | stats --help
+-- | stats --at | stats -- sample
+tree --temporary-limit 10 --debuginfod sample | stats -jn5 sample | -h | stats --help
 """
 NAMES = ["_Z3fooiPKc", "_ZNSt6vectorIiSaIiEE7reserveEm", "_ZZ4mainENKUlvE_clEv", "_ZnwmSt11align_val_t",
          "_ZN3foo3barEv.constprop.0.isra.0", "_ZN12_GLOBAL__N_16hiddenEv", "main", "operator new",
@@ -106,7 +108,8 @@ def make_modules():
             source = folder / ("x.cc" if cxx else "x.c")
             source.write_text(CXX if cxx else C)
             extra = ["-fno-exceptions", "-fno-rtti"] if cxx else []
-            subprocess.run([compiler, *options, *LINK, *extra, "-o", name, source.name], cwd=folder, check=True)
+            subprocess.run([compiler, *options, *LINK, *extra, "-ffile-prefix-map={}=/src".format(folder), "-o", name,
+                            source.name], cwd=folder, check=True)
             if name == "gcc_dwarf5":
                 subprocess.run("objcopy --only-keep-debug {0} x.debug && objcopy --strip-debug "
                                "--add-gnu-debuglink=x.debug {0} gcc_debuglink".format(name),
