@@ -11,6 +11,7 @@
 #include "json.h"
 #include "output.h"
 #include "rank.h"
+#include "report_file.h"
 #include "view.h"
 
 static const char *const by_words[] = { "function", "file", "module", "line", "stack", "thread", NULL };
@@ -26,6 +27,7 @@ struct table {
 	struct view view;
 	int by, sort;
 	uint64_t rows;
+	bool html;
 };
 
 static const struct option_spec table_options[] = {
@@ -34,6 +36,7 @@ static const struct option_spec table_options[] = {
 	OPTION_CHOICE('s', "sort", "COLUMN", struct table, sort, sort_words,
 		"total, own, count or own-count (default own)"),
 	OPTION_NUMBER('n', "rows", "N", struct table, rows, 0, UINT32_MAX, "rows; 0: all (default 30)"),
+	OPTION_FLAG(0, "html", struct table, html, "write the page of sctmem report, beginning with its table of all sites"),
 	OPTION_LAST
 };
 
@@ -168,8 +171,16 @@ static bool show(struct invocation *invocation, struct table *settings, struct e
 	struct rank rank = { 0 };
 	bool done = false;
 
-	if (!command_parse(invocation, settings, error) ||
-		!output_open(&output, settings->view.output, settings->view.force, error) ||
+	if (!command_parse(invocation, settings, error))
+		goto out;
+	if (settings->html) {
+		const struct report_file page = { .begin = "table" };
+
+		if (settings->view.json)
+			return fail(error, STATUS_USAGE, "--html and --json: one of them");
+		return report_file_write(&page, &settings->view, invocation, error);
+	}
+	if (!output_open(&output, settings->view.output, settings->view.force, error) ||
 		!view_load(&settings->view, invocation, true, 0, &profile, error))
 		goto out;
 
@@ -220,6 +231,7 @@ static const struct command_example table_examples[] = {
 	{ "sctmem table --by module --metric total", "what each native module allocated in all" },
 	{ "sctmem table --by stack --metric temporary -n 10", "the ten stacks with most short-lived blocks" },
 	{ "sctmem table --by thread --json capture.bin", "for a script" },
+	{ "sctmem table --html -o page.html", "all sites, in a browser" },
 	{ 0 }
 };
 

@@ -48,6 +48,7 @@ struct command {
 #define COMMANDS(X) \
 	X(run) \
 	X(stats) \
+	X(report) \
 	X(flamegraph) \
 	X(leaks) \
 	X(summary) \

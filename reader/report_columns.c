@@ -308,7 +308,7 @@ static void put_sources(struct writer *writer, const struct report_sources *sour
 {
 	size_t count = report_sources_count(sources);
 	COLUMN_VARINT(writer, 0, count, report_strings_find(strings, report_sources_get(sources, i)->file));
-	COLUMN_BYTE(writer, 0, count, report_sources_get(sources, i)->changed);
+	COLUMN_BYTE(writer, 0, count, report_sources_get(sources, i)->state);
 	COLUMN_VARINT(writer, 0, count, report_sources_get(sources, i)->line_count);
 	for (size_t file = 0; file < count; file++) {
 		const struct report_source *source = report_sources_get(sources, file);

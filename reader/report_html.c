@@ -289,6 +289,7 @@ static void put_meta(const struct page *page, FILE *out)
 	json_open(&json, NULL, '{');
 	json_number(&json, "format", 1);
 	json_text(&json, "title", page->title);
+	json_text(&json, "view", page->options->view);
 	json_text(&json, "metric", page->metric);
 	json_bool(&json, "inverted", page->options->inverted);
 	put_meta_profile(&json, page->profile);
@@ -342,7 +343,8 @@ bool report_html_write(const struct profile *profile, const struct report_option
 	page.title = title_new(profile, options);
 	bool good = page.title ? true : fail(error, STATUS_MEMORY, "cannot make the report: out of memory");
 	good = good && report_strings_new(&page.strings, profile, error);
-	good = good && (!options->source || report_sources_new(&page.sources, profile, error));
+	good = good && (options->source == REPORT_SOURCE_NONE ||
+		report_sources_new(&page.sources, profile, options->source == REPORT_SOURCE_ALL, error));
 	good = good && put_page(&page, out, error);
 	report_sources_free(page.sources);
 	report_strings_free(page.strings);

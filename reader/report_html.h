@@ -12,11 +12,19 @@
 #include "error.h"
 #include "profile.h"
 
+/* Which lines of source go into the page, of files that can be read. */
+enum report_source_choice {
+	REPORT_SOURCE_NONE,
+	REPORT_SOURCE_OPEN,           /* not those that look confidential */
+	REPORT_SOURCE_ALL,
+};
+
 struct report_options {
+	const char *view;             /* shown first, a name of web/views.mjs; NULL: the first of that list */
 	const char *metric;           /* shown first: peak (also when NULL), leaked, total, temporary */
 	bool inverted;                /* shown first from the allocating functions up to their callers */
 	const char *title;            /* NULL or "": the command line */
-	bool source;                  /* include the lines of Python source that frames name, where they can be read */
+	enum report_source_choice source;
 };
 
 /* The caller opens and closes `out`; a failed write is an error here, a failed close is the caller's to see. */

@@ -3,7 +3,7 @@
 // state by `set`, and `update` makes the page show it.  It knows the views from their list only (views.mjs).
 import { byId, choiceButtons, element } from './dom.mjs';
 import { Controls } from './controls.mjs';
-import { frameName, framePlace } from './details.mjs';
+import { frameName, framePlace, metricLabel } from './details.mjs';
 import { fillHelp } from './help.mjs';
 import { commandLine, reportBadges, reportFacts } from './header.mjs';
 import { Model } from './model.mjs';
@@ -12,7 +12,9 @@ import { Side } from './side.mjs';
 import { Address } from './state.mjs';
 import { TimeCard } from './time_card.mjs';
 import { Tooltip } from './tooltip.mjs';
-import { formatExactValue, formatShare, formatValue, shorten, visibleText } from './units.mjs';
+import { METRICS, costColumn } from './tree.mjs';
+import { formatBytes, formatCount, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
+import { visibleText } from './units.mjs';
 import { VIEWS } from './views.mjs';
 
 export class App {
@@ -49,6 +51,9 @@ export class App {
 	set(changes, record = true) {
 		const before = this.address.format(this.state);
 		const state = { ...this.state, ...changes };
+		// A window of the graph belongs to what it is a window of.
+		if (!('span' in changes) && ['zoom', 'inverted', 'split'].some((key) => key in changes))
+			state.span = '';
 		const hash = this.address.format(state);
 		if (hash === before)
 			return;
@@ -164,24 +169,24 @@ export class App {
 	}
 
 	open(node) {
-		this.set({ zoom: this.model.zoomText(this.tree, node) });
+		this.set({ zoom: this.model.zoomText(this.state, this.tree, node) });
 	}
 
 	// A table row: to its heaviest place in the graph.
 	openRow(row) {
-		const { model, state, report } = this;
+		const { model, state } = this;
 		if (state.table === 'sites') {
-			this.set({ inverted: '', zoom: String(report.sites.node[row]) });
+			this.set({ inverted: '', zoom: model.zoomOfSite(state, row) });
 		} else if (state.inverted && model.table(state).own[row] > 0) {
 			this.set({ zoom: 'i' + model.groupsOf(state).groups.frame[row] });
 		} else {
 			// What allocates nothing itself is in no view that begins with what allocates: the other way round, then.
-			this.set({ inverted: '', zoom: model.zoomText(model.topDown(state), model.table(state).largest[row]) });
+			this.set({ inverted: '', zoom: model.zoomOfGroup(state, row) });
 		}
 	}
 
 	invert() {
-		this.set({ inverted: this.state.inverted ? '' : '1', zoom: '' });
+		this.set({ inverted: this.state.inverted ? '' : '1', zoom: '', span: '' });
 	}
 
 	hide(letter) {
@@ -209,7 +214,10 @@ export class App {
 		const { tree, report, state, model } = this;
 		const value = tree.value[node];
 		const shown = formatValue(value, state.unit) + (state.unit === 'bytes' ? '' : ' blocks');
+		const costs = model.costsOf(state, tree, node);
 		return {
+			rows: METRICS.map((metric) => [metricLabel(metric, report.meta), formatBytes(costs[costColumn(metric, 'bytes')]),
+				formatCount(costs[costColumn(metric, 'count')]) + ' blocks', metric === state.metric]),
 			name: node === 0 ? 'All stacks' : shorten(frameName(report, tree.groups, tree.group[node]), 300),
 			place: shorten(framePlace(report, tree.groups, tree.group[node]), 300),
 			figures: [['strong', shown], ['', formatShare(value, model.wholeOf(state))],
@@ -273,7 +281,8 @@ export class App {
 			3: () => this.hide('l'),
 			k: () => byId('time-stacked').click(),
 			t: () => this.toggleTheme(),
-			Escape: () => this.set({ zoom: '' }),
+			r: () => this.cycle('recursion'),
+			Escape: () => this.set({ zoom: '', span: '' }),
 		};
 		for (const view of this.views)
 			actions[view.key] = () => this.set({ view: view.name });

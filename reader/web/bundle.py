@@ -9,6 +9,9 @@ modules.  Joining them needs no parser as long as the modules keep to a small gr
 
 No default exports, no `export { ... }`, no `export *`, no dynamic import, no import.meta.  A top-level name may be
 used by one module only, because all modules share one scope in the bundle.  Cycles are refused.
+
+What is only for us stays behind: indentation, lines of comment, empty lines.  So that this cannot change a text, a
+template literal must end on the line where it begins.
 """
 import pathlib
 import re
@@ -47,6 +50,8 @@ def read_module(path):
                 complain(path, number, "an import must be one line: import { name, name } from './module.mjs';")
             imports.append((number, match.group(2), match.group(1).split(", ")))
             continue
+        if line.count("`") % 2:
+            complain(path, number, "a template literal must end on its line")
         declaration = DECLARATION.match(line)
         if declaration and declaration.group(1) in "[{":
             complain(path, number, "a top-level declaration may not destructure")
@@ -97,9 +102,8 @@ def bundle(main):
     lines = ["const sctmem = (() => {", "'use strict';"]
     exports = []
     for path, (_, exported, _, body) in modules.items():
-        # The licence stands once, on top of the page.
-        kept = [line for line in body if "SPDX-License-Identifier" not in line]
-        lines += ["", "// ---- " + path.name] + kept
+        bare = [line.strip() for line in body]
+        lines += ["", "// ---- " + path.name] + [line for line in bare if line and not line.startswith("//")]
         exports += exported
     lines += ["", "return { " + ", ".join(sorted(exports)) + " };", "})();", ""]
     return "\n".join(lines)

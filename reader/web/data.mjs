@@ -5,6 +5,8 @@ export const COSTS = 8;
 export const KIND_PYTHON = 0;
 export const KIND_NATIVE = 1;
 export const KIND_SPECIAL = 2;
+// Not in the data: a thread, a process or a kind of memory as the outermost box of its stacks; see derive.mjs.
+export const KIND_PART = 3;
 export const FLAG_INTERPRETER = 1;
 export const FLAG_IMPORT = 2;
 export const FLAG_LIBRARY = 4;
@@ -91,16 +93,19 @@ class ColumnReader {
 	}
 }
 
-// string number of a file -> { changed, lines: number -> text }
+// string number of a file -> { changed, confidential, lines: number -> text }
 function readSources(reader, count) {
 	const file = reader.varints(new Uint32Array(count));
-	const changed = reader.raw(count);
+	const state = reader.raw(count);
 	const lineCount = reader.varints(new Float64Array(count));
 	const sources = new Map();
 	for (let i = 0; i < count; i++) {
 		const numbers = reader.deltas(new Float64Array(Math.min(lineCount[i], reader.bytes.length)));
 		const texts = readStrings(reader, numbers.length);
-		sources.set(file[i], { changed: changed[i] === 1, lines: new Map(texts.map((text, j) => [numbers[j], text])) });
+		sources.set(file[i], {
+			changed: state[i] === 1, confidential: state[i] === 2,
+			lines: new Map(texts.map((text, j) => [numbers[j], text])),
+		});
 	}
 	return sources;
 }
@@ -193,9 +198,42 @@ export function decodeColumns(bytes) {
 	return report;
 }
 
+// Frames for the parts into which stacks can be split.  report.parts: for each way the first of its frames.
+export function addPartFrames(report) {
+	const { meta, frames, strings, threads } = report;
+	const names = { thread: [], domain: [], process: [] };
+	for (let i = 0; i < threads.count; i++) {
+		const name = strings[threads.name[i]];
+		names.thread.push((name ? name + ' · ' : '') + 'thread ' + threads.tid[i]);
+	}
+	for (const domain of meta.domains)
+		names.domain.push(domain.name);
+	for (const capture of meta.captures)
+		names.process.push('process ' + capture.pid + ' · ' + capture.arguments.slice(0, 9).join(' ').slice(0, 200));
+	report.parts = {};
+	const added = [];
+	for (const [way, list] of Object.entries(names)) {
+		report.parts[way] = frames.count + added.length;
+		added.push(...list);
+	}
+	for (const [name, column] of Object.entries(frames)) {
+		if (name === 'count')
+			continue;
+		const larger = new column.constructor(frames.count + added.length);
+		larger.set(column);
+		frames[name] = larger;
+	}
+	added.forEach((name, i) => {
+		frames.function[frames.count + i] = strings.push(name) - 1;
+		frames.kind[frames.count + i] = KIND_PART;
+	});
+	frames.count += added.length;
+}
+
 export async function loadReport(columnsText, metaText) {
 	const meta = JSON.parse(metaText);
 	const report = decodeColumns(await gunzip(decodeBase64(columnsText)));
 	report.meta = meta;
+	addPartFrames(report);
 	return report;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The panel about one frame: its place, every cost, the lines of source around it, and who called it.
-import { KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
+import { KIND_PART, KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
 import { element } from './dom.mjs';
 import { METRICS, costColumn } from './tree.mjs';
@@ -20,7 +20,7 @@ export function frameName(report, groups, group) {
 	if (frame === 0)
 		return 'all';
 	const { strings, frames } = report;
-	if (groups.by === 'module')
+	if (groups.by === 'module' && frames.kind[frame] !== KIND_PART)
 		return visibleText(shorten(strings[frames.module[frame]] || strings[frames.file[frame]] || '?', NAME_LENGTH));
 	return visibleText(shorten(strings[frames.function[frame]], NAME_LENGTH)) || '?';
 }
@@ -122,14 +122,14 @@ export function showDetails(root, { report, view, v, costs, whole, state, open }
 	const kind = frameKind(report, view.groups, group);
 	const title = element('div', 'details-title');
 	const place = v === 0 ? 'everything that is selected' : framePlace(report, view.groups, group);
-	const chip = element('span', 'chip k' + kind, v === 0 ? 'All' : CATEGORIES[kind].label);
+	const chip = element('span', 'chip k' + kind, v === 0 ? 'All' : frame && report.frames.kind[frame] === KIND_PART ? 'Part' : CATEGORIES[kind].label);
 	title.append(element('h3', '', v === 0 ? 'All stacks' : frameName(report, view.groups, group)), chip);
 	const flags = report.frames.flags[frame];
 	if (frame && flags & FLAG_INLINED)
 		title.append(element('span', 'chip', 'inlined'));
 	if (frame && flags & FLAG_UNRESOLVED)
 		title.append(element('span', 'chip', 'no symbol'));
-	const placeLine = element('p', 'place', place || (report.frames.kind[frame] === KIND_SPECIAL ? '' : 'place unknown'));
+	const placeLine = element('p', 'place', place || (report.frames.kind[frame] >= KIND_SPECIAL ? '' : 'place unknown'));
 	const self = element('p', 'self');
 	const word = state.unit === 'bytes' ? formatBytes(view.self[v]) : formatCount(view.self[v]) + ' blocks';
 	self.append(view.inverted ? 'ends here: ' : 'allocated here itself: ', element('strong', '', word),

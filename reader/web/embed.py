@@ -25,17 +25,17 @@ def source_hash(text):
 
 
 def style_text(folder):
-    """The page's style without comments of whole lines: first what is for all, then what is for one view."""
+    """The page's style without comments and indentation: first what is for all, then what is for one view."""
     files = [folder / "report.css"] + sorted(folder.glob("view_*.css"))
-    texts = [re.sub(r"^/\*.*?\*/\n", "", file.read_text(encoding="utf-8"), flags=re.S | re.M) for file in files]
-    return "\n" + "".join(texts)
+    texts = [re.sub(r"^\s*/\*.*?\*/\n", "", file.read_text(encoding="utf-8"), flags=re.S | re.M) for file in files]
+    return "\n" + re.sub(r"^\t+", "", "".join(texts), flags=re.M)
 
 
 def page(folder):
     """The page's text with its markers."""
     folder = pathlib.Path(folder)
     template = folder / "report.html"
-    text = template.read_text(encoding="utf-8")
+    text = re.sub(r"^\t+", "", template.read_text(encoding="utf-8"), flags=re.M)
     style = style_text(folder)
     script = "\n" + bundle.bundle(folder / "main.mjs")
     if "</style" in style.lower():

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The flame graph: one canvas as large as what can be seen, above a spacer that gives the scroll bar its range.
 // It draws what layout.mjs finds, and says what is hovered, chosen and clicked; it decides nothing.
+//
+// What is seen is a window { left, width } of the view's measure.  A click puts it on a node; the wheel with Ctrl, two
+// fingers and + and - narrow and widen it around a point, dragging and Shift with arrows or wheel move it.
+import { KIND_PART } from './data.mjs';
 import { ROW_HEIGHT, isAncestor, layoutLevel, levelsWithin, nodeAt } from './layout.mjs';
 import { baseName, shorten, visibleText } from './units.mjs';
 
@@ -8,6 +12,10 @@ const TEXT_MIN_WIDTH = 26;
 const PADDING = 5;
 const ZOOM_MS = 180;
 const LABEL_LENGTH = 240;
+const DRAG_PIXELS = 4;
+const SETTLE_MS = 200;
+const WHEEL_STEP = 0.0022;
+const KEY_STEP = 1.6;
 
 // Texts cut to a width.  Measuring is the slowest part of drawing text, so widths of characters are kept.
 class TextFitter {
@@ -58,7 +66,7 @@ export function frameLabel(report, groups, group) {
 	const file = visibleText(baseName(shorten(strings[frames.file[frame]], LABEL_LENGTH)));
 	const module = visibleText(baseName(shorten(strings[frames.module[frame]], LABEL_LENGTH)));
 	const line = groups.by === 'line' && frames.line[frame] ? ':' + frames.line[frame] : '';
-	if (groups.by === 'module')
+	if (groups.by === 'module' && frames.kind[frame] !== KIND_PART)
 		return [module || file || '?', ''];
 	const name = visibleText(shorten(strings[frames.function[frame]], LABEL_LENGTH)) || '?';
 	// A frame without symbol is called module+0x...: once is enough.
@@ -66,7 +74,8 @@ export function frameLabel(report, groups, group) {
 }
 
 export class FlameGraph {
-	// events: onHover(node or -1, x, y), onOpen(node), onSelect(node)
+	// events: onHover(node or -1, x, y), onOpen(node), onSelect(node), onWindow(null or { left, width } in parts of the
+	// whole): null when the window is that of a node again
 	constructor(scroller, spacer, canvas, events) {
 		Object.assign(this, { scroller, spacer, canvas, events });
 		this.context = canvas.getContext('2d', { alpha: false });
@@ -79,8 +88,13 @@ export class FlameGraph {
 		this.matched = null;
 		this.shape = 'icicle';
 		scroller.addEventListener('scroll', () => this.schedule(), { passive: true });
+		this.fingers = new Map();
+		canvas.addEventListener('pointerdown', (event) => this.press(event));
 		canvas.addEventListener('pointermove', (event) => this.point(event));
+		canvas.addEventListener('pointerup', (event) => this.release(event));
+		canvas.addEventListener('pointercancel', (event) => this.release(event));
 		canvas.addEventListener('pointerleave', () => this.hover(-1, 0, 0));
+		canvas.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
 		canvas.addEventListener('click', (event) => this.click(event));
 		canvas.addEventListener('keydown', (event) => this.key(event));
 		canvas.addEventListener('focus', () => this.schedule());
@@ -89,7 +103,8 @@ export class FlameGraph {
 	}
 
 	// What is shown: the view, the colours of its groups, and in which node it is zoomed.
-	show({ report, view, tones, shape, animate }) {
+	// span: null, or the window as onWindow told it.
+	show({ report, view, tones, shape, animate, span = null }) {
 		const sameView = this.view === view;
 		if (this.groups !== view.groups)
 			this.labels.clear();
@@ -100,6 +115,8 @@ export class FlameGraph {
 			this.selected = view.focus;
 		}
 		this.zoomTo(view.focus, animate && sameView && !shapeChanged);
+		if (span)
+			this.setWindow(span.left * view.value[0], span.width * view.value[0], false);
 	}
 
 	setTheme(palette) {
@@ -142,6 +159,39 @@ export class FlameGraph {
 		this.target = target;
 		this.resize();
 		this.schedule();
+	}
+
+	get whole() {
+		return Math.max(this.view.value[0], 1);
+	}
+
+	// Moves the window, within the whole; told to the page once it rests.
+	setWindow(left, width, tell = true) {
+		this.animation = null;
+		const least = Math.min(this.whole, Math.max(this.whole * 1e-7, 1));
+		width = Math.min(Math.max(width, least), this.whole);
+		this.window = this.target = { left: Math.min(Math.max(left, 0), this.whole - width), width };
+		this.schedule();
+		clearTimeout(this.settleTimer);
+		if (!tell) {
+			this.resize();
+			return;
+		}
+		this.settleTimer = setTimeout(() => {
+			this.resize();
+			this.events.onWindow?.({ left: this.window.left / this.whole, width: this.window.width / this.whole });
+		}, SETTLE_MS);
+	}
+
+	// x: the pixel that stays where it is; by: more than 1 shows less.
+	zoomAround(x, by) {
+		const { left, width } = this.window;
+		const share = x / this.width;
+		this.setWindow(left + width * share - width / by * share, width / by);
+	}
+
+	pan(pixels) {
+		this.setWindow(this.window.left + pixels / this.width * this.window.width, this.window.width);
 	}
 
 	get rows() {
@@ -213,12 +263,11 @@ export class FlameGraph {
 		});
 	}
 
-	draw() {
+	draw(ratio = devicePixelRatio || 1) {
 		if (!this.view || !this.palette)
 			return;
 		const began = performance.now();
 		const { context, palette } = this;
-		const ratio = devicePixelRatio || 1;
 		context.setTransform(ratio, 0, 0, ratio, 0, 0);
 		context.fillStyle = palette.paper;
 		context.fillRect(0, 0, this.width, this.height);
@@ -322,7 +371,74 @@ export class FlameGraph {
 		return node >= 0 && this.view.value[node] / this.window.width * this.width >= 0.5 ? node : -1;
 	}
 
+	// A whole picture of what the window shows, with rows that are scrolled away; context: of a canvas, or svg.mjs's.
+	picture(context) {
+		const copy = Object.create(this);
+		Object.assign(copy, { context, scroller: { scrollTop: 0 }, height: this.pictureHeight, hovered: -1, selected: -1 });
+		copy.draw(1);
+	}
+
+	get pictureHeight() {
+		return this.rowCount * ROW_HEIGHT + 2;
+	}
+
+	press(event) {
+		this.fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+		this.dragged = this.fingers.size > 1;
+		this.start = { x: event.clientX, y: event.clientY };
+	}
+
+	release(event) {
+		this.fingers.delete(event.pointerId);
+		if (this.dragged)
+			this.canvas.style.cursor = 'default';
+	}
+
+	// One finger or the mouse moves the window, two fingers also narrow it.
+	drag(event) {
+		const finger = this.fingers.get(event.pointerId);
+		const others = [...this.fingers.values()].filter((other) => other !== finger);
+		const left = this.canvas.getBoundingClientRect().left;
+		if (others.length) {
+			const before = Math.max(Math.abs(finger.x - others[0].x), 8);
+			const after = Math.max(Math.abs(event.clientX - others[0].x), 8);
+			this.zoomAround(others[0].x - left, after / before);
+		} else if (this.dragged || Math.abs(event.clientX - this.start.x) + Math.abs(event.clientY - this.start.y) >
+				DRAG_PIXELS) {
+			if (!this.dragged)
+				this.canvas.setPointerCapture(event.pointerId);
+			this.dragged = true;
+			this.pan(finger.x - event.clientX);
+			if (event.pointerType === 'mouse')
+				this.scroller.scrollTop += finger.y - event.clientY;
+		}
+		finger.x = event.clientX;
+		finger.y = event.clientY;
+	}
+
+	wheel(event) {
+		const scale = event.deltaMode === 1 ? 16 : 1;
+		const sideways = event.shiftKey ? event.deltaX || event.deltaY : event.deltaX;
+		if (event.ctrlKey || event.metaKey) {
+			const left = this.canvas.getBoundingClientRect().left;
+			this.zoomAround(event.clientX - left, Math.exp(-event.deltaY * scale * WHEEL_STEP));
+		} else if (Math.abs(sideways) > Math.abs(event.shiftKey ? 0 : event.deltaY)) {
+			this.pan(sideways * scale);
+		} else {
+			return;
+		}
+		event.preventDefault();
+	}
+
 	point(event) {
+		if (this.fingers.has(event.pointerId)) {
+			this.drag(event);
+			if (this.dragged) {
+				this.canvas.style.cursor = 'grabbing';
+				this.hover(-1, 0, 0);
+				return;
+			}
+		}
 		const node = this.nodeUnder(event);
 		this.canvas.style.cursor = node >= 0 ? 'pointer' : 'default';
 		this.hover(node, event.clientX, event.clientY);
@@ -338,7 +454,7 @@ export class FlameGraph {
 
 	click(event) {
 		const node = this.nodeUnder(event);
-		if (node < 0)
+		if (node < 0 || this.dragged)
 			return;
 		this.selected = node;
 		this.events.onSelect(node);
@@ -353,7 +469,14 @@ export class FlameGraph {
 		const deeper = this.shape === 'icicle' ? 'ArrowDown' : 'ArrowUp';
 		const higher = this.shape === 'icicle' ? 'ArrowUp' : 'ArrowDown';
 		let next = -1;
-		if (event.key === deeper)
+		if (event.shiftKey && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
+			event.preventDefault();
+			this.pan(this.width / (event.key === 'ArrowLeft' ? -8 : 8));
+		} else if (event.key === '+' || event.key === '=' || event.key === '-') {
+			event.preventDefault();
+			const middle = (this.view.x[node] + this.view.value[node] / 2 - this.window.left) / this.window.width * this.width;
+			this.zoomAround(Math.min(Math.max(middle, 0), this.width), event.key === '-' ? 1 / KEY_STEP : KEY_STEP);
+		} else if (event.key === deeper)
 			next = this.view.childEnd[node] > this.view.childStart[node] ? this.view.childStart[node] : node;
 		else if (event.key === higher)
 			next = Math.max(0, this.view.parent[node]);

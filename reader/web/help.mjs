@@ -11,6 +11,8 @@ export const KEYS = [
 	['f', 'icicle or flame'],
 	['g', 'boxes are lines, functions or modules'],
 	['1 2 3', 'hide interpreter and allocators, imports, libraries'],
+	['r', 'merge recursion'],
+	['+ −, Shift ← →', 'in the graph: narrow, widen, move; so do Ctrl with the wheel, two fingers and dragging'],
 	['k', 'time line: stack by kind of memory'],
 	['arrows, Enter', 'in the graph: walk, zoom; in the table: choose, open; in the time line: read'],
 	['Esc', 'show everything again'],

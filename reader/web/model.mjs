@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What a state shows, computed and kept: own costs, views, tables.  No part of it knows the document.
 import { COSTS } from './data.mjs';
-import { buildInverted, buildTopDown, costColumn, costsOf, exclusiveCosts, groupFrames } from './tree.mjs';
-import { hiddenNodes, inclusiveCosts, indexChildren, pathOf, sumCosts, tabulate } from './tree.mjs';
+import { buildAround, buildInverted, buildTopDown, costColumn, costsOf, exclusiveCosts } from './tree.mjs';
+import { groupCosts, groupFrames, hiddenNodes, inclusiveCosts, indexChildren, outermostNodes } from './tree.mjs';
+import { pathOf, sumCosts, tabulate } from './tree.mjs';
+import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
 
@@ -25,10 +27,17 @@ class Recent {
 	}
 }
 
+// For each node the part that it lies in.
+function partsOf(nodes) {
+	const parts = new Uint32Array(nodes.count);
+	for (let i = 1; i < nodes.count; i++)
+		parts[i] = nodes.parent[i] === 0 ? i : parts[nodes.parent[i]];
+	return parts;
+}
+
 export class Model {
 	constructor(report) {
 		this.report = report;
-		this.children = indexChildren(report.nodes);
 		// Each view of a million nodes is 60 MB; of a small report many can be kept.
 		const limit = Math.max(2, Math.min(12, Math.floor(2e6 / (report.nodes.count + 1))));
 		this.own = new Recent(Math.max(4, limit));
@@ -38,6 +47,12 @@ export class Model {
 		this.sums = new Recent(64);
 		this.groupings = new Recent(3);
 		this.hidden = new Recent(4);
+		this.splits = new Recent(2);
+		this.folds = new Recent(2);
+		this.outermost = new Recent(3);
+		this.byGroup = new Recent(2);
+		this.arounds = new Recent(4);
+		this.children = new WeakMap();
 		this.searches = new Recent(16);
 	}
 
@@ -56,10 +71,27 @@ export class Model {
 		return thread + '/' + domain;
 	}
 
+	// The report whose tree the state is about: of the page, split into parts, recursion merged.
+	reportOf(state) {
+		const split = this.splits.get(state.split, () => splitNodes(this.report, state.split));
+		return state.recursion ? this.folds.get(this.reportKey(state),
+			() => foldNodes(split, this.groupsOf(state).groups, state.hide)) : split;
+	}
+
+	reportKey(state) {
+		return [state.split, ...(state.recursion ? [state.group, state.hide] : [])].join(':');
+	}
+
+	childrenOf(report) {
+		if (!this.children.has(report.nodes))
+			this.children.set(report.nodes, indexChildren(report.nodes));
+		return this.children.get(report.nodes);
+	}
+
 	ownOf(state) {
 		const column = costColumn(state.metric, state.unit);
-		return this.own.get(column + '/' + this.filterKey(state),
-			() => exclusiveCosts(this.report, column, this.filter(state)));
+		return this.own.get([column, this.filterKey(state), this.reportKey(state)].join('|'),
+			() => exclusiveCosts(this.reportOf(state), column, this.filter(state)));
 	}
 
 	sumOf(state) {
@@ -77,56 +109,108 @@ export class Model {
 		});
 	}
 
+	// Folded trees have left out already what is hidden.
 	hiddenOf(state) {
-		return this.hidden.get(state.hide, () => hiddenNodes(this.report, state.hide));
+		return this.hidden.get(this.reportKey(state) + '|' + state.hide,
+			() => hiddenNodes(this.reportOf(state), state.recursion ? '' : state.hide));
 	}
 
 	viewKey(state) {
-		return [state.metric, state.unit, this.filterKey(state), state.group, state.hide].join('|');
+		return [state.metric, state.unit, this.filterKey(state), state.group, state.hide, this.reportKey(state)].join('|');
 	}
 
 	topDown(state) {
-		return this.views.get('t|' + this.viewKey(state), () => buildTopDown(this.report.nodes, this.children,
-			this.groupsOf(state).groups, this.hiddenOf(state), this.ownOf(state)));
+		return this.views.get('t|' + this.viewKey(state), () => {
+			const report = this.reportOf(state);
+			return buildTopDown(report.nodes, this.childrenOf(report), this.groupsOf(state).groups, this.hiddenOf(state),
+				this.ownOf(state));
+		});
 	}
 
 	// The view of a state, zoomed into what the state names, or the nearest to it that is there.
 	view(state) {
-		const { nodes, frames } = this.report;
+		const { nodes, frames, moved } = this.reportOf(state);
 		if (state.inverted) {
 			const { groups } = this.groupsOf(state);
 			const path = state.zoom.startsWith('i') ?
 				state.zoom.slice(1).split('.').map(Number).filter((i) => i < frames.count).map((i) => groups.of[i]) : [];
 			return this.views.get('i|' + this.viewKey(state) + '|' + path.join('.'), () => buildInverted(nodes, groups,
-				this.hiddenOf(state), this.ownOf(state), path));
+				this.hiddenOf(state), this.ownOf(state), path, state.split ? partsOf(nodes) : null));
 		}
 		const view = this.topDown(state);
-		let node = /^\d+$/.test(state.zoom) && Number(state.zoom) < nodes.count ? Number(state.zoom) : 0;
+		let node = /^\d+$/.test(state.zoom) ? Number(state.zoom) : 0;
+		if (moved)
+			node = node < moved.length ? moved[node] : 0;
+		if (node >= nodes.count)
+			node = 0;
 		while (node > 0 && view.ofNode[node] < 0)
 			node = nodes.parent[node];
 		view.focus = nodes.count ? Math.max(0, view.ofNode[node]) : 0;
 		return view;
 	}
 
-	// What a state must say to be zoomed into v.
-	zoomText(view, v) {
+	// What a state must say to be zoomed into v.  Names of nodes are those before recursion was merged.
+	zoomText(state, view, v) {
 		if (v === 0)
 			return '';
-		return view.inverted ? 'i' + pathOf(view, v).map((group) => view.groups.frame[group]).join('.') :
-			String(view.entries[view.entryStart[v]]);
+		if (view.inverted)
+			return 'i' + pathOf(view, v).map((group) => view.groups.frame[group]).join('.');
+		return this.zoomOfNode(state, view.entries[view.entryStart[v]]);
 	}
 
+	zoomOfNode(state, node) {
+		const { origin } = this.reportOf(state);
+		return String(origin ? origin[node] : node);
+	}
+
+	zoomOfSite(state, site) {
+		return this.zoomOfNode(state, this.reportOf(state).sites.node[site]);
+	}
+
+	// Of whole stacks: where recursion is merged, what lies between two calls of a function would be missing.
 	table(state) {
-		return this.tables.get(this.viewKey(state), () => tabulate(this.topDown(state)));
+		const whole = { ...state, recursion: '' };
+		return this.tables.get(this.viewKey(whole), () => tabulate(this.topDown(whole)));
+	}
+
+	// What a state must say to be zoomed into the heaviest place of a group.
+	zoomOfGroup(state, group) {
+		const whole = { ...state, recursion: '', inverted: '' };
+		return this.zoomText(whole, this.topDown(whole), this.table(whole).largest[group]);
+	}
+
+	outermostOf(state) {
+		return this.outermost.get([state.group, state.hide, state.split].join('|'), () => {
+			const whole = { ...state, recursion: '' };
+			const report = this.reportOf(whole);
+			return outermostNodes(report, this.childrenOf(report), this.groupsOf(state).groups, this.hiddenOf(whole));
+		});
+	}
+
+	// All costs of each group, own and inclusive; the chosen metric's are those of `table`.
+	groupCosts(state) {
+		const whole = { ...state, recursion: '', split: '' };
+		return this.byGroup.get([state.group, state.hide, this.filterKey(state)].join('|'), () => groupCosts(this.report,
+			this.groupsOf(state).groups, this.hiddenOf(whole), this.outermostOf(whole), this.filter(state)));
+	}
+
+	// { callers, callees } of a group.
+	around(state, group) {
+		const whole = { ...state, recursion: '', split: '' };
+		return this.arounds.get(this.viewKey(whole) + '|' + group, () => buildAround(this.report,
+			this.childrenOf(this.report), this.groupsOf(state).groups, this.hiddenOf(whole), this.outermostOf(whole),
+			this.ownOf(whole), group));
 	}
 
 	// All costs of one node of a view.
 	costsOf(state, view, v) {
-		const columns = this.costs.get((view.inverted ? 'i' : 't') + this.filterKey(state), () => {
+		const key = [view.inverted ? 'i' : 't', this.filterKey(state), this.reportKey(state)].join('|');
+		const columns = this.costs.get(key, () => {
+			const report = this.reportOf(state);
 			const all = [];
 			for (let column = 0; column < COSTS; column++) {
-				const own = exclusiveCosts(this.report, column, this.filter(state));
-				all.push(view.inverted ? own : inclusiveCosts(this.report.nodes, own));
+				const own = exclusiveCosts(report, column, this.filter(state));
+				all.push(view.inverted ? own : inclusiveCosts(report.nodes, own));
 			}
 			return all;
 		});
@@ -143,7 +227,7 @@ export class Model {
 		const matched = this.searches.get(state.search, () => matchFrames(this.report, compiled.regex));
 		const groups = matchGroups(this.groupsOf(state).groups, matched);
 		return {
-			groups, value: matchedValue(this.report.nodes, matched, this.ownOf(state)),
+			groups, value: matchedValue(this.reportOf(state).nodes, matched, this.ownOf(state)),
 			count: groups.reduce((all, one) => all + one, 0),
 		};
 	}

@@ -2,7 +2,7 @@
 // What a frame is, and its colour in both themes.  The kinds differ in lightness as well as in hue, so that they can
 // be told apart in grey and by colour-blind eyes; text on each has a contrast of at least 4.5.
 import { FLAG_ALLOCATOR, FLAG_IMPORT, FLAG_INTERPRETER, FLAG_LIBRARY } from './data.mjs';
-import { KIND_NATIVE, KIND_SPECIAL } from './data.mjs';
+import { KIND_NATIVE, KIND_PART, KIND_SPECIAL } from './data.mjs';
 
 export const CATEGORIES = [
 	{ name: 'root', label: 'All', light: '#dde2ea', dark: '#2c3443' },
@@ -24,6 +24,8 @@ const DOMAIN_COLOURS = {
 export const TONES = 3;
 
 export function frameCategory(kind, flags) {
+	if (kind === KIND_PART)
+		return 0;
 	if (kind === KIND_SPECIAL)
 		return flags & FLAG_INTERPRETER ? 6 : 8;
 	if (flags & FLAG_ALLOCATOR)

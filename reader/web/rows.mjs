@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The two tables: functions (or lines, or modules) with own and inclusive cost, and allocation sites.
 import { element } from './dom.mjs';
-import { frameKind, frameName, framePlace } from './details.mjs';
-import { costColumn, siteSelected } from './tree.mjs';
-import { formatCount, formatExactValue, formatShare, formatValue, shorten, visibleText } from './units.mjs';
+import { frameKind, frameName, framePlace, metricLabel } from './details.mjs';
+import { METRICS, costColumn, siteSelected } from './tree.mjs';
+import { formatCount, formatExact, formatExactValue, formatShare, formatValue, shorten, visibleText } from './units.mjs';
 
 const NAME_SHOWN = 160;
 
 // Cells are made once and filled often, as the table scrolls.
-function fillName(cell, dotClass, name, place) {
+export function fillName(cell, dotClass, name, place) {
 	if (!cell.firstChild) {
 		const line = element('div', 'name-line');
 		line.append(element('span'), element('span', 'name'));
@@ -21,7 +21,7 @@ function fillName(cell, dotClass, name, place) {
 	cell.title = name + (place ? '\n' + place : '');
 }
 
-function fillValue(cell, value, whole, unit) {
+export function fillValue(cell, value, whole, unit) {
 	if (!cell.firstChild) {
 		const bar = element('span', 'bar');
 		cell.append(bar, element('div', 'figure'), element('div', 'place'));
@@ -58,11 +58,11 @@ export function functionTable({ report, groups, table, whole, state, filter }) {
 				fill: (cell, group) => fillName(cell, 'k' + frameKind(report, groups, group), name(group), place(group)),
 			},
 			{
-				key: 'own', label: 'Own', className: 'number', descending: true, title: 'Allocated here itself',
+				key: 'own', label: 'Own', className: 'number', width: '88px', descending: true, title: 'Allocated here itself',
 				value: (group) => table.own[group], fill: (cell, group) => fillValue(cell, table.own[group], whole, unit),
 			},
 			{
-				key: 'all', label: 'Inclusive', className: 'number', descending: true,
+				key: 'all', label: 'Inclusive', className: 'number', width: '88px', descending: true,
 				title: 'Allocated here and in all that is called from here; recursion counts once',
 				value: (group) => table.all[group], fill: (cell, group) => fillValue(cell, table.all[group], whole, unit),
 			},
@@ -103,16 +103,17 @@ export function siteTable({ report, groups, siteFilter, whole, state, filter }) 
 				fill: (cell, site) => fillName(cell, 'k' + frameKind(report, groups, group(site)), name(site), place(site)),
 			},
 			{
-				key: 'allocator', label: 'By', className: 'by', value: (site) => allocator(site) + '/' + sites.thread[site],
+				key: 'allocator', label: 'By', className: 'by', width: '92px', value: (site) => allocator(site) + '/' + sites.thread[site],
 				fill: (cell, site) => fillName(cell, 'd' + sites.domain[site], allocator(site),
 					threadLabel(report, sites.thread[site])),
 			},
 			{
-				key: 'value', label: state.unit === 'bytes' ? 'Bytes' : 'Blocks', className: 'number', descending: true,
+				key: 'value', label: state.unit === 'bytes' ? 'Bytes' : 'Blocks', className: 'number', width: '78px', descending: true,
 				value: (site) => costs[site], fill: (cell, site) => fillValue(cell, costs[site], whole, state.unit),
 			},
 			{
-				key: 'other', label: state.unit === 'bytes' ? 'Blocks' : 'Bytes', className: 'number narrow', descending: true,
+				key: 'other', label: state.unit === 'bytes' ? 'Blocks' : 'Bytes', className: 'number narrow', width: '66px',
+				descending: true,
 				value: (site) => others[site],
 				fill: (cell, site) => {
 					cell.textContent = other === 'count' ? formatCount(others[site]) : formatValue(others[site], other);
@@ -120,5 +121,38 @@ export function siteTable({ report, groups, siteFilter, whole, state, filter }) 
 				},
 			},
 		],
+	};
+}
+
+// One column for each metric, of bytes or blocks: value(row, column of the eight costs), whole: the eight sums.
+export function metricColumns(meta, unit, value, whole, width = '96px') {
+	return METRICS.map((metric) => {
+		const column = costColumn(metric, unit);
+		return {
+			key: metric, label: metricLabel(metric, meta), className: 'number', width, descending: true,
+			value: (row) => value(row, column),
+			fill: (cell, row) => fillValue(cell, value(row, column), whole[column], unit),
+		};
+	});
+}
+
+export function textColumn(key, label, width, text, title = text) {
+	return {
+		key, label, width, value: text,
+		fill: (cell, row) => {
+			cell.textContent = shorten(text(row), NAME_SHOWN);
+			cell.title = title(row);
+		},
+	};
+}
+
+export function numberColumn(key, label, width, number, format, title = '') {
+	return {
+		key, label, width, title, className: 'number', descending: true, value: number,
+		fill: (cell, row) => {
+			cell.textContent = format(number(row));
+			cell.title = formatExact(number(row));
+			cell.dataset.exact = String(number(row));
+		},
 	};
 }

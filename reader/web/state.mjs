@@ -3,6 +3,7 @@
 //
 // A field of the state has a letter in the address, its first value, and what it accepts (a list, or an expression that
 // the whole text must match).  The fields here concern all views; a view adds its own (see views.mjs).
+import { SPLITS } from './derive.mjs';
 import { METRICS } from './tree.mjs';
 
 export const COMMON_FIELDS = {
@@ -10,6 +11,8 @@ export const COMMON_FIELDS = {
 	unit: { letter: 'u', initial: 'bytes', accepts: ['bytes', 'count'] },
 	inverted: { letter: 'v', initial: '', accepts: ['', '1'] },
 	group: { letter: 'g', initial: 'line', accepts: ['line', 'function', 'module'] },
+	recursion: { letter: 'r', initial: '', accepts: ['', '1'] },
+	split: { letter: 's', initial: '', accepts: SPLITS },
 	thread: { letter: 't', initial: '', accepts: /\d*/ },
 	domain: { letter: 'd', initial: '', accepts: /\d*/ },
 	hide: { letter: 'h', initial: 'i', accepts: /[iml]*/ },

@@ -15,9 +15,11 @@ export function sortRows(rows, key, descending) {
 }
 
 export class Table {
-	// events: onOpen(row), onHover(row or -1)
-	constructor(root, events) {
-		Object.assign(this, { root, events, rows: [], sorted: [], columns: [], order: null, current: 0, pool: [] });
+	// events: onOpen(row)
+	constructor(root, events, rowHeight = TABLE_ROW_HEIGHT) {
+		Object.assign(this, { root, events, rowHeight, rows: [], sorted: [], columns: [], order: null, current: 0, pool: [] });
+		root.classList.add('table');
+		root.style.setProperty('--row-height', rowHeight + 'px');
 		this.head = root.appendChild(document.createElement('div'));
 		this.head.className = 'table-head';
 		this.head.setAttribute('role', 'row');
@@ -35,8 +37,10 @@ export class Table {
 		new ResizeObserver(() => this.render()).observe(this.body);
 	}
 
-	// columns: [{ key, label, title, className, value(row) for sorting, fill(cell, row), descending }]
+	// columns: [{ key, label, title, className, width, value(row) for sorting, fill(cell, row), descending }]; width is
+	// one of a grid's tracks, the rest of the room when it is missing.
 	show({ name, columns, rows, sort, emptyText }) {
+		this.root.style.setProperty('--columns', columns.map(({ width }) => width || 'minmax(0, 1fr)').join(' '));
 		if (this.name !== name) {
 			this.name = name;
 			this.columns = columns;
@@ -80,16 +84,16 @@ export class Table {
 		});
 		this.root.setAttribute('aria-rowcount', String(this.sorted.length + 1));
 		this.body.scrollTop = 0;
-		this.current = 0;
+		this.current = Math.max(0, this.chosen === undefined ? 0 : this.sorted.indexOf(this.chosen));
 		this.render();
 	}
 
 	render() {
-		this.spacer.style.height = this.sorted.length * TABLE_ROW_HEIGHT + 'px';
+		this.spacer.style.height = this.sorted.length * this.rowHeight + 'px';
 		this.empty.hidden = this.sorted.length > 0;
-		const first = Math.max(0, Math.floor(this.body.scrollTop / TABLE_ROW_HEIGHT) - OVERSCAN);
+		const first = Math.max(0, Math.floor(this.body.scrollTop / this.rowHeight) - OVERSCAN);
 		const wanted = Math.min(this.sorted.length - first,
-			Math.ceil(this.body.clientHeight / TABLE_ROW_HEIGHT) + 2 * OVERSCAN);
+			Math.ceil(this.body.clientHeight / this.rowHeight) + 2 * OVERSCAN);
 		while (this.pool.length < wanted)
 			this.pool.push(this.makeRow());
 		this.pool.forEach((element, i) => {
@@ -113,11 +117,12 @@ export class Table {
 
 	fillRow(element, position) {
 		const row = this.sorted[position];
-		element.style.transform = 'translateY(' + position * TABLE_ROW_HEIGHT + 'px)';
+		element.style.transform = 'translateY(' + position * this.rowHeight + 'px)';
 		element.dataset.position = position;
 		element.id = this.root.id + '-row-' + position;
 		element.setAttribute('aria-rowindex', String(position + 2));
 		element.classList.toggle('current', position === this.current);
+		element.setAttribute('aria-selected', String(row === this.chosen));
 		this.columns.forEach((column, i) => column.fill(element.children[i], row));
 	}
 
@@ -126,12 +131,13 @@ export class Table {
 		if (!element)
 			return;
 		this.current = Number(element.dataset.position);
+		this.chosen = this.sorted[this.current];
 		this.render();
 		this.events.onOpen(this.sorted[this.current]);
 	}
 
 	key(event) {
-		const page = Math.max(1, Math.floor(this.body.clientHeight / TABLE_ROW_HEIGHT) - 1);
+		const page = Math.max(1, Math.floor(this.body.clientHeight / this.rowHeight) - 1);
 		const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
 		if (event.key === 'Enter' && this.sorted.length) {
 			event.preventDefault();
@@ -141,11 +147,11 @@ export class Table {
 			return;
 		event.preventDefault();
 		this.current = Math.min(this.sorted.length - 1, Math.max(0, this.current + steps[event.key]));
-		const top = this.current * TABLE_ROW_HEIGHT;
+		const top = this.current * this.rowHeight;
 		if (top < this.body.scrollTop)
 			this.body.scrollTop = top;
-		else if (top + TABLE_ROW_HEIGHT > this.body.scrollTop + this.body.clientHeight)
-			this.body.scrollTop = top + TABLE_ROW_HEIGHT - this.body.clientHeight;
+		else if (top + this.rowHeight > this.body.scrollTop + this.body.clientHeight)
+			this.body.scrollTop = top + this.rowHeight - this.body.clientHeight;
 		this.body.setAttribute('aria-activedescendant', this.root.id + '-row-' + this.current);
 		this.render();
 	}

@@ -8,14 +8,22 @@ export class Tooltip {
 		this.key = '';
 	}
 
-	// key: what is shown, made anew only when it changes; fill(): { name, place, figures: [[class, text]] }.
+	// key: what is shown, made anew only when it changes; fill(): { name, place, figures: [[class, text]], rows }; rows:
+	// all costs, [[name, bytes, blocks, whether it is the one that is looked at]].
 	show(key, x, y, fill) {
 		const { root } = this;
 		if (this.key !== key || root.hidden) {
-			const { name, place, figures } = fill();
+			const { name, place, figures, rows = [] } = fill();
 			const line = element('div', 'tooltip-figures');
 			line.append(...figures.map(([kind, text]) => element(kind === 'strong' ? kind : 'span', kind, text)));
-			root.replaceChildren(element('div', 'tooltip-name', name), element('div', 'place', place), line);
+			const table = element('table', 'tooltip-costs');
+			for (const [label, bytes, blocks, chosen] of rows) {
+				const row = table.insertRow();
+				row.className = chosen ? 'chosen' : '';
+				for (const text of [label, bytes, blocks])
+					row.insertCell().textContent = text;
+			}
+			root.replaceChildren(element('div', 'tooltip-name', name), element('div', 'place', place), line, table);
 			root.hidden = false;
 			this.key = key;
 		}

@@ -6,7 +6,7 @@
 // A view's nodes are in breadth-first order and siblings by falling cost, so that each level is a contiguous range
 // of nodes whose x rises: drawing and hit-testing are binary searches.  Values are integers and add up exactly.
 import { COSTS, FLAG_ALLOCATOR, FLAG_IMPORT, FLAG_INTERPRETER, FLAG_LIBRARY } from './data.mjs';
-import { KIND_NATIVE, KIND_PYTHON } from './data.mjs';
+import { KIND_NATIVE, KIND_PART, KIND_PYTHON } from './data.mjs';
 
 export const METRICS = ['peak', 'leaked', 'total', 'temporary'];
 const METRIC_COLUMN = { total: 0, peak: 2, leaked: 4, temporary: 6 };
@@ -72,6 +72,8 @@ export function sumCosts(report, filter) {
 }
 
 function groupKey(frames, i, by) {
+	if (frames.kind[i] === KIND_PART)
+		return i;
 	if (by === 'module')
 		return frames.kind[i] === KIND_NATIVE ? 'n' + frames.module[i] : frames.kind[i] + '/' + frames.file[i];
 	return frames.kind[i] + '/' + frames.function[i] + '/' + frames.file[i] + '/' + frames.module[i];
@@ -92,7 +94,7 @@ export function groupFrames(frames, by) {
 		}
 		of[i] = group;
 	}
-	return { by, of, frame, count: frame.length };
+	return { by, of, frame, count: frame.length, isPart: frame.map((i) => frames.kind[i] === KIND_PART) };
 }
 
 // 1 for each node that is taken out of its stacks.  hide: a string of i (the interpreter's frames and those of
@@ -114,7 +116,7 @@ export function hiddenNodes(report, hide) {
 		const enters = flags & FLAG_INTERPRETER && !(above & 6);
 		hidden[i] = flags & mask && !enters ? 1 : 0;
 		marks[i] = above & 3 | (frames.kind[nodes.frame[i]] === KIND_PYTHON ? 2 : 0) |
-			(flags & FLAG_INTERPRETER ? 4 : 0) | (hidden[i] ? 0 : 1);
+			(flags & FLAG_INTERPRETER ? 4 : 0) | (hidden[i] || frames.kind[nodes.frame[i]] === KIND_PART ? 0 : 1);
 	}
 	for (let i = 0; i < sites.count; i++) {
 		if (!(marks[sites.node[i]] & 1))
@@ -245,7 +247,8 @@ class Family {
 }
 
 // From the outermost callers down.  Entries are nodes, and a view node's cost is what was allocated below them.
-export function buildTopDown(nodes, children, groups, hidden, own) {
+// roots: null, or nodes of one group, none of them below another: the view begins at them, taken together.
+export function buildTopDown(nodes, children, groups, hidden, own, roots = null) {
 	const all = inclusiveCosts(nodes, own);
 	const { start, list } = children;
 	const { frame } = nodes;
@@ -254,8 +257,10 @@ export function buildTopDown(nodes, children, groups, hidden, own) {
 	const ofNode = new Int32Array(nodes.count).fill(-1);
 	const family = new Family();
 	const pending = [];
-	let entryCount = nodes.count ? 1 : 0;
-	builder.add(-1, 0, all[0] || 0, 0, 0, entryCount);
+	let entryCount = roots ? roots.length : Math.min(nodes.count, 1);
+	entries.set(roots || []);
+	builder.add(-1, roots?.length ? groups.of[frame[roots[0]]] : 0,
+		roots ? roots.reduce((sum, node) => sum + all[node], 0) : all[0] || 0, 0, 0, entryCount);
 	const gather = (v, node) => {
 		ofNode[node] = v;
 		const end = start[node + 1];
@@ -317,8 +322,10 @@ function visibleAncestors(nodes, hidden) {
 
 // From the allocating frames up to their callers.  Entries are nodes that allocate; each has a cursor that climbs one
 // visible frame a level.  A view node's entries are a range that its children part further, in place.
-// path: the groups that lead to what is in focus, which is shown in more detail.
-export function buildInverted(nodes, groups, hidden, own, path = []) {
+// path: the groups that lead to what is in focus, which is shown in more detail.  parts: null, or for each node the part
+// that it lies in, which then is the first level; see derive.mjs.
+// rootGroup: not 0: `own` lies at nodes of this group, which is the root, and the first level are its callers.
+export function buildInverted(nodes, groups, hidden, own, path = [], parts = null, rootGroup = 0) {
 	const shown = visibleAncestors(nodes, hidden);
 	const allocating = [];
 	let total = 0;
@@ -332,7 +339,7 @@ export function buildInverted(nodes, groups, hidden, own, path = []) {
 	const cursor = new Uint32Array(nodes.count);
 	const builder = new ViewBuilder(groups, 1 << 12);
 	const family = new Family();
-	builder.add(-1, 0, total, 0, 0, entries.length);
+	builder.add(-1, rootGroup, total, 0, 0, entries.length);
 	let focus = 0;
 	let detail = path.length ? 0 : total * INVERTED_DETAIL;
 	let focusEnd = -1;
@@ -349,7 +356,11 @@ export function buildInverted(nodes, groups, hidden, own, path = []) {
 		let ended = start;
 		for (let e = start; e < end; e++) {
 			const node = entries[e];
-			const up = v === 0 ? shown[node] : shown[nodes.parent[cursor[node]]];
+			let up = shown[nodes.parent[cursor[node]]];
+			if (depth === (parts ? 1 : 0))
+				up = rootGroup ? shown[nodes.parent[node]] : shown[node];
+			if (parts && (depth === 0 || nodes.parent[up] === 0))
+				up = depth === 0 ? parts[node] : 0;
 			cursor[node] = up;
 			if (up === 0)
 				entries[ended++] = node;
@@ -421,8 +432,73 @@ export function tabulate(view) {
 	}
 	const groups = [];
 	for (let group = 0; group < view.groups.count; group++) {
-		if (all[group] > 0 && view.groups.frame[group] !== 0)
+		if (all[group] > 0 && view.groups.frame[group] !== 0 && !view.groups.isPart[group])
 			groups.push(group);
 	}
 	return { groups, own, all, largest };
+}
+
+// 1 for each node that is the outermost of its group on its stack, and not hidden.  What lies below these counts once.
+export function outermostNodes(report, children, groups, hidden) {
+	const { nodes, frames } = report;
+	const { start, list } = children;
+	const outermost = new Uint8Array(nodes.count);
+	const active = new Uint32Array(groups.count);
+	const stack = nodes.count ? [0] : [];
+	while (stack.length) {
+		const entry = stack.pop();
+		const node = entry < 0 ? ~entry : entry;
+		const group = groups.of[nodes.frame[node]];
+		if (entry < 0) {
+			active[group]--;
+			continue;
+		}
+		if (!hidden[node] && node > 0) {
+			outermost[node] = active[group] === 0 && frames.kind[nodes.frame[node]] !== KIND_PART ? 1 : 0;
+			active[group]++;
+			stack.push(~node);
+		}
+		for (let c = start[node]; c < start[node + 1]; c++)
+			stack.push(list[c]);
+	}
+	return outermost;
+}
+
+// All eight costs of each group, own and inclusive: { own: [8 columns], all: [8 columns] }.
+export function groupCosts(report, groups, hidden, outermost, filter) {
+	const { nodes } = report;
+	const shown = visibleAncestors(nodes, hidden);
+	const costs = { own: [], all: [] };
+	for (let column = 0; column < COSTS; column++) {
+		const own = exclusiveCosts(report, column, filter);
+		const inclusive = inclusiveCosts(nodes, own);
+		const ownOf = new Float64Array(groups.count);
+		const allOf = new Float64Array(groups.count);
+		for (let node = 1; node < nodes.count; node++) {
+			ownOf[groups.of[nodes.frame[shown[node]]]] += own[node];
+			if (outermost[node])
+				allOf[groups.of[nodes.frame[node]]] += inclusive[node];
+		}
+		costs.own.push(ownOf);
+		costs.all.push(allOf);
+	}
+	return costs;
+}
+
+// Callers and callees of a group: two views, of which the root is the group itself, with what it costs in all.
+export function buildAround(report, children, groups, hidden, outermost, own, group) {
+	const { nodes } = report;
+	const all = inclusiveCosts(nodes, own);
+	const roots = [];
+	const below = new Float64Array(nodes.count);
+	for (let node = 1; node < nodes.count; node++) {
+		if (outermost[node] && groups.of[nodes.frame[node]] === group && all[node] > 0) {
+			roots.push(node);
+			below[node] = all[node];
+		}
+	}
+	return {
+		callers: buildInverted(nodes, groups, hidden, below, [], null, group),
+		callees: buildTopDown(nodes, children, groups, hidden, own, roots),
+	};
 }

@@ -3,10 +3,13 @@
 import { FlameGraph } from './flame.mjs';
 import { button, byId, choiceButtons, element, legendEntry } from './dom.mjs';
 import { frameName } from './details.mjs';
+import { saveButtons } from './picture.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
 import { shorten } from './units.mjs';
 
 const CRUMBS_MAX = 5;
+
+const spanText = (share) => String(Number(share.toPrecision(6)));
 
 class FlameView {
 	constructor(root, app) {
@@ -21,9 +24,13 @@ class FlameView {
 		this.inverted = button('toggle', 'Inverted', 'From the allocating functions up to their callers (v)',
 			() => app.invert());
 		this.inverted.id = 'inverted';
-		this.reset = button('toggle', 'Reset zoom', 'Show everything (Esc)', () => app.set({ zoom: '' }));
+		this.reset = button('toggle', 'Reset zoom', 'Show everything (Esc)', () => app.set({ zoom: '', span: '' }));
 		this.reset.id = 'reset';
-		head.append(shape, this.inverted, this.legend(), element('div', 'spread'), this.reset);
+		this.recursion = button('toggle', 'Merge recursion', 'A call of a function that is already on the stack is moved to ' +
+			'that earlier call (r)', () => app.cycle('recursion'));
+		this.recursion.id = 'recursion';
+		head.append(shape, this.inverted, this.recursion, this.splitField(), this.legend(), element('div', 'spread'),
+			this.reset, saveButtons('flame', () => this.drawing(), () => byId('title').textContent));
 		this.crumbs = element('nav', 'crumbs');
 		this.crumbs.id = 'crumbs';
 		this.crumbs.setAttribute('aria-label', 'Zoomed into');
@@ -45,7 +52,29 @@ class FlameView {
 			onHover: (node, x, y) => app.hoverNode(node, x, y),
 			onOpen: (node) => app.open(node),
 			onSelect: (node) => app.speak(node),
+			onWindow: ({ left, width }) => app.set({ span: width >= 1 ? '' : spanText(left) + '~' + spanText(width) }, false),
 		});
+	}
+
+	splitField() {
+		const { report } = this.app;
+		const field = element('label', 'field', 'Split ');
+		this.split = field.appendChild(element('select'));
+		this.split.id = 'split';
+		const ways = [['', 'no'], ['thread', 'by thread', report.threads.count], ['domain', 'by kind of memory',
+			this.app.countedDomains.length], ['process', 'by process', report.meta.captures.length]];
+		for (const [value, text, count = 2] of ways) {
+			const made = this.split.appendChild(element('option', '', text));
+			made.value = value;
+			made.hidden = made.disabled = count < 2;
+		}
+		this.split.addEventListener('change', () => this.app.set({ split: this.split.value, zoom: '', span: '' }));
+		return field;
+	}
+
+	drawing() {
+		const { graph } = this;
+		return { width: graph.width, height: graph.pictureHeight, draw: (context) => graph.picture(context) };
 	}
 
 	// Only the kinds of frames that this page has.
@@ -70,7 +99,13 @@ class FlameView {
 		this.empty.textContent = app.emptyText();
 		this.scroller.hidden = whole === 0;
 		this.updateCrumbs();
-		graph.show({ report, view: tree, tones: model.groupsOf(state).tones, shape: state.shape, animate });
+		this.recursion.setAttribute('aria-pressed', String(state.recursion === '1'));
+		this.split.value = state.split;
+		const [left, width] = state.span.split('~').map(Number);
+		graph.show({
+			report, view: tree, tones: model.groupsOf(state).tones, shape: state.shape, animate,
+			span: width > 0 && left >= 0 && left < 1 ? { left, width: Math.min(width, 1 - left) } : null,
+		});
 		const found = model.search(state);
 		graph.setMatched(found && !found.error ? found.groups : null);
 		graph.selected = tree.focus;
@@ -85,7 +120,7 @@ class FlameView {
 		path.push(0);
 		path.reverse();
 		const shown = path.length > CRUMBS_MAX + 1 ? [0, -1, ...path.slice(-CRUMBS_MAX)] : path;
-		this.reset.hidden = tree.focus === 0;
+		this.reset.hidden = tree.focus === 0 && !app.state.span;
 		this.crumbs.hidden = tree.focus === 0;
 		this.crumbs.replaceChildren(...shown.flatMap((v) => {
 			if (v < 0)
@@ -117,6 +152,10 @@ export const flameView = {
 	hint: 'all stacks as boxes, as wide as what they allocated',
 	key: 'F',
 	side: ['table', 'details'],
-	fields: { shape: { letter: 'o', initial: 'icicle', accepts: ['icicle', 'flame'] } },
+	fields: {
+		shape: { letter: 'o', initial: 'icicle', accepts: ['icicle', 'flame'] },
+		// The part of the whole that is seen, where that is no box: from ~ width.
+		span: { letter: 'x', initial: '', accepts: /(\d[\d.e-]*~\d[\d.e-]*)?/ },
+	},
 	create: (root, app) => new FlameView(root, app),
 };

@@ -81,7 +81,7 @@ static void the_same_option_is_spelt_the_same_everywhere(void **state)
 static void verbs_that_read_captures_take_the_whole_selection(void **state)
 {
 	static const char *const readers[] = {
-		"stats", "summary", "tree", "table", "leaks", "flamegraph", "check", "windows",
+		"stats", "summary", "tree", "table", "leaks", "report", "flamegraph", "check", "windows",
 	};
 
 	for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)

@@ -137,13 +137,13 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.sites.counted], [1, 0]);
 	assert.deepEqual(report.sites.costs.map((column) => [...column]), [...Array(8).keys()].map((i) => [i, BIG - i]));
 	assert.deepEqual([...report.timeline.allocatedBytes], [11000, BIG - 11]);
-	assert.deepEqual(report.sources.get(2), { changed: true, lines: new Map([[11, 'x'], [12, 'é']]) });
+	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines: new Map([[11, 'x'], [12, 'é']]) });
 });
 
 test('base64 and gzip come off', async () => {
 	const bytes = packSmallReport();
 	const text = '\n' + gzipSync(bytes).toString('base64') + '\n';
-	const report = await sctmem.loadReport(text, '{"format":1}');
+	const report = await sctmem.loadReport(text, '{"format":1,"domains":[],"captures":[]}');
 	assert.equal(report.nodes.count, 3);
 	assert.equal(report.meta.format, 1);
 });
@@ -555,7 +555,7 @@ test('the model zooms where the address says, and to the nearest caller when tha
 	for (const inverted of ['', '1']) {
 		const view = model.view({ ...base, inverted });
 		for (let v = 0; v < view.count; v++) {
-			const zoom = model.zoomText(view, v);
+			const zoom = model.zoomText({ ...base, inverted }, view, v);
 			const again = model.view({ ...base, inverted, zoom });
 			assert.deepEqual(sctmem.pathOf(again, again.focus), sctmem.pathOf(view, v));
 		}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Runs the page's tests.  Called by meson:
 
-    run.py node NODE NAME BUNDLE FILE.mjs        node --test on the modules, or on a bundle ("-": none)
+    run.py node NODE NAME BUNDLE FILE.mjs...     node --test on the modules, or on a bundle ("-": none)
     run.py pytest NAME FAKE_REPORT FILE.py       with the system's pytest; FAKE_REPORT makes pages ("-": none)
 
 With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder, and tests/run counts the cases.  Ends with 77,
@@ -17,7 +17,7 @@ def junit_file(name):
     return os.path.join(folder, name + ".xml") if folder else None
 
 
-def run_node(node, name, bundle, script):
+def run_node(node, name, bundle, *scripts):
     version = subprocess.run([node, "--version"], stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
     numbers = tuple(int(part) for part in version.lstrip("v").split("-")[0].split("."))
     if numbers < (20,):
@@ -30,7 +30,7 @@ def run_node(node, name, bundle, script):
     options = ["--test", "--test-reporter=spec", "--test-reporter-destination=stdout"]
     if junit_file(name) and numbers >= (20, 11):
         options += ["--test-reporter=junit", "--test-reporter-destination=" + junit_file(name)]
-    return subprocess.run([node] + options + [script], env=environment).returncode
+    return subprocess.run([node] + options + list(scripts), env=environment).returncode
 
 
 def run_pytest(name, fake_report, script):

@@ -149,8 +149,8 @@ static void write_file(const char *path, const char *text)
 	assert_int_equal(fclose(out), 0);
 }
 
-/* Only the sources of Python frames, only from regular files with a fitting suffix, only lines near what is named. */
-static void source_lines_come_from_python_files_only(void **state)
+/* Only from regular files with a fitting suffix, of libraries only lines near what is named. */
+static void source_lines_come_from_source_files_only(void **state)
 {
 	(void)state;
 	char folder[] = "/tmp/sctmem-source-XXXXXX";
@@ -165,10 +165,10 @@ static void source_lines_come_from_python_files_only(void **state)
 	assert_int_equal(mkfifo(paths[3], 0600), 0);
 	struct profile *profile = fake_profile_new(FAKE_EMPTY, 0);
 	struct frame frames[] = {
-		{ "<all>", "", "", 0, FRAME_SPECIAL, 0 }, { "f", paths[0], "", 7, FRAME_PYTHON, 0 },
-		{ "f", paths[0], "", 99, FRAME_PYTHON, 0 }, { "f", paths[1], "", 1, FRAME_PYTHON, 0 },
+		{ "<all>", "", "", 0, FRAME_SPECIAL, 0 }, { "f", paths[0], "", 7, FRAME_PYTHON, FRAME_LIBRARY },
+		{ "f", paths[0], "", 99, FRAME_PYTHON, FRAME_LIBRARY }, { "f", paths[1], "", 1, FRAME_PYTHON, 0 },
 		{ "f", paths[2], "", 1, FRAME_PYTHON, 0 }, { "f", paths[3], "", 1, FRAME_PYTHON, 0 },
-		{ "f", paths[0], "m", 1, FRAME_NATIVE, 0 }, { "f", "good.py", "", 1, FRAME_PYTHON, 0 },
+		{ "f", paths[1], "m", 1, FRAME_NATIVE, 0 }, { "f", "good.py", "", 1, FRAME_PYTHON, FRAME_LIBRARY },
 	};
 	struct frame *before = profile->frames;
 	profile->frames = frames;
@@ -177,11 +177,11 @@ static void source_lines_come_from_python_files_only(void **state)
 	profile->captures[0].start_realtime_ns = UINT64_MAX;
 	struct report_sources *sources = NULL;
 	struct error error = { 0 };
-	assert_true(report_sources_new(&sources, profile, &error));
+	assert_true(report_sources_new(&sources, profile, false, &error));
 	assert_int_equal(report_sources_count(sources), 2);
 	const struct report_source *source = report_sources_get(sources, 0);
 	assert_string_equal(source->file, paths[0]);
-	assert_false(source->changed);
+	assert_int_equal(source->state, REPORT_SOURCE_SAME);
 	assert_int_equal(source->line_count, 7);
 	assert_int_equal(source->lines[0].number, 4);
 	assert_string_equal(source->lines[3].text, "7");
@@ -190,8 +190,8 @@ static void source_lines_come_from_python_files_only(void **state)
 	assert_int_equal(source->line_count, 4);
 	report_sources_free(sources);
 	profile->captures[0].start_realtime_ns = 0;
-	assert_true(report_sources_new(&sources, profile, &error));
-	assert_true(report_sources_get(sources, 0)->changed);
+	assert_true(report_sources_new(&sources, profile, false, &error));
+	assert_int_equal(report_sources_get(sources, 0)->state, REPORT_SOURCE_CHANGED);
 	report_sources_free(sources);
 	profile->frames = before;
 	profile->frame_count = 1;
@@ -199,6 +199,55 @@ static void source_lines_come_from_python_files_only(void **state)
 	for (int i = 0; i < 4; i++)
 		remove(paths[i]);
 	rmdir(folder);
+}
+
+static void own_files_are_whole_and_confidential_ones_left_out(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/sctmem-source-XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	char paths[5][64];
+	static const char *const names[] = { "a.py", "b.c", "db_passwords.py", "e.py", "f.py" };
+	static const char *const texts[] = { "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "x\n",
+		"# Company CONFIDENTIAL\nx\n", "x\n-----BEGIN RSA PRIVATE KEY-----\n" };
+	struct frame frames[6] = { { "<all>", "", "", 0, FRAME_SPECIAL, 0 } };
+	for (int i = 0; i < 5; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, names[i]);
+		write_file(paths[i], texts[i]);
+		frames[i + 1] = (struct frame){ "f", paths[i], "", 1, i == 1 ? FRAME_NATIVE : FRAME_PYTHON, 0 };
+	}
+	struct profile *profile = fake_profile_new(FAKE_EMPTY, 0);
+	struct frame *before = profile->frames;
+	profile->frames = frames;
+	profile->frame_count = 6;
+	profile->captures[0].start_realtime_ns = UINT64_MAX;
+	for (int all = 0; all < 2; all++) {
+		struct report_sources *sources = NULL;
+		struct error error = { 0 };
+		assert_true(report_sources_new(&sources, profile, all, &error));
+		assert_int_equal(report_sources_count(sources), 5);
+		for (size_t i = 0; i < 5; i++) {
+			const struct report_source *source = report_sources_get(sources, i);
+			/* Sorted by name, native code last. */
+			static const size_t lines[] = { 9, 1, 2, 2, 4 };
+			bool hidden = !all && i > 0 && i < 4;
+			assert_int_equal(source->state, hidden ? REPORT_SOURCE_CONFIDENTIAL : REPORT_SOURCE_SAME);
+			assert_int_equal(source->line_count, hidden ? 0 : lines[i]);
+		}
+		report_sources_free(sources);
+	}
+	profile->frames = before;
+	profile->frame_count = 1;
+	fake_profile_free(profile);
+	for (int i = 0; i < 5; i++)
+		remove(paths[i]);
+	remove(folder);
+	static const char *const open_names[] = { "", "tokenizer.py", "/srv/secretary/x.py", "py" };
+	static const char *const secret_names[] = { "secrets.py", "/home/u/.ssh/config.py", "my-API/Token.py", "a_secret" };
+	for (size_t i = 0; i < 4; i++) {
+		assert_false(report_source_name_is_confidential(open_names[i]));
+		assert_true(report_source_name_is_confidential(secret_names[i]));
+	}
 }
 
 int main(void)
@@ -209,7 +258,8 @@ int main(void)
 		cmocka_unit_test(an_unknown_metric_is_refused),
 		cmocka_unit_test(a_full_disk_is_an_error),
 		cmocka_unit_test(numbers_too_large_are_counted),
-		cmocka_unit_test(source_lines_come_from_python_files_only),
+		cmocka_unit_test(source_lines_come_from_source_files_only),
+		cmocka_unit_test(own_files_are_whole_and_confidential_ones_left_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

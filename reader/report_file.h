@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a command line to a page in a file: what the verbs report, flamegraph and table --html share.  They differ in
+ * the view that the page begins with, and in nothing else.
+ */
+#ifndef SCTMEM_READER_REPORT_FILE_H
+#define SCTMEM_READER_REPORT_FILE_H
+
+#include "command.h"
+#include "view.h"
+
+struct report_file {
+	const char *begin;            /* the name of a view, as reader/web/views.mjs has it */
+	bool leaks, inverted, no_source, all_source;
+	const char *title;
+};
+
+/* Rows for the group "Page"; the struct report_file lies at `where` in the settings. */
+extern const struct option_spec report_file_options[];
+#define REPORT_FILE(where) { .title = "Page", .options = report_file_options, .offset = (where) }
+
+/* The arguments have been parsed.  Says on stderr which file it wrote when its name was not given. */
+MUST_CHECK bool report_file_write(const struct report_file *settings, const struct view *view,
+	struct invocation *invocation, struct error *error);
+
+#endif

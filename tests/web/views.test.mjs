@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// What single views compute, against slow obvious sums over whole stacks.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { randomReport, sctmem } from './load.mjs';
+
+const ALL = { thread: -1, domain: -1 };
+const DEFAULTS = new sctmem.Address(sctmem.VIEWS).defaults;
+
+// The groups of a node's stack from the outermost, without hidden frames.
+function stackOf(report, groups, hidden, node) {
+	const stack = [];
+	for (; node > 0; node = report.nodes.parent[node]) {
+		if (!hidden[node])
+			stack.unshift(groups.of[report.nodes.frame[node]]);
+	}
+	return stack;
+}
+
+// A call of a function that is already on the stack goes back to that call.
+function foldStack(stack) {
+	const folded = [];
+	for (const group of stack) {
+		const at = folded.indexOf(group);
+		if (at < 0)
+			folded.push(group);
+		else
+			folded.length = at + 1;
+	}
+	return folded;
+}
+
+function sumPaths(report, column, filter, stackOfSite, inverted) {
+	const all = new Map();
+	for (let site = 0; site < report.sites.count; site++) {
+		const cost = report.sites.costs[column][site];
+		if (!cost || !sctmem.siteSelected(report.sites, site, filter))
+			continue;
+		const { part, stack } = stackOfSite(site);
+		const path = [...part, ...(inverted ? stack.reverse() : stack)];
+		for (let length = 0; length <= path.length; length++) {
+			const key = path.slice(0, length).join('.');
+			all.set(key, (all.get(key) || 0) + cost);
+		}
+	}
+	return [...all].sort();
+}
+
+function viewPaths(view) {
+	return [...Array(view.count).keys()].map((v) => [sctmem.pathOf(view, v).join('.'), view.value[v]]).sort();
+}
+
+function forReports(run) {
+	for (let seed = 1; seed <= 8; seed++)
+		run(randomReport(seed, 10 + seed * 12, 3 + seed, 30 + seed * 8), seed);
+}
+
+test('split, hidden and folded trees equal adding each stack by hand', () => {
+	forReports((report, seed) => {
+		for (const split of ['', 'thread', 'domain', 'process']) {
+			for (const recursion of ['', '1']) {
+				for (const inverted of ['', '1']) {
+					const state = { ...DEFAULTS, metric: 'total', split, recursion, inverted, group: ['line', 'function'][seed % 2],
+						hide: ['', 'i', 'il'][seed % 3] };
+					const model = new sctmem.Model(report);
+					const { groups } = model.groupsOf(state);
+					const hidden = sctmem.hiddenNodes(report, state.hide);
+					const part = (site) => ({
+						'': [], thread: [groups.of[report.parts.thread + report.sites.thread[site]]],
+						domain: [groups.of[report.parts.domain + report.sites.domain[site]]],
+						process: [groups.of[report.parts.process]],
+					})[split];
+					const slow = sumPaths(report, 0, ALL, (site) => {
+						const stack = stackOf(report, groups, hidden, report.sites.node[site]);
+						return { part: part(site), stack: recursion ? foldStack(stack) : stack };
+					}, inverted);
+					assert.deepEqual(viewPaths(model.view(state)), slow, JSON.stringify(state));
+				}
+			}
+		}
+	});
+});
+
+test('splitting and merging change no figure of the table', () => {
+	forReports((report) => {
+		const model = new sctmem.Model(report);
+		const plain = model.table({ ...DEFAULTS, metric: 'total' });
+		for (const split of ['thread', 'domain']) {
+			for (const recursion of ['', '1']) {
+				const other = model.table({ ...DEFAULTS, metric: 'total', split, recursion });
+				assert.deepEqual(other.groups, plain.groups);
+				for (const column of ['own', 'all'])
+					assert.deepEqual(other.groups.map((i) => other[column][i]), plain.groups.map((i) => plain[column][i]));
+			}
+		}
+	});
+});
+
+test('a zoom stays where it was when recursion is merged, and costs of a node add up in every tree', () => {
+	forReports((report) => {
+		const model = new sctmem.Model(report);
+		for (const split of ['', 'thread']) {
+			for (const recursion of ['', '1']) {
+				const state = { ...DEFAULTS, metric: 'total', split, recursion };
+				const view = model.view(state);
+				for (let v = 1; v < view.count; v++) {
+					const zoomed = model.view({ ...state, zoom: model.zoomText(state, view, v) });
+					assert.equal(zoomed.focus, v);
+					assert.equal(model.costsOf(state, view, v)[0], view.value[v]);
+				}
+			}
+		}
+	});
+});
+
+test('all costs of groups are those of the table of each metric', () => {
+	forReports((report, seed) => {
+		const model = new sctmem.Model(report);
+		for (const group of ['line', 'function', 'module']) {
+			const state = { ...DEFAULTS, group, hide: ['', 'i', 'iml'][seed % 3], thread: ['', '1'][seed % 2] };
+			const costs = model.groupCosts(state);
+			for (const metric of sctmem.METRICS) {
+				for (const unit of ['bytes', 'count']) {
+					const table = model.table({ ...state, metric, unit });
+					const column = sctmem.costColumn(metric, unit);
+					for (let i = 1; i < table.own.length; i++) {
+						assert.equal(costs.own[column][i], table.own[i]);
+						assert.equal(costs.all[column][i], table.all[i]);
+					}
+				}
+			}
+		}
+	});
+});
+
+test('callers and callees of a function are all that leads to it and all below it', () => {
+	forReports((report, seed) => {
+		const model = new sctmem.Model(report);
+		const state = { ...DEFAULTS, metric: 'total', group: ['line', 'function'][seed % 2], hide: ['', 'i'][seed % 2] };
+		const { groups } = model.groupsOf(state);
+		const hidden = sctmem.hiddenNodes(report, state.hide);
+		const table = model.table(state);
+		for (const group of table.groups) {
+			const { callers, callees } = model.around(state, group);
+			const up = new Map();
+			const down = new Map();
+			for (let site = 0; site < report.sites.count; site++) {
+				const stack = stackOf(report, groups, hidden, report.sites.node[site]);
+				const at = stack.indexOf(group);
+				const cost = report.sites.costs[0][site];
+				if (at < 0 || !cost || !report.sites.counted[site])
+					continue;
+				for (const [map, path] of [[up, stack.slice(0, at).reverse()], [down, stack.slice(at + 1)]]) {
+					for (let length = 0; length <= path.length; length++) {
+						const key = path.slice(0, length).join('.');
+						map.set(key, (map.get(key) || 0) + cost);
+					}
+				}
+			}
+			assert.deepEqual(viewPaths(callers), [...up].sort());
+			assert.deepEqual(viewPaths(callees), [...down].sort());
+			assert.equal(callers.value[0], table.all[group]);
+			assert.equal(callees.self[0] <= table.own[group], true);
+		}
+	});
+});
