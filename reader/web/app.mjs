@@ -172,10 +172,36 @@ export class App {
 		this.set({ zoom: this.model.zoomText(this.state, this.tree, node) });
 	}
 
-	// A table row: to its heaviest place in the graph.
+	// The column of the costs that is measured.
+	metricColumn() {
+		return costColumn(this.state.metric, this.state.unit);
+	}
+
+	// The function that callers and callees are about: chosen, or zoomed into, or what allocated most.
+	chosenGroup() {
+		const { model, state, report, tree } = this;
+		const { groups } = model.groupsOf(state);
+		const frame = state.fn === '' ? -1 : Number(state.fn);
+		if (frame > 0 && frame < report.frames.count)
+			return groups.of[frame];
+		const focused = tree.count ? tree.group[tree.focus] : 0;
+		if (focused && !groups.isPart[focused])
+			return focused;
+		const { own, groups: list } = model.table(state);
+		return list.reduce((best, group) => (own[group] > own[best] ? group : best), list[0] ?? 0);
+	}
+
+	openGroup(group, view = this.state.view) {
+		this.set({ fn: String(this.model.groupsOf(this.state).groups.frame[group]), view });
+	}
+
+	// A row of the side's table: what the view makes of it, or its heaviest place in the graph.
 	openRow(row) {
 		const { model, state } = this;
-		if (state.table === 'sites') {
+		const view = this.opened.get(this.viewed);
+		if (view.openRow)
+			view.openRow(row);
+		else if (state.table === 'sites') {
 			this.set({ inverted: '', zoom: model.zoomOfSite(state, row) });
 		} else if (state.inverted && model.table(state).own[row] > 0) {
 			this.set({ zoom: 'i' + model.groupsOf(state).groups.frame[row] });
@@ -227,9 +253,12 @@ export class App {
 
 	// For those who walk the graph by keys, seen or heard.
 	speak(node) {
-		const { name, place, figures } = this.describe(node);
-		byId('spoken').textContent = [name, place, figures[0][1], figures[1][1]].filter((part) => part).join(', ');
+		this.say(this.describe(node));
 		this.side.details(node);
+	}
+
+	say({ name, place, figures }) {
+		byId('spoken').textContent = [name, place, figures[0][1], figures[1][1]].filter((part) => part).join(', ');
 	}
 
 	storedTheme() {

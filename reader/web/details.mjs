@@ -2,7 +2,7 @@
 // The panel about one frame: its place, every cost, the lines of source around it, and who called it.
 import { KIND_PART, KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
-import { element } from './dom.mjs';
+import { button, element } from './dom.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatShare, shorten, visibleText } from './units.mjs';
 
@@ -93,14 +93,11 @@ function callerList(report, view, v, whole, open) {
 	let shown = 0;
 	for (let above = view.parent[v]; above > 0 && shown < CALLERS_MAX; above = view.parent[above], shown++) {
 		const target = above;
-		const button = element('button');
-		button.type = 'button';
-		button.append(element('span', 'dot k' + frameKind(report, view.groups, view.group[above])),
+		const line = button('', '', framePlace(report, view.groups, view.group[above]), () => open(target));
+		line.append(element('span', 'dot k' + frameKind(report, view.groups, view.group[above])),
 			element('span', 'name', shorten(frameName(report, view.groups, view.group[above]), 160)),
 			element('span', 'share', formatShare(view.value[above], whole)));
-		button.title = framePlace(report, view.groups, view.group[above]);
-		button.addEventListener('click', () => open(target));
-		list.appendChild(element('li')).append(button);
+		list.appendChild(element('li')).append(line);
 	}
 	return list;
 }
@@ -115,14 +112,15 @@ export function stackText(report, view, v) {
 	return lines.join('\n');
 }
 
-// costs: of node v; whole: of all that is selected.
-export function showDetails(root, { report, view, v, costs, whole, state, open }) {
+// costs: of node v; whole: of all that is selected; links: [[text, what a click does]].
+export function showDetails(root, { report, view, v, costs, whole, state, open, links }) {
 	const group = view.group[v];
 	const frame = view.groups.frame[group];
 	const kind = frameKind(report, view.groups, group);
 	const title = element('div', 'details-title');
 	const place = v === 0 ? 'everything that is selected' : framePlace(report, view.groups, group);
-	const chip = element('span', 'chip k' + kind, v === 0 ? 'All' : frame && report.frames.kind[frame] === KIND_PART ? 'Part' : CATEGORIES[kind].label);
+	const chip = element('span', 'chip k' + kind, v === 0 ? 'All' : frame && report.frames.kind[frame] ===
+		KIND_PART ? 'Part' : CATEGORIES[kind].label);
 	title.append(element('h3', '', v === 0 ? 'All stacks' : frameName(report, view.groups, group)), chip);
 	const flags = report.frames.flags[frame];
 	if (frame && flags & FLAG_INLINED)
@@ -134,7 +132,9 @@ export function showDetails(root, { report, view, v, costs, whole, state, open }
 	const word = state.unit === 'bytes' ? formatBytes(view.self[v]) : formatCount(view.self[v]) + ' blocks';
 	self.append(view.inverted ? 'ends here: ' : 'allocated here itself: ', element('strong', '', word),
 		' · ' + formatExact(view.self[v]) + ' ' + (state.unit === 'bytes' ? 'bytes' : 'blocks'));
-	const parts = [title, placeLine, costTable(costs, whole, report.meta, state), self];
+	const ways = element('div', 'details-links');
+	ways.append(...links.map(([text, act]) => button('', text, '', act)));
+	const parts = [title, placeLine, ways, costTable(costs, whole, report.meta, state), self];
 	const source = frame && view.groups.by === 'line' && report.frames.kind[frame] === KIND_PYTHON ?
 		sourceLines(report, frame) : null;
 	if (source)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Makes the report page a C source:  embed.py OUTPUT.c FOLDER [DEPENDENCIES.d]
 
-FOLDER holds report.html, report.css with the style of each view (view_NAME.css), and main.mjs with all modules that it
-needs.  The style and the bundled script go into the page, their hashes into its content policy.  The page is then cut
-at its <!--slot:NAME--> markers into the parts that page.h declares.  With an output that ends in .js or .html this
-writes the bundle, or the page without data, for tests.  DEPENDENCIES.d tells ninja what was read, so that a new module
-needs no line in meson.build.
+FOLDER holds report.html, report.css with the style of each view (view_NAME.css), and main.mjs with all modules
+that it needs. The style and the bundled script go into the page, their hashes into its content policy. The script
+is packed: a page of a small run would be half code otherwise. loader.js unpacks it, and the browser runs it
+because its hash is that in the policy, and nothing else. The page is then cut at its <!--slot:NAME--> markers into
+the parts that page.h declares. With an output that ends in .js or .html this writes the bundle, or the page
+without data, for tests. DEPENDENCIES.d tells ninja what was read, so that a new module needs no line in
+meson.build.
 """
 import base64
+import gzip
 import hashlib
 import pathlib
 import re
@@ -24,6 +27,17 @@ def source_hash(text):
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def packed(text):
+    """As the page carries it; the same on every machine, as far as zlib is."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+
+
+def bare_text(text):
+    """A small classic script without comments, indentation and empty lines."""
+    lines = [line.strip() for line in text.splitlines()]
+    return "".join(line + "\n" for line in lines if line and not line.startswith("//"))
+
+
 def style_text(folder):
     """The page's style without comments and indentation: first what is for all, then what is for one view."""
     files = [folder / "report.css"] + sorted(folder.glob("view_*.css"))
@@ -37,11 +51,13 @@ def page(folder):
     template = folder / "report.html"
     text = re.sub(r"^\t+", "", template.read_text(encoding="utf-8"), flags=re.M)
     style = style_text(folder)
-    script = "\n" + bundle.bundle(folder / "main.mjs")
+    script = bundle.bundle(folder / "main.mjs")
+    loader = "\n" + bare_text((folder / "loader.js").read_text(encoding="utf-8"))
     if "</style" in style.lower():
         raise bundle.BundleError("the style would end its own element")
-    for marker, value in (("<!--style-->", style), ("<!--script-->", script), ("STYLE-HASH", source_hash(style)),
-                          ("SCRIPT-HASH", source_hash(script))):
+    for marker, value in (("<!--style-->", style), ("<!--script-->", packed(script)), ("<!--loader-->", loader),
+                          ("STYLE-HASH", source_hash(style)), ("SCRIPT-HASH", source_hash(script)),
+                          ("LOADER-HASH", source_hash(loader))):
         if text.count(marker) != 1:
             raise bundle.BundleError("{} stands {} times in {}".format(marker, text.count(marker), template))
         text = text.replace(marker, value)
@@ -78,7 +94,8 @@ def main(output, folder, dependencies=None):
     pathlib.Path(output).write_text(text, encoding="utf-8")
     if dependencies:
         # The folder itself: a new file in it, not only a changed one, makes the page anew.
-        read = [folder] + sorted(file for file in folder.iterdir() if file.suffix in (".py", ".mjs", ".css", ".html"))
+        read = [folder] + sorted(file for file in folder.iterdir() if file.suffix in (".py", ".mjs", ".js", ".css",
+            ".html"))
         names = " ".join(str(file.resolve()).replace(" ", "\\ ") for file in read)
         pathlib.Path(dependencies).write_text("{}: {}\n".format(output, names), encoding="utf-8")
 

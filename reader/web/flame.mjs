@@ -140,6 +140,7 @@ export class FlameGraph {
 		const { view } = this;
 		const target = { left: view.x[node], width: Math.max(view.value[node], 1) };
 		const start = this.window;
+		clearTimeout(this.settleTimer);
 		this.view.focus = node;
 		this.resize();
 		this.reveal(node, true);
@@ -202,11 +203,15 @@ export class FlameGraph {
 		if (!this.view)
 			return;
 		const ratio = devicePixelRatio || 1;
+		// What stands on the bottom stays there.
+		const stands = this.shape === 'flame' && this.scroller.scrollTop + (this.height || 0) >= this.spacer.clientHeight - 2;
 		this.width = this.scroller.clientWidth;
 		this.height = this.scroller.clientHeight;
 		this.rowCount = this.rows;
 		const wanted = this.rowCount * ROW_HEIGHT + 2;
 		this.spacer.style.height = Math.max(wanted, this.height) + 'px';
+		if (stands)
+			this.scroller.scrollTop = Math.max(wanted, this.height);
 		this.canvas.style.width = this.width + 'px';
 		this.canvas.style.height = this.height + 'px';
 		const [width, height] = [Math.round(this.width * ratio), Math.round(this.height * ratio)];

@@ -16,6 +16,17 @@ export function commandLine(words) {
 	return words.map(quote).join(' ');
 }
 
+// How a capture ended, in a word or two.
+export function captureState(capture) {
+	if (capture.alive)
+		return 'still running';
+	return {
+		[STATE_RUNNING]: 'ended without notice', [STATE_STOPPED_STORAGE]: 'disk full', [STATE_STOPPED_MEMORY]:
+			'out of memory',
+		[STATE_STOPPED_USER]: 'stopped',
+	}[capture.state] || 'complete';
+}
+
 // [{ level: bad | warn | info, label, text }], the worst first.
 export function reportBadges(meta) {
 	const badges = [];

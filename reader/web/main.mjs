@@ -5,8 +5,7 @@ import { loadReport } from './data.mjs';
 
 function showFailure(error) {
 	const notice = document.getElementById('failure');
-	notice.textContent = 'This report cannot be shown: ' + error.message +
-		('DecompressionStream' in globalThis ? '' : ' (this browser is too old: it has no DecompressionStream)');
+	notice.textContent = 'This report cannot be shown: ' + error.message;
 	notice.hidden = false;
 	document.getElementById('app').hidden = true;
 }

@@ -30,7 +30,7 @@ export function pngPicture({ width, height, draw }, done) {
 	const context = canvas.getContext('2d');
 	// What draws sets the scale to 1 first.
 	const setTransform = context.setTransform.bind(context);
-	context.setTransform = (a, b, c, d) => setTransform(a * scale, b, c, d * scale, 0, 0);
+	context.setTransform = (...matrix) => setTransform(...matrix.map((number) => number * scale));
 	draw(context);
 	canvas.toBlob(done, 'image/png');
 }

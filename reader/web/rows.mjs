@@ -3,7 +3,8 @@
 import { element } from './dom.mjs';
 import { frameKind, frameName, framePlace, metricLabel } from './details.mjs';
 import { METRICS, costColumn, siteSelected } from './tree.mjs';
-import { formatCount, formatExact, formatExactValue, formatShare, formatValue, shorten, visibleText } from './units.mjs';
+import { formatCount, formatExact, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
+import { visibleText } from './units.mjs';
 
 const NAME_SHOWN = 160;
 
@@ -103,12 +104,14 @@ export function siteTable({ report, groups, siteFilter, whole, state, filter }) 
 				fill: (cell, site) => fillName(cell, 'k' + frameKind(report, groups, group(site)), name(site), place(site)),
 			},
 			{
-				key: 'allocator', label: 'By', className: 'by', width: '92px', value: (site) => allocator(site) + '/' + sites.thread[site],
+				key: 'allocator', label: 'By', className: 'by', width: '92px', value: (site) =>
+					allocator(site) + '/' + sites.thread[site],
 				fill: (cell, site) => fillName(cell, 'd' + sites.domain[site], allocator(site),
 					threadLabel(report, sites.thread[site])),
 			},
 			{
-				key: 'value', label: state.unit === 'bytes' ? 'Bytes' : 'Blocks', className: 'number', width: '78px', descending: true,
+				key: 'value', label: state.unit === 'bytes' ? 'Bytes' : 'Blocks', className: 'number',
+					width: '78px', descending: true,
 				value: (site) => costs[site], fill: (cell, site) => fillValue(cell, costs[site], whole, state.unit),
 			},
 			{

@@ -47,6 +47,21 @@ export class Side {
 		byId('filter-count').title = formatExact(shown.rows.length) + ' rows';
 	}
 
+	// From a frame to what other views say about it.
+	links(node) {
+		const { app } = this;
+		const { tree, report, state } = app;
+		const frame = tree.groups.frame[tree.group[node]];
+		if (!frame || tree.groups.isPart[tree.group[node]])
+			return [];
+		const links = [['Callers and callees', () => app.set({ view: 'callers', fn: String(frame) })]];
+		if (state.view !== 'flame')
+			links.unshift(['Flame graph', () => app.set({ view: 'flame', zoom: app.model.zoomText(state, tree, node) })]);
+		if (report.frames.line[frame] && app.views.some(({ name }) => name === 'source'))
+			links.push(['Source', () => app.set({ view: 'source', file: String(report.frames.file[frame]) })]);
+		return links;
+	}
+
 	// node: of the tree.
 	details(node) {
 		const { app } = this;
@@ -55,7 +70,7 @@ export class Side {
 			return;
 		showDetails(byId('details'), {
 			report: app.report, view: app.tree, v: node, costs: app.model.costsOf(app.state, app.tree, node),
-			whole: app.model.sumOf(app.state), state: app.state, open: (target) => app.open(target),
+			whole: app.model.sumOf(app.state), state: app.state, open: (target) => app.open(target), links: this.links(node),
 		});
 	}
 }

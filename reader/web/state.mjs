@@ -18,6 +18,8 @@ export const COMMON_FIELDS = {
 	hide: { letter: 'h', initial: 'i', accepts: /[iml]*/ },
 	search: { letter: 'q', initial: '', accepts: /[^]*/ },
 	zoom: { letter: 'z', initial: '', accepts: /(\d+|i[\d.]+)?/ },
+	// The function that callers and callees are about: the number of one of its frames.
+	fn: { letter: 'n', initial: '', accepts: /\d*/ },
 	table: { letter: 'b', initial: 'functions', accepts: ['functions', 'sites'] },
 };
 

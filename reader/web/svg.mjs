@@ -7,7 +7,7 @@ function escapeText(text) {
 		.replace(/[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, '\ufffd');
 }
 
-const round = (number) => String(Math.round(number * 100) / 100);
+const round = (number) => String(Math.round(number * 1000) / 1000);
 
 export class SvgContext {
 	// measure: a canvas's context, for the widths of texts
@@ -17,6 +17,7 @@ export class SvgContext {
 		this.textBaseline = 'alphabetic';
 		this.parts = [];
 		this.path = [];
+		this.turned = '';
 	}
 
 	get font() {
@@ -31,8 +32,10 @@ export class SvgContext {
 		return this.measure.measureText(text);
 	}
 
-	// Pictures have no scale but their own.
-	setTransform() {}
+	// Only texts are ever turned.
+	setTransform(a, b, c, d, e, f) {
+		this.turned = b === 0 && e === 0 && f === 0 ? '' : ` transform="matrix(${[a, b, c, d, e, f].map(round).join(' ')})"`;
+	}
 
 	fillRect(x, y, width, height) {
 		this.parts.push(`<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ` +
@@ -47,7 +50,8 @@ export class SvgContext {
 	fillText(text, x, y) {
 		const anchor = { left: 'start', center: 'middle', right: 'end' }[this.textAlign];
 		const drop = this.textBaseline === 'middle' ? 0.35 * parseFloat(/[\d.]+px/.exec(this.font)) : 0;
-		this.parts.push(`<text x="${round(x)}" y="${round(y + drop)}" fill="${this.fillStyle}" text-anchor="${anchor}" ` +
+		this.parts.push(`<text x="${round(x)}" y="${round(y + drop)}" fill="${this.fillStyle}" ` +
+			`text-anchor="${anchor}"${this.turned} ` +
 			`font-size="${/[\d.]+(?=px)/.exec(this.font)}">${escapeText(text)}</text>`);
 	}
 

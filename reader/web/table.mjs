@@ -17,7 +17,8 @@ export function sortRows(rows, key, descending) {
 export class Table {
 	// events: onOpen(row)
 	constructor(root, events, rowHeight = TABLE_ROW_HEIGHT) {
-		Object.assign(this, { root, events, rowHeight, rows: [], sorted: [], columns: [], order: null, current: 0, pool: [] });
+		Object.assign(this, { root, events, rowHeight, rows: [], sorted: [], columns: [], order: null, current:
+			0, pool: [] });
 		root.classList.add('table');
 		root.style.setProperty('--row-height', rowHeight + 'px');
 		this.head = root.appendChild(document.createElement('div'));
@@ -39,16 +40,20 @@ export class Table {
 
 	// columns: [{ key, label, title, className, width, value(row) for sorting, fill(cell, row), descending }]; width is
 	// one of a grid's tracks, the rest of the room when it is missing.
-	show({ name, columns, rows, sort, emptyText }) {
+	// room: what a column without a width has at least, in pixels; in less the table scrolls sideways.
+	show({ name, columns, rows, sort, emptyText, room = 130 }) {
+		const least = columns.reduce((sum, { width }) => sum + (width ? parseInt(width, 10) : room), 0);
+		this.root.style.setProperty('--table-width', least + 'px');
 		this.root.style.setProperty('--columns', columns.map(({ width }) => width || 'minmax(0, 1fr)').join(' '));
 		if (this.name !== name) {
 			this.name = name;
 			this.columns = columns;
-			this.order = this.orders?.get(name) || sort;
 			this.pool.forEach((element) => element.remove());
 			this.pool = [];
 			this.buildHead();
 		}
+		// As it was sorted by hand, else as the view wants it.
+		this.order = this.orders?.get(name) || sort;
 		this.columns = columns;
 		this.rows = rows;
 		this.empty.textContent = emptyText;

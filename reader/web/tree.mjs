@@ -322,7 +322,8 @@ function visibleAncestors(nodes, hidden) {
 
 // From the allocating frames up to their callers.  Entries are nodes that allocate; each has a cursor that climbs one
 // visible frame a level.  A view node's entries are a range that its children part further, in place.
-// path: the groups that lead to what is in focus, which is shown in more detail.  parts: null, or for each node the part
+// path: the groups that lead to what is in focus, which is shown in more detail.  parts: null, or for each node the
+// part
 // that it lies in, which then is the first level; see derive.mjs.
 // rootGroup: not 0: `own` lies at nodes of this group, which is the root, and the first level are its callers.
 export function buildInverted(nodes, groups, hidden, own, path = [], parts = null, rootGroup = 0) {

@@ -26,19 +26,20 @@ class FlameView {
 		this.inverted.id = 'inverted';
 		this.reset = button('toggle', 'Reset zoom', 'Show everything (Esc)', () => app.set({ zoom: '', span: '' }));
 		this.reset.id = 'reset';
-		this.recursion = button('toggle', 'Merge recursion', 'A call of a function that is already on the stack is moved to ' +
+		this.recursion =
+			button('toggle', 'Merge recursion', 'A call of a function that is already on the stack is moved to ' +
 			'that earlier call (r)', () => app.cycle('recursion'));
 		this.recursion.id = 'recursion';
-		head.append(shape, this.inverted, this.recursion, this.splitField(), this.legend(), element('div', 'spread'),
+		head.append(shape, this.inverted, this.recursion, this.splitField(), element('div', 'spread'),
 			this.reset, saveButtons('flame', () => this.drawing(), () => byId('title').textContent));
 		this.crumbs = element('nav', 'crumbs');
 		this.crumbs.id = 'crumbs';
 		this.crumbs.setAttribute('aria-label', 'Zoomed into');
 		this.scroller = element('div', 'graph-scroller');
 		this.scroller.id = 'graph-scroller';
-		const spacer = this.scroller.appendChild(element('div'));
+		const spacer = this.scroller.appendChild(element('div', 'graph-spacer'));
 		spacer.id = 'graph-spacer';
-		this.canvas = spacer.appendChild(element('canvas'));
+		this.canvas = spacer.appendChild(element('canvas', 'graph-canvas'));
 		this.canvas.id = 'graph-canvas';
 		this.canvas.tabIndex = 0;
 		this.canvas.setAttribute('role', 'application');
@@ -47,7 +48,7 @@ class FlameView {
 		this.canvas.setAttribute('aria-describedby', 'spoken');
 		this.empty = element('p', 'empty');
 		this.empty.id = 'graph-empty';
-		root.append(head, this.crumbs, this.scroller, this.empty);
+		root.append(head, this.crumbs, this.scroller, this.empty, this.legend());
 		this.graph = app.graph = new FlameGraph(this.scroller, spacer, this.canvas, {
 			onHover: (node, x, y) => app.hoverNode(node, x, y),
 			onOpen: (node) => app.open(node),
@@ -84,6 +85,7 @@ class FlameView {
 		for (let i = 1; i < frames.count; i++)
 			kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
 		const legend = element('div', 'legend');
+		kinds.delete(0);
 		legend.append(...[...kinds].sort((a, b) => a - b).map((i) => legendEntry('k' + i, CATEGORIES[i].label)));
 		return legend;
 	}

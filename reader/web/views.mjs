@@ -19,10 +19,21 @@
 //     setTheme(palette)              optional; called before the first update, and when the theme changes
 //     draw()                         optional: draws at once, before printing
 //     focus()                        optional: takes the keyboard
+//     openRow(row)                   optional: what a click in the side's table does; the row is a group of
+//                                    app.model.groupsOf(app.state), or with state.table `sites` a site
 //
 // A view reads app.report, app.model, app.state and app.tree (the tree of the state), changes the state by
-// app.set({ ... }), and shows a frame beside it by app.showFrame.  Its style is view_NAME.css, of which every rule
+// app.set({ ... }), and opens a node of the tree
+// by app.open, a function by app.openGroup.  Its style is view_NAME.css, of which every rule
 // begins with #view-NAME or a class that begins with NAME-.
+import { callersView } from './view_callers.mjs';
 import { flameView } from './view_flame.mjs';
+import { modulesView, processesView, threadsView } from './view_parts.mjs';
+import { sourceView } from './view_source.mjs';
+import { summaryView } from './view_summary.mjs';
+import { sunburstView } from './view_sunburst.mjs';
+import { tableView } from './view_table.mjs';
 
-export const VIEWS = [flameView];
+export const VIEWS = [
+	summaryView, flameView, sunburstView, callersView, tableView, sourceView, threadsView, modulesView, processesView,
+];

@@ -401,6 +401,26 @@ static void fill_tree(struct growth *growth, enum fake_kind kind, uint32_t nodes
 	free(leaves);
 }
 
+/* All blocks of a site were of its mean size. */
+static void fill_size_bins(struct profile *profile)
+{
+	profile->size_bin_count = 40;
+	for (uint32_t i = 0; i < profile->size_bin_count; i++) {
+		profile->size_bins[i].min = i ? UINT64_C(1) << (i - 1) : 0;
+		profile->size_bins[i].max = i ? (UINT64_C(1) << i) - 1 : 0;
+	}
+	for (size_t i = 0; i < profile->site_count; i++) {
+		const struct cost *cost = &profile->sites[i].cost;
+		if (!cost->total_count || !profile_counts(profile, &profile->sites[i]))
+			continue;
+		uint32_t bin = 0;
+		while (bin + 1 < profile->size_bin_count && profile->size_bins[bin].max < cost->total_bytes / cost->total_count)
+			bin++;
+		profile->size_bins[bin].count += cost->total_count;
+		profile->size_bins[bin].bytes += cost->total_bytes;
+	}
+}
+
 struct profile *fake_profile_new(enum fake_kind kind, uint32_t nodes)
 {
 	random_state = 20261122;
@@ -428,6 +448,7 @@ struct profile *fake_profile_new(enum fake_kind kind, uint32_t nodes)
 		profile->peak_bytes = profile->total.peak_bytes;
 		profile->free_count = profile->total.total_count - profile->total.live_count;
 		fill_timeline(profile);
+		fill_size_bins(profile);
 	}
 	free(growth.slots);
 	return profile;

@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	struct error error = { 0 };
-	const struct report_options options = { .source = REPORT_SOURCE_OPEN };
+	const struct report_options options = { .view = "flame", .source = REPORT_SOURCE_OPEN };
 	bool good = report_html_write(profile, &options, page, &error);
 	if (!good)
 		fprintf(stderr, "fake_report: %s\n", error.text);

@@ -63,7 +63,8 @@ export function randomReport(seed, nodeCount, frameCount, siteCount) {
 		count: 3, capture: new Uint32Array(3), tid: Uint32Array.of(7, 8, 9), name: new Uint32Array(3),
 		start: new Float64Array(3),
 	};
-	const meta = { captures: [{ pid: 7, arguments: ['x'] }], domains: [0, 1, 2, 3, 4, 5].map((i) => ({ name: 'd' + i })), allocators: {} };
+	const meta = { captures: [{ pid: 7, arguments: ['x'] }], domains:
+		[0, 1, 2, 3, 4, 5].map((i) => ({ name: 'd' + i })), allocators: {} };
 	const report = { strings, frames, nodes, sites, threads, meta, sources: new Map() };
 	sctmem.addPartFrames(report);
 	return report;

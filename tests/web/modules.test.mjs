@@ -137,7 +137,8 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.sites.counted], [1, 0]);
 	assert.deepEqual(report.sites.costs.map((column) => [...column]), [...Array(8).keys()].map((i) => [i, BIG - i]));
 	assert.deepEqual([...report.timeline.allocatedBytes], [11000, BIG - 11]);
-	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines: new Map([[11, 'x'], [12, 'é']]) });
+	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
+		new Map([[11, 'x'], [12, 'é']]) });
 });
 
 test('base64 and gzip come off', async () => {

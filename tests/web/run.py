@@ -2,7 +2,7 @@
 """Runs the page's tests.  Called by meson:
 
     run.py node NODE NAME BUNDLE FILE.mjs...     node --test on the modules, or on a bundle ("-": none)
-    run.py pytest NAME FAKE_REPORT FILE.py       with the system's pytest; FAKE_REPORT makes pages ("-": none)
+    run.py pytest NAME FAKE_REPORT FILE.py...    with the system's pytest; FAKE_REPORT makes pages ("-": none)
 
 With SCTMEM_JUNIT set, NAME.xml with each case goes into that folder, and tests/run counts the cases.  Ends with 77,
 meson's sign for skipped, when what it takes is not here.
@@ -33,7 +33,7 @@ def run_node(node, name, bundle, *scripts):
     return subprocess.run([node] + options + list(scripts), env=environment).returncode
 
 
-def run_pytest(name, fake_report, script):
+def run_pytest(name, fake_report, *scripts):
     try:
         import pytest
     except ImportError:
@@ -41,7 +41,7 @@ def run_pytest(name, fake_report, script):
         return 77
     if fake_report != "-":
         os.environ["SCTMEM_FAKE_REPORT"] = os.path.abspath(fake_report)
-    options = ["-p", "no:cacheprovider", "-rs", "-q", "--tb=short", script]
+    options = ["-p", "no:cacheprovider", "-rs", "-q", "--tb=short", *scripts]
     if junit_file(name):
         options.append("--junitxml=" + junit_file(name))
     sys.dont_write_bytecode = True

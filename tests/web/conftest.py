@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""What the browser tests share: pages of made-up profiles, one browser, and that no page logs or asks for anything."""
+import pytest
+import webdriver
+from pagetools import make_page
+
+NODES = 3000
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    return {kind: make_page(folder, kind, NODES if kind != "empty" else 0)
+            for kind in ("demo", "hostile", "damaged", "empty")}
+
+
+@pytest.fixture(scope="session")
+def shared_browser():
+    if webdriver.find_programs() is None:
+        pytest.skip("no chromium or no chromedriver")
+    with webdriver.Browser(1440, 900) as browser:
+        yield browser
+
+
+@pytest.fixture()
+def browser(shared_browser):
+    """Whatever a test does, its pages have logged no error and asked for nothing but themselves."""
+    shared_browser.open("about:blank")
+    shared_browser.log("browser")
+    shared_browser.requests()
+    yield shared_browser
+    errors = [entry["message"] for entry in shared_browser.log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert errors == []
+    asked = [url for url in shared_browser.requests() if not url.startswith(("file:///", "about:"))]
+    assert asked == []
+    shared_browser.run("try { localStorage.clear(); } catch (error) {}")
