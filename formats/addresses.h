@@ -40,10 +40,13 @@ struct addresses {
 	uint64_t last_freed;
 	uint32_t last_number;
 	uint32_t count;                           /* blocks with a number */
-	uint64_t address[ADDRESSES_BLOCKS_MAX];
-	uint16_t class_of[ADDRESSES_BLOCKS_MAX];
-	uint16_t freed_before[ADDRESSES_BLOCKS_MAX];  /* the one freed before it in its class; NONE */
-	bool live[ADDRESSES_BLOCKS_MAX];
+	/* What is asked of a block at once lies together. */
+	struct addresses_block {
+		uint64_t address;
+		uint16_t class;
+		uint16_t freed_before;            /* the one freed before it in its class; NONE */
+		bool live;
+	} blocks[ADDRESSES_BLOCKS_MAX];
 };
 
 /* The writer's way from an address to a number. */
@@ -63,22 +66,20 @@ static inline void addresses_init(struct addresses *addresses)
 /* The size class: glibc's chunks for malloc and its kin, pymalloc's for Python's small blocks. */
 static inline uint32_t addresses_class(unsigned kind, uint64_t size)
 {
-	uint64_t units;
+	uint64_t units = (size + 23) / 16;
 
+	if (CAPTURE_IS_PYTHON(kind) && size <= 512)
+		return (uint32_t)(size + 15) / 16;
 	if (size > 16384)
 		return ADDRESSES_CLASSES - 1;
-	if (CAPTURE_IS_PYTHON(kind) && size <= 512)
-		units = (size + 15) / 16;
-	else
-		units = size <= 24 ? 2 : (size + 23) / 16;
-	return (uint32_t)(units < ADDRESSES_CLASSES ? units : ADDRESSES_CLASSES - 1);
+	return (uint32_t)(units < 2 ? 2 : units);
 }
 
 static inline uint64_t addresses_predict(const struct addresses *addresses, uint32_t class)
 {
 	uint16_t freed = addresses->freed[class];
 
-	return freed != ADDRESSES_NONE ? addresses->address[freed]
+	return freed != ADDRESSES_NONE ? addresses->blocks[freed].address
 		: addresses->last_allocated[class] + (uint64_t)class * 16;
 }
 
@@ -87,28 +88,26 @@ static inline uint16_t addresses_allocated(struct addresses *addresses, uint32_t
 {
 	uint16_t freed = addresses->freed[class], number;
 
-	if (freed != ADDRESSES_NONE && addresses->address[freed] == address)
-		addresses->freed[class] = addresses->freed_before[freed];
+	if (freed != ADDRESSES_NONE && addresses->blocks[freed].address == address)
+		addresses->freed[class] = addresses->blocks[freed].freed_before;
 	addresses->last_allocated[class] = address;
 	if (addresses->count == ADDRESSES_BLOCKS_MAX)
 		return ADDRESSES_NONE;
 	number = (uint16_t)addresses->count++;
-	addresses->address[number] = address;
-	addresses->class_of[number] = (uint16_t)class;
-	addresses->live[number] = true;
+	addresses->blocks[number] = (struct addresses_block){ .address = address, .class = (uint16_t)class, .live = true };
 	return number;
 }
 
 /* After a free of a block that has a number. */
 static inline void addresses_freed(struct addresses *addresses, uint32_t number)
 {
-	uint32_t class = addresses->class_of[number];
+	struct addresses_block *block = &addresses->blocks[number];
 
-	addresses->live[number] = false;
-	addresses->freed_before[number] = addresses->freed[class];
-	addresses->freed[class] = (uint16_t)number;
+	block->live = false;
+	block->freed_before = addresses->freed[block->class];
+	addresses->freed[block->class] = (uint16_t)number;
 	addresses->last_number = number;
-	addresses->last_freed = addresses->address[number];
+	addresses->last_freed = block->address;
 }
 
 static inline uint64_t addresses_zigzag(uint64_t delta)
@@ -156,7 +155,7 @@ static inline bool addresses_read_free(struct addresses *addresses, uint64_t cod
 	}
 	uint64_t number = addresses->last_number + addresses_unzigzag(code >> 1);
 
-	if (number >= addresses->count || !addresses->live[number])
+	if (number >= addresses->count || !addresses->blocks[number].live)
 		return false;
 	addresses_freed(addresses, (uint32_t)number);
 	*address = addresses->last_freed;
@@ -181,7 +180,7 @@ static inline uint64_t addresses_write_allocation(struct addresses *addresses, s
 	uint32_t at = addresses_slot(address);
 
 	/* An address that comes again takes the place of its earlier number. */
-	while (index->slots[at] != 0 && addresses->address[index->slots[at] - 1] != address)
+	while (index->slots[at] != 0 && addresses->blocks[index->slots[at] - 1].address != address)
 		at = (at + 1) & (ADDRESSES_SLOTS - 1);
 	index->slots[at] = (uint16_t)(number + 1);
 	return code;
@@ -193,9 +192,9 @@ static inline uint64_t addresses_write_free(struct addresses *addresses, const s
 	for (uint32_t at = addresses_slot(address); index->slots[at] != 0; at = (at + 1) & (ADDRESSES_SLOTS - 1)) {
 		uint32_t number = index->slots[at] - 1u;
 
-		if (addresses->address[number] != address)
+		if (addresses->blocks[number].address != address)
 			continue;
-		if (!addresses->live[number])
+		if (!addresses->blocks[number].live)
 			break;
 		uint64_t code = addresses_zigzag((uint64_t)number - addresses->last_number) << 1;
 

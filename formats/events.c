@@ -16,7 +16,7 @@
 
 #include <string.h>
 
-static uint8_t *put_varint(uint8_t *at, uint64_t value)
+static __attribute__((noinline)) uint8_t *put_long_varint(uint8_t *at, uint64_t value)
 {
 	while (value >= 0x80) {
 		*at++ = (uint8_t)(value | 0x80);
@@ -24,6 +24,26 @@ static uint8_t *put_varint(uint8_t *at, uint64_t value)
 	}
 	*at++ = (uint8_t)value;
 	return at;
+}
+
+static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
+{
+	if (value >= 0x80)
+		return put_long_varint(at, value);
+	*at = (uint8_t)value;
+	return at + 1;
+}
+
+/* The same for numbers whose lengths cannot be foretold: one or two bytes without a branch.  Writes two in any case. */
+static inline uint8_t *put_varint_evenly(uint8_t *at, uint64_t value)
+{
+	bool two = value >= 0x80;
+
+	if (__builtin_expect(value >= 0x4000, 0))
+		return put_long_varint(at, value);
+	at[0] = (uint8_t)(value | (uint64_t)two << 7);
+	at[1] = (uint8_t)(value >> 7);
+	return at + 1 + two;
 }
 
 /* The most bytes that one word can put into one column: a varint of ten bytes. */
@@ -58,21 +78,8 @@ static void encode_time(struct encoder *encoder, uint64_t time_ns)
 {
 	encoder->at[EVENTS_TIMES] = put_varint(encoder->at[EVENTS_TIMES], time_ns - encoder->time_ns);
 	encoder->time_ns = time_ns;
-}
-
-static void encode_allocated(struct encoder *encoder, unsigned kind, uint64_t size, uint64_t address)
-{
-	uint64_t code = addresses_write_allocation(&encoder->picture->addresses, &encoder->picture->index, kind, size,
-		address);
-
-	encoder->at[EVENTS_ALLOCATED] = put_varint(encoder->at[EVENTS_ALLOCATED], code);
-}
-
-static void encode_freed(struct encoder *encoder, uint64_t address)
-{
-	uint64_t code = addresses_write_free(&encoder->picture->addresses, &encoder->picture->index, address);
-
-	encoder->at[EVENTS_FREED] = put_varint(encoder->at[EVENTS_FREED], code);
+	if (encoder->summary->event_count == 0)
+		encoder->summary->first_time_ns = time_ns;
 }
 
 static void encode_stack(struct encoder *encoder, uint32_t stack)
@@ -115,28 +122,17 @@ static size_t encode_node(struct encoder *encoder, const uint64_t *words, uint64
 	return 3;
 }
 
-/* Encodes one record; returns the words that it takes. */
-static size_t encode_record(struct encoder *encoder, const uint64_t *words)
+/* Encodes any record but those of encode_frequent(); returns the words that it takes. */
+static __attribute__((noinline)) size_t encode_record(struct encoder *encoder, const uint64_t *words)
 {
 	unsigned kind = (uint8_t)words[0];
 	uint64_t operand = words[0] >> 8;
 
 	*encoder->at[EVENTS_KINDS]++ = (uint8_t)kind;
-	if (CAPTURE_IS_ALLOCATION(kind)) {
-		encode_allocated(encoder, kind, (uint32_t)words[1], operand);
-		encoder->at[EVENTS_SIZES] = put_varint(encoder->at[EVENTS_SIZES], (uint32_t)words[1]);
-		encode_stack(encoder, (uint32_t)(words[1] >> 32));
-		return 2;
-	}
 	if (CAPTURE_IS_METADATA(kind))
 		return encode_metadata(encoder, words, operand);
+	encoder->summary->event_count += kind >= CAPTURE_FREE;
 	switch (kind) {
-	case CAPTURE_FREE:
-	case CAPTURE_FREE_PYTHON:
-	case CAPTURE_MOVE:
-	case CAPTURE_MOVE_PYTHON:
-		encode_freed(encoder, operand);
-		return 1;
 	case CAPTURE_STAY:
 		encode_address(encoder, operand);
 		return 1;
@@ -173,15 +169,63 @@ static size_t encode_record(struct encoder *encoder, const uint64_t *words)
 	}
 }
 
+static inline bool is_free(unsigned kind)
+{
+	return kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE || kind == CAPTURE_MOVE_PYTHON;
+}
+
+/*
+ * Encodes allocations and frees for as long as they follow each other; returns the first word behind them.  Nearly all
+ * records are these, so the ends of their columns are kept in registers meanwhile.
+ */
+static const uint64_t *encode_frequent(struct encoder *encoder, const uint64_t *word, const uint64_t *end)
+{
+	struct addresses *addresses = &encoder->picture->addresses;
+	struct addresses_index *index = &encoder->picture->index;
+	uint8_t *kinds = encoder->at[EVENTS_KINDS], *allocated = encoder->at[EVENTS_ALLOCATED];
+	uint8_t *freed = encoder->at[EVENTS_FREED], *sizes = encoder->at[EVENTS_SIZES];
+	uint8_t *stacks = encoder->at[EVENTS_STACKS];
+	uint64_t stack = encoder->stack;
+
+	while (word < end) {
+		unsigned kind = (uint8_t)*word;
+
+		if (CAPTURE_IS_ALLOCATION(kind)) {
+			uint32_t size = (uint32_t)word[1], next = (uint32_t)(word[1] >> 32);
+			uint64_t code = addresses_write_allocation(addresses, index, kind, size, *word >> 8);
+
+			allocated = put_varint(allocated, code);
+			sizes = put_varint_evenly(sizes, size);
+			stacks = put_varint_evenly(stacks, addresses_zigzag(next - stack));
+			stack = next;
+			word += 2;
+		} else if (is_free(kind)) {
+			freed = put_varint(freed, addresses_write_free(addresses, index, *word >> 8));
+			word++;
+		} else {
+			break;
+		}
+		*kinds++ = (uint8_t)kind;
+	}
+	encoder->summary->event_count += (uint32_t)(kinds - encoder->at[EVENTS_KINDS]);
+	encoder->at[EVENTS_KINDS] = kinds;
+	encoder->at[EVENTS_ALLOCATED] = allocated;
+	encoder->at[EVENTS_FREED] = freed;
+	encoder->at[EVENTS_SIZES] = sizes;
+	encoder->at[EVENTS_STACKS] = stacks;
+	encoder->stack = stack;
+	return word;
+}
+
 size_t events_encode(const uint64_t *words, size_t count, const struct capture_stream *carry, uint8_t *out,
 	uint8_t *scratch, struct events_summary *summary)
 {
 	struct encoder encoder = { .stamp = carry->first_stamp, .time_ns = carry->first_time_ns, .summary = summary };
 	struct events_prefix prefix = { .first_stamp = carry->first_stamp, .first_time_ns = carry->first_time_ns,
 		.first_thread = carry->first_thread };
+	const uint64_t *word = words, *end = words + count;
 	uint8_t *starts[EVENTS_COLUMNS];
 	uint8_t *at = out + sizeof(prefix);
-	bool first = true;
 
 	encoder.picture = (struct picture *)scratch;
 	addresses_init(&encoder.picture->addresses);
@@ -190,17 +234,13 @@ size_t events_encode(const uint64_t *words, size_t count, const struct capture_s
 	*summary = (struct events_summary){ .first_time_ns = carry->first_time_ns, .last_thread = carry->first_thread };
 	for (int column = 0; column < EVENTS_COLUMNS; column++)
 		starts[column] = encoder.at[column] = scratch + (size_t)column * (count + 8) * VARINT_MAX;
-	for (size_t i = 0; i < count; prefix.record_count++) {
-		unsigned kind = (uint8_t)words[i];
-
-		if (kind >= CAPTURE_FREE && kind < CAPTURE_THREAD_INFO) {
-			summary->event_count++;
-			if (first)
-				summary->first_time_ns = encoder.time_ns;
-			first = false;
-		}
-		i += encode_record(&encoder, words + i);
+	for (;;) {
+		word = encode_frequent(&encoder, word, end);
+		if (word >= end)
+			break;
+		word += encode_record(&encoder, word);
 	}
+	prefix.record_count = (uint32_t)(encoder.at[EVENTS_KINDS] - starts[EVENTS_KINDS]);
 	for (int column = 0; column < EVENTS_COLUMNS; column++) {
 		prefix.lengths[column] = (uint32_t)(encoder.at[column] - starts[column]);
 		memcpy(at, starts[column], prefix.lengths[column]);
