@@ -34,7 +34,7 @@ static size_t memo_size(size_t *chains, size_t *merged)
 {
 	size_t depth = config.depth;
 
-	*chains = (depth * sizeof(struct native_frame) + 63) & ~(size_t)63;
+	*chains = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
 	*merged = *chains + chains_size();
 	return (*merged + (config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0) + 4095) &
 		~(size_t)4095;
@@ -47,8 +47,7 @@ bool stack_init(struct thread *thread)
 
 	if (!memory)
 		return false;
-	thread->native.frames = (struct native_frame *)memory;
-	thread->native.capacity = config.depth;
+	native_init(&thread->native, memory, config.depth);
 	thread->chains.frames = (struct chain_frame *)(memory + chains);
 	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
 		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
@@ -117,12 +116,10 @@ static uint32_t intern_native(struct thread *thread, uint32_t base)
 	return node;
 }
 
-static uint32_t native_only(struct thread *thread, const struct native_start *start)
+static __attribute__((noinline)) uint32_t native_anew(struct thread *thread, const struct native_start *start)
 {
 	uint32_t base = CAPTURE_NODE_ROOT;
 
-	if (config.native == CONFIG_NATIVE_NO)
-		return CAPTURE_NODE_ROOT;
 	native_walk(&thread->native, start, 0);
 	count_native(thread);
 	if (__builtin_expect(thread->native.truncated, 0))
@@ -130,6 +127,18 @@ static uint32_t native_only(struct thread *thread, const struct native_start *st
 	else if (__builtin_expect(thread->native.stopped, 0))
 		base = cut_node(thread, CAPTURE_FRAME_UNKNOWN);
 	return intern_native(thread, base);
+}
+
+static inline uint32_t native_only(struct thread *thread, const struct native_start *start)
+{
+	const struct native_stack *native = &thread->native;
+
+	if (config.native == CONFIG_NATIVE_NO)
+		return CAPTURE_NODE_ROOT;
+	/* A walk that finds what the last one found, of which nothing is to be counted. */
+	if (thread->native_base == CAPTURE_NODE_ROOT && native_is_same(native, start, 0))
+		return native->frames[native->count - 1].node;
+	return native_anew(thread, start);
 }
 
 /* 3.8 and 3.9 keep nothing of theirs on the C stack, but there each Python frame is one C frame of the loop. */

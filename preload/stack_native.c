@@ -17,6 +17,9 @@
  * jumped out of cannot lead anywhere.  The loads do not depend on each other, so they overlap, and the branches
  * are predicted: under a nanosecond a frame.  On a difference the walk goes on from the last frame proved.
  *
+ * What is compared lies apart from the frames, in checks[]: an address and its word each, for the frame before which
+ * the walk ended, then for frames[0], and so on inwards; frames[i].checks is where those of frames[i] end.
+ *
  * The saved bp needs to be compared only if an outer step uses it before another reloads it (NATIVE_BP_LIVE).  The
  * price is that bp is stale in some frames of the array; resume() computes it anew where it walks on.
  *
@@ -431,13 +434,13 @@ NATIVE_READS_STACKS static inline __attribute__((always_inline)) bool proved_by_
 	return !(flags & NATIVE_BP_CHECKED) || native_word_at(frame->sp - 8 * flags_slot(flags)) == frame->bp;
 }
 
-/* frames[from] is proved: how far outwards are the others?  The index of the outermost one. */
-NATIVE_READS_STACKS static inline __attribute__((always_inline)) uint32_t prove(struct walk *walk, uint32_t from)
+/* frames[from] is proved: how far outwards are the others, some of which are irregular? */
+static __attribute__((noinline)) uint32_t prove_irregular(struct walk *walk, uint32_t from)
 {
 	const struct native_frame *frames = walk->stack->frames, *frame = &frames[from];
 
 	for (; frame > frames; frame--) {
-		if (__builtin_expect(!(frame[-1].flags & NATIVE_IRREGULAR), 1)) {
+		if (!(frame[-1].flags & NATIVE_IRREGULAR)) {
 			if (!proved_by_words(&frame[-1]))
 				break;
 		} else if (!proved_by_step(walk, frame, &frame[-1])) {
@@ -445,6 +448,25 @@ NATIVE_READS_STACKS static inline __attribute__((always_inline)) uint32_t prove(
 		}
 	}
 	return (uint32_t)(frame - frames);
+}
+
+/* frames[from] is proved: how far outwards are the others?  The index of the outermost one. */
+static inline uint32_t prove(struct walk *walk, uint32_t from)
+{
+	const struct native_stack *stack = walk->stack;
+	const struct native_check *first = stack->checks + NATIVE_CHECKS_PADDING, *differs;
+	uint32_t at = from;
+
+	if (__builtin_expect(stack->frames[from].flags & NATIVE_IRREGULAR_OUTSIDE, 0))
+		return prove_irregular(walk, from);
+	if (from == 0)
+		return 0;
+	differs = native_check_differs(stack->checks, first + stack->frames[from - 1].checks);
+	if (!differs || differs < first + stack->beyond.checks)
+		return 0;
+	while (at > 1 && first + stack->frames[at - 2].checks > differs)
+		at--;
+	return at;
 }
 
 /* All frames are proved; is the end of the stack still what it was? */
@@ -672,6 +694,59 @@ static uint32_t outside_of(uint32_t flags)
 		(flags & NATIVE_IRREGULAR ? NATIVE_IRREGULAR_OUTSIDE : 0);
 }
 
+/* Writes down the words that prove a frame behind the first `count`; returns how many they are then. */
+static inline uint32_t put_checks(struct native_stack *stack, uint32_t count, const struct native_frame *frame)
+{
+	struct native_check *check = &stack->checks[NATIVE_CHECKS_PADDING + count];
+	uint32_t flags = frame->flags;
+
+	if (__builtin_expect(flags & NATIVE_IRREGULAR, 0))
+		return count;
+	check[0] = (struct native_check){ frame->sp - 8, frame->pc + 1 };
+	check[1] = (struct native_check){ frame->sp - 8 * flags_slot(flags), frame->bp };
+	/* From the inside out the return address comes before the saved bp. */
+	if (flags & NATIVE_BP_CHECKED) {
+		const struct native_check saved = check[1];
+
+		check[1] = check[0];
+		check[0] = saved;
+		return count + 2;
+	}
+	return count + 1;
+}
+
+/* Whether the next walk, from the same place, may be a comparison of words alone. */
+static void settle_again(struct native_stack *stack)
+{
+	const struct native_frame *innermost = stack->frames + stack->count - 1;
+	uintptr_t low = stack->stop_cfa, high = low + 1;
+
+	stack->again.stop_size = 0;
+	if (stack->count == 0 || stack->irregular || stack->end == NATIVE_END_WORDS)
+		return;
+	if (stack->end == NATIVE_END_BEYOND) {
+		if (stack->truncated || stack->beyond.flags & NATIVE_IRREGULAR)
+			return;
+		/* See memo_fits(). */
+		if (low >= stack->frames[0].cfa && high <= stack->beyond.cfa && low >= stack->stack_low &&
+				high <= stack->stack_high) {
+			low = stack->frames[0].cfa;
+			high = stack->beyond.cfa < stack->stack_high ? stack->beyond.cfa : stack->stack_high;
+		}
+	}
+	stack->again = (struct native_again){
+		.pc = innermost->pc + 1,
+		.sp = innermost->sp,
+		.bp = innermost->bp,
+		.bp_mask = innermost->flags & NATIVE_BP_LIVE ? ~(uintptr_t)0 : 0,
+		.stop_low = low,
+		.stop_size = high - low,
+		.end = stack->checks + NATIVE_CHECKS_PADDING + (stack->count > 1 ? innermost[-1].checks
+			: stack->beyond.checks),
+		.generation = stack->generation,
+	};
+}
+
 /*
  * Moves the new frames to the kept ones, and works out in which of them the saved bp matters, from the outermost
  * inwards.
@@ -683,13 +758,19 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 		SETTLED = NATIVE_BP_LIVE | NATIVE_BP_CHECKED | OUTSIDE,
 	};
 	struct native_frame *to = &stack->frames[stack->kept];
-	uint32_t live = stack->end == NATIVE_END_WORDS, outside = 0;
+	uint32_t live = stack->end == NATIVE_END_WORDS, outside = 0, checks;
 
 	if (stack->kept > 0) {
+		checks = stack->kept > 1 ? to[-2].checks : stack->beyond.checks;
+		/* How the innermost one was reached is new. */
+		to[-1].checks = checks = put_checks(stack, checks, &to[-1]);
 		live = to[-1].flags & NATIVE_BP_LIVE && bp_passes(to[-1].flags);
 		outside = outside_of(to[-1].flags);
 	} else if (stack->end == NATIVE_END_BEYOND) {
 		live = settle_beyond(&stack->beyond);
+		stack->beyond.checks = checks = put_checks(stack, 0, &stack->beyond);
+	} else {
+		stack->beyond.checks = checks = 0;
 	}
 	for (uint32_t i = 0; i < fresh; i++) {
 		uint32_t flags = (from[i].flags & ~(uint32_t)SETTLED) | outside;
@@ -701,41 +782,14 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 		}
 		to[i] = from[i];
 		to[i].flags = (uint16_t)flags;
+		to[i].checks = checks = put_checks(stack, checks, &to[i]);
 		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
 		outside = outside_of(flags);
 	}
 	stack->count = stack->kept + fresh;
 	stack->guessed = outside & NATIVE_GUESSED_OUTSIDE;
 	stack->irregular = outside & NATIVE_IRREGULAR_OUTSIDE;
-}
-
-/*
- * The most frequent walk of all: from the same place as the one before, and nothing has changed.  Irregular frames,
- * and ends that a word on the stack tells, are left to the general case.
- */
-NATIVE_READS_STACKS static inline bool walk_again(struct native_stack *stack, const struct native_start *start,
-	uintptr_t stop_cfa, uint32_t generation)
-{
-	const struct native_frame *frames = stack->frames, *frame = frames + stack->count;
-
-	if (stack->count == 0)
-		return false;
-	frame--;
-	if (stack->generation != generation || stack->stop_cfa != stop_cfa ||
-			stack->end != NATIVE_END_BOTTOM || frame->sp != start->sp || frame->pc != start->pc - 1 ||
-			(frame->bp != start->bp && frame->flags & NATIVE_BP_LIVE))
-		return false;
-	while (frame-- > frames) {
-		if (__builtin_expect(frame->flags & (NATIVE_IRREGULAR | NATIVE_BP_CHECKED), 0)) {
-			if (frame->flags & NATIVE_IRREGULAR ||
-					native_word_at(frame->sp - 8 * flags_slot(frame->flags)) != frame->bp)
-				return false;
-		}
-		if (native_word_at(frame->sp - 8) != frame->pc + 1)
-			return false;
-	}
-	stack->kept = stack->count;
-	return true;
+	settle_again(stack);
 }
 
 /* Any other walk: mostly one that has something new to find. */
@@ -758,6 +812,7 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 		walk.old = stack->count;
 	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
 	stack->count = 0;
+	stack->again.stop_size = 0;
 	stack->kept = walk_frames(&walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
 	if (stack->kept == 0) {
 		stack->truncated = walk.truncated;
@@ -772,15 +827,10 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
 {
-	uint32_t generation = unwind_generation();
-
-	if (!walk_again(stack, start, stop_cfa, generation))
-		walk_anew(stack, start, stop_cfa, generation);
-}
-
-void native_forget(struct native_stack *stack)
-{
-	*stack = (struct native_stack){ .frames = stack->frames, .capacity = stack->capacity };
+	if (native_is_same(stack, start, stop_cfa))
+		stack->kept = stack->count;
+	else
+		walk_anew(stack, start, stop_cfa, unwind_generation());
 }
 
 #else
@@ -792,11 +842,6 @@ void native_walk(struct native_stack *stack, const struct native_start *start, u
 	native_forget(stack);
 }
 
-void native_forget(struct native_stack *stack)
-{
-	*stack = (struct native_stack){ .frames = stack->frames, .capacity = stack->capacity };
-}
-
 uintptr_t native_stack_high(uintptr_t sp)
 {
 	(void)sp;
@@ -804,3 +849,18 @@ uintptr_t native_stack_high(uintptr_t sp)
 }
 
 #endif
+
+void native_init(struct native_stack *stack, void *memory, uint32_t capacity)
+{
+	struct native_frame *frames = memory;
+	struct native_check *checks = (struct native_check *)(frames + capacity);
+
+	for (int i = 0; i < NATIVE_CHECKS_PADDING; i++)
+		checks[i] = (struct native_check){ (uintptr_t)&checks[i].value, 0 };
+	*stack = (struct native_stack){ .frames = frames, .checks = checks, .capacity = capacity };
+}
+
+void native_forget(struct native_stack *stack)
+{
+	*stack = (struct native_stack){ .frames = stack->frames, .checks = stack->checks, .capacity = stack->capacity };
+}

@@ -10,6 +10,7 @@
 #define SCTMEM_PRELOAD_STACK_NATIVE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "unwind.h"
@@ -45,7 +46,18 @@ struct native_frame {
 	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
 	uint16_t flags;               /* enum native_frame_flag */
 	uint16_t chain;               /* of the stack from here out, in stack_chains.c; 0: not known, or a new frame */
+	uint32_t checks;              /* of the memo's words those that prove this frame and all outside of it */
 };
+
+/* A word of the stack that the memo was made from, and what it must still be. */
+struct native_check {
+	uintptr_t address, value;
+};
+
+/* Bytes of memory for a memo of so many frames. */
+enum { NATIVE_CHECKS_PADDING = 4 };
+#define NATIVE_MEMORY(capacity) ((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct native_check)) + \
+	(NATIVE_CHECKS_PADDING + 2) * sizeof(struct native_check))
 
 /* Reading the stack of running functions is what walkers do: not an error for sanitizers to find. */
 #define NATIVE_READS_STACKS __attribute__((no_sanitize("address")))
@@ -71,10 +83,20 @@ enum native_end {
 	NATIVE_END_BEYOND = 2,        /* there is an outer frame, but the walk was to end before it */
 };
 
-/* One per thread; zeroed but for frames and capacity at first. */
+/* A start that needs no walk, if the memo's words are what they were.  All zeros: there is none. */
+struct native_again {
+	uintptr_t pc, sp, bp, bp_mask;     /* bp_mask 0: any bp */
+	uintptr_t stop_low, stop_size;     /* the stop_cfa with which the walk would end in the same place */
+	const struct native_check *end;    /* behind the words that prove it */
+	uint32_t generation;
+};
+
+/* One per thread; native_init() makes it. */
 struct native_stack {
-	struct native_frame *frames;  /* outermost first; memory of the caller for `capacity` of them */
-	uint32_t capacity;            /* at least 16 */
+	struct native_frame *frames;  /* outermost first */
+	struct native_check *checks;  /* of regular frames: the words that prove them, outermost first */
+	struct native_again again;
+	uint32_t capacity;
 	uint32_t count;               /* frames of the newest walk */
 	uint32_t kept;                /* frames[0..kept) are those of the previous walk: their nodes are still right */
 	/*
@@ -102,6 +124,38 @@ struct native_stack {
  * under something else (a Python frame) must see for itself whether that changed.
  */
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa);
+
+/* Whether all of the words up to `end` are what they were: compared from the inside out, the first that differs ends it. */
+NATIVE_READS_STACKS static inline const struct native_check *native_check_differs(const struct native_check *checks,
+	const struct native_check *end)
+{
+	/* Four at a time: those before the first word are always true. */
+	for (; end > checks + NATIVE_CHECKS_PADDING; end -= 4) {
+		if (__builtin_expect(native_word_at(end[-1].address) != end[-1].value, 0))
+			return end - 1;
+		if (__builtin_expect(native_word_at(end[-2].address) != end[-2].value, 0))
+			return end - 2;
+		if (__builtin_expect(native_word_at(end[-3].address) != end[-3].value, 0))
+			return end - 3;
+		if (__builtin_expect(native_word_at(end[-4].address) != end[-4].value, 0))
+			return end - 4;
+	}
+	return NULL;
+}
+
+/* The most frequent walk of all: from the same place as the one before, and nothing has changed.  Then kept is count. */
+static inline bool native_is_same(const struct native_stack *stack, const struct native_start *start,
+	uintptr_t stop_cfa)
+{
+	const struct native_again *again = &stack->again;
+
+	return start->sp == again->sp && start->pc == again->pc && ((start->bp ^ again->bp) & again->bp_mask) == 0 &&
+		stop_cfa - again->stop_low < again->stop_size && again->generation == unwind_generation() &&
+		!native_check_differs(stack->checks, again->end);
+}
+
+/* An empty stack.  `memory`: NATIVE_MEMORY(capacity) bytes; capacity: at least 16. */
+void native_init(struct native_stack *stack, void *memory, uint32_t capacity);
 /* Nothing is known about previous walks any more. */
 void native_forget(struct native_stack *stack);
 /* Upper bound of the stack that sp lies in; 0 when it is not in memory.  System calls: ask once per thread. */

@@ -19,8 +19,8 @@
 
 enum { CAPACITY = 1024 };
 
-static struct native_frame frames[CAPACITY];
-static struct native_stack stack = { .frames = frames, .capacity = CAPACITY };
+static _Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
+static struct native_stack stack;
 static volatile uint64_t sink;
 static unsigned long walked, fresh;
 static unsigned rounds = 2000;
@@ -40,7 +40,7 @@ static NOINLINE void hook(void)
 	struct native_start start = { (uintptr_t)__builtin_return_address(0), (uintptr_t)(frame + 2), frame[0] };
 
 	if (forgetting)
-		stack.count = 0;
+		stack.count = stack.again.stop_size = 0;
 	native_walk(&stack, &start, 0);
 	walked++;
 	fresh += stack.count - stack.kept;
@@ -164,6 +164,7 @@ int main(int argc, char **argv)
 {
 	static const unsigned depths[] = { 8, 20, 50, 200 };
 
+	native_init(&stack, memory, CAPACITY);
 #ifdef WITH_LIBUNWIND
 	unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_PER_THREAD);
 	unw_set_cache_size(unw_local_addr_space, 1024, 0);

@@ -40,7 +40,8 @@ enum { CAPACITY = 1024, ORACLE_MAX = 8192 };
 struct oracle {
 	struct native_stack stack;
 	struct chains chains;
-	struct native_frame frames[CAPACITY];
+	_Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
+	struct native_frame *frames;
 	uintptr_t pcs[ORACLE_MAX];
 	uint32_t nodes[CAPACITY];
 	bool guessing;                /* libunwind is wrong about sp outside guessed frames, and may end early */
@@ -56,8 +57,8 @@ static struct oracle *oracle(void)
 {
 	if (!mine) {
 		mine = calloc(1, sizeof(*mine));
-		mine->stack.frames = mine->frames;
-		mine->stack.capacity = CAPACITY;
+		native_init(&mine->stack, mine->memory, CAPACITY);
+		mine->frames = mine->stack.frames;
 		mine->chains.frames = calloc(1, chains_size());
 	}
 	return mine;
@@ -702,9 +703,12 @@ static NOINLINE void walk_to(uintptr_t stop_cfa)
 	uintptr_t *frame = __builtin_frame_address(0);
 	struct native_start start = { (uintptr_t)__builtin_return_address(0), (uintptr_t)(frame + 2), frame[0] };
 	struct oracle *o = oracle();
-	static struct native_frame frames[CAPACITY];
-	struct native_stack fresh = { .frames = frames, .capacity = CAPACITY };
+	static _Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
+	struct native_stack fresh;
 	uint32_t expected = 0;
+
+	native_init(&fresh, memory, CAPACITY);
+	const struct native_frame *frames = fresh.frames;
 
 	walk(o, &start, stop_cfa);
 	native_walk(&fresh, &start, 0);

@@ -28,7 +28,7 @@ enum { CAPACITY = 1024, ORACLE_MAX = 16384 };
 struct checker {
 	struct native_stack stack;
 	struct chains chains;
-	struct native_frame frames[CAPACITY];
+	_Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
 	uintptr_t pcs[ORACLE_MAX];
 	bool busy;
 	unsigned long turn;
@@ -193,8 +193,7 @@ static void check(uintptr_t *frame, uintptr_t pc)
 
 	if (!checker) {
 		checker = mine = sys_map_memory(sizeof(*checker));
-		checker->stack.frames = checker->frames;
-		checker->stack.capacity = CAPACITY;
+		native_init(&checker->stack, checker->memory, CAPACITY);
 		checker->chains.frames = sys_map_memory(chains_size());
 	}
 	if (checker->busy)
