@@ -29,26 +29,26 @@ static void count_status(uint64_t *counter)
 	atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
 }
 
-/* Bytes of the memos: frames of native walks, behind them the chains seen before, then the entries of merged stacks. */
-static size_t memo_size(size_t *chains, size_t *merged)
+/* Bytes of the memos: frames of native walks, behind them the stacks seen lately, then the entries of merged stacks. */
+static size_t memo_size(size_t *recent, size_t *merged)
 {
 	size_t depth = config.depth;
 
-	*chains = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
-	*merged = *chains + chains_size();
+	*recent = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
+	*merged = *recent + recent_size();
 	return (*merged + (config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0) + 4095) &
 		~(size_t)4095;
 }
 
 bool stack_init(struct thread *thread)
 {
-	size_t chains, merged;
-	char *memory = arena_pages(memo_size(&chains, &merged));
+	size_t recent, merged;
+	char *memory = arena_pages(memo_size(&recent, &merged));
 
 	if (!memory)
 		return false;
 	native_init(&thread->native, memory, config.depth);
-	thread->chains.frames = (struct chain_frame *)(memory + chains);
+	thread->recent.memory = (struct recent_memory *)(memory + recent);
 	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
 		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
 	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + merged) : NULL;
@@ -57,16 +57,16 @@ bool stack_init(struct thread *thread)
 
 void stack_finish(struct thread *thread)
 {
-	size_t chains, merged;
+	size_t recent, merged;
 
 	if (thread->native.frames)
-		sys_unmap(thread->native.frames, memo_size(&chains, &merged));
+		sys_unmap(thread->native.frames, memo_size(&recent, &merged));
 }
 
 void stack_forget(struct thread *thread)
 {
 	native_forget(&thread->native);
-	chains_forget(&thread->chains);
+	recent_forget(&thread->recent);
 	python_forget(&thread->python);
 	thread->native_base = 0;
 	thread->merged_count = 0;
@@ -116,9 +116,20 @@ static uint32_t intern_native(struct thread *thread, uint32_t base)
 	return node;
 }
 
+/* Has the stack that was just walked found by the next search, as what it was interned as. */
+static void remember(struct thread *thread, struct recent_stack *found, uint32_t base, uint32_t node)
+{
+	if (!found && !(found = recent_put(&thread->recent, &thread->native)))
+		return;
+	found->base = base;
+	found->node = node;
+	if (base != CAPTURE_NODE_ROOT)
+		intern_remember(thread, base, recent_word(found), node);
+}
+
 static __attribute__((noinline)) uint32_t native_anew(struct thread *thread, const struct native_start *start)
 {
-	uint32_t base = CAPTURE_NODE_ROOT;
+	uint32_t base = CAPTURE_NODE_ROOT, node;
 
 	native_walk(&thread->native, start, 0);
 	count_native(thread);
@@ -126,18 +137,20 @@ static __attribute__((noinline)) uint32_t native_anew(struct thread *thread, con
 		base = cut_node(thread, CAPTURE_FRAME_TRUNCATED);
 	else if (__builtin_expect(thread->native.stopped, 0))
 		base = cut_node(thread, CAPTURE_FRAME_UNKNOWN);
-	return intern_native(thread, base);
+	node = intern_native(thread, base);
+	remember(thread, NULL, base, node);
+	return node;
 }
 
 static inline uint32_t native_only(struct thread *thread, const struct native_start *start)
 {
-	const struct native_stack *native = &thread->native;
+	const struct recent_stack *found;
 
 	if (config.native == CONFIG_NATIVE_NO)
 		return CAPTURE_NODE_ROOT;
-	/* A walk that finds what the last one found, of which nothing is to be counted. */
-	if (thread->native_base == CAPTURE_NODE_ROOT && native_is_same(native, start, 0))
-		return native->frames[native->count - 1].node;
+	found = recent_find(&thread->recent, &thread->native, start, 0);
+	if (__builtin_expect(found && found->base == CAPTURE_NODE_ROOT, 1))
+		return found->node;
 	return native_anew(thread, start);
 }
 
@@ -359,63 +372,6 @@ static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first
 	return leaf_end(&leaf);
 }
 
-/* The frames of a chain that have no node yet, the outermost first. */
-struct chain_path {
-	struct chain_frame *frames[32];
-	uint32_t count;
-};
-
-static inline bool chain_is_interned(const struct chain_frame *frame, uint32_t base)
-{
-	return frame->node && frame->base == base;
-}
-
-/*
- * The outermost frames of a chain that have no node on top of `base` yet, as many as a path holds.  Returns the one
- * outside of them: a root, or one that has its node.
- */
-static const struct chain_frame *chain_path_find(const struct chains *chains, struct chain_frame *frame, uint32_t base,
-	struct chain_path *path)
-{
-	enum { SIZE = sizeof(path->frames) / sizeof(path->frames[0]) };
-	struct chain_frame *last[SIZE];
-	uint32_t total = 0;
-
-	for (; frame->outer && !chain_is_interned(frame, base); frame = chain_outer(chains, frame))
-		last[total++ % SIZE] = frame;
-	path->count = total < SIZE ? total : SIZE;
-	for (uint32_t i = 0; i < path->count; i++)
-		path->frames[i] = last[(total - 1 - i) % SIZE];
-	return frame;
-}
-
-/* The same of a chain. */
-static __attribute__((noinline)) uint32_t intern_leaf_chain(struct thread *thread, uint32_t base,
-	struct chain_frame *chain)
-{
-	struct leaf leaf = leaf_begin(thread, base);
-
-	for (bool done = false; !done; done = chain_is_interned(chain, base) || !chain->outer) {
-		struct chain_path path;
-		const struct chain_frame *outer = chain_path_find(&thread->chains, chain, base, &path);
-
-		if (outer->outer) {
-			leaf.pc = outer->pc;
-			leaf.place = outer->place;
-			leaf.in_runtime = leaf_in_runtime(&leaf, outer->pc);
-			leaf.node = outer->node;
-		}
-		for (uint32_t i = 0; i < path.count; i++) {
-			struct chain_frame *frame = path.frames[i];
-
-			frame->node = leaf_put(&leaf, frame->pc);
-			frame->place = leaf.place;
-			frame->base = base;
-		}
-	}
-	return leaf_end(&leaf);
-}
-
 /* The native walk did not come as far as the interpreter loop: that is shown between the two. */
 static uint32_t leaf_base(struct thread *thread, uint32_t node)
 {
@@ -426,81 +382,61 @@ static uint32_t leaf_base(struct thread *thread, uint32_t node)
 	return node;
 }
 
-/*
- * Whether stacks seen before are to be searched for.  Where a program hardly ever comes to the same stack again, as in
- * a parser's recursion, that costs more than it saves; whether it still does so is asked again after a while.
- */
-static inline bool is_worth_a_search(struct chains *chains)
+/* What a known stack is on top of `base`; 0: it was not interned there lately. */
+static inline uint32_t node_on(struct thread *thread, struct recent_stack *found, uint32_t base)
 {
-	enum { LOOK = 256, HITS_MIN = 176, REST = 8192 };
+	if (found->base != base) {
+		uint32_t node = intern_recall(thread, base, recent_word(found));
 
-	if (chains->rest > 0) {
-		chains->rest--;
-		return false;
+		if (!node)
+			return 0;
+		found->base = base;
+		found->node = node;
 	}
-	if (__builtin_expect(chains->tries >= LOOK, 0)) {
-		chains->rest = chains->hits < HITS_MIN ? REST : 0;
-		chains->tries = chains->hits = 0;
-	}
-	return true;
+	return found->node;
 }
 
-static inline struct chain_frame *chain_search(struct thread *thread, const struct native_start *start,
-	uintptr_t stop_cfa)
+static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const struct native_start *start,
+	uintptr_t stop, struct recent_stack *found, uint32_t base)
 {
-	return is_worth_a_search(&thread->chains) ? chains_find(&thread->chains, start, stop_cfa) : NULL;
-}
+	uint32_t node;
 
-/* Walks, and has the stack searched for from now on.  NULL: it is not; then what is walked is to be interned. */
-static struct chain_frame *chain_walk(struct thread *thread, const struct native_start *start, uintptr_t stop_cfa)
-{
-	struct chain_frame *chain;
-
-	native_walk(&thread->native, start, stop_cfa);
+	native_walk(&thread->native, start, stop);
 	count_native(thread);
-	chain = thread->chains.rest ? NULL : chains_add(&thread->chains, &thread->native);
-	if (chain)
-		thread->native_base = UINT32_MAX;     /* the memo's frames are given no nodes */
-	return chain;
+	node = intern_leaf(thread, leaf_base(thread, base), 0);
+	remember(thread, found, base, node);
+	return node;
 }
 
 /* Python frames, and above them what the innermost one has called. */
 static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
 {
 	uint32_t base = intern_python(thread), node;
-	struct chain_frame *chain;
 	uintptr_t stop = thread->python.innermost_c_address;
+	struct recent_stack *found;
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
 		return base;
-	chain = chain_search(thread, start, stop);
-	if (__builtin_expect(!chain, 0))
-		chain = chain_walk(thread, start, stop);
-	if (__builtin_expect(!chain, 0))
-		return intern_leaf(thread, leaf_base(thread, base), 0);
-	node = intern_recall(thread, base, chains_word(&thread->chains, chain));
-	if (__builtin_expect(!node, 0)) {
-		node = intern_leaf_chain(thread, base, chain);
-		intern_remember(thread, base, chains_word(&thread->chains, chain), node);
-	}
-	return node;
+	found = recent_find(&thread->recent, &thread->native, start, stop);
+	if (__builtin_expect(found && (node = node_on(thread, found, base)) != 0, 1))
+		return node;
+	return leaf_anew(thread, start, stop, found, base);
 }
 
 /* The loop's frames are known by their code. */
 static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_start *start)
 {
-	uint32_t base = intern_python(thread), node = 0, first = 0;
+	uint32_t base = intern_python(thread), node, first = 0;
 	struct native_stack *native = &thread->native;
-	struct chain_frame *chain;
+	struct recent_stack *found;
 
 	if (config.native == CONFIG_NATIVE_NO)
 		return base;
-	chain = chain_search(thread, start, 0);
-	if (chain)
-		node = intern_recall(thread, base, chains_word(&thread->chains, chain));
-	if (node)
+	found = recent_find(&thread->recent, native, start, 0);
+	if (__builtin_expect(found && (node = node_on(thread, found, base)) != 0, 1))
 		return node;
-	chain = chain_walk(thread, start, 0);
+	native_walk(native, start, 0);
+	count_native(thread);
 	for (uint32_t i = native->count; i-- > 0;) {
 		if (python_is_eval_pc(native->frames[i].pc)) {
 			first = i + 1;
@@ -509,8 +445,7 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 	}
 	thread->native_base = UINT32_MAX;
 	node = first ? intern_leaf(thread, base, first) : base;
-	if (chain)
-		intern_remember(thread, base, chains_word(&thread->chains, chain), node);
+	remember(thread, found, base, node);
 	return node;
 }
 

@@ -461,7 +461,7 @@ static inline uint32_t prove(struct walk *walk, uint32_t from)
 		return prove_irregular(walk, from);
 	if (from == 0)
 		return 0;
-	differs = native_check_differs(stack->checks, first + stack->frames[from - 1].checks);
+	differs = native_check_differs(first, first + stack->frames[from - 1].checks);
 	if (!differs || differs < first + stack->beyond.checks)
 		return 0;
 	while (at > 1 && first + stack->frames[at - 2].checks > differs)
@@ -509,7 +509,7 @@ NATIVE_READS_STACKS static void adopt(struct walk *walk, uint32_t outermost, str
 		} else {
 			next.bp = current->bp;
 		}
-		next.node = next.chain = 0;
+		next.node = 0;
 		/* There is room: each takes the place of an old one, at worst that of `next`, which is read already. */
 		walk->stack->frames[--walk->top] = *current;
 		*current = next;
@@ -759,6 +759,7 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 	};
 	struct native_frame *to = &stack->frames[stack->kept];
 	uint32_t live = stack->end == NATIVE_END_WORDS, outside = 0, checks;
+	uint64_t serial = ++stack->serial;
 
 	if (stack->kept > 0) {
 		checks = stack->kept > 1 ? to[-2].checks : stack->beyond.checks;
@@ -781,7 +782,8 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 				flags |= NATIVE_BP_CHECKED;
 		}
 		to[i] = from[i];
-		to[i].flags = (uint16_t)flags;
+		to[i].flags = flags;
+		to[i].serial = serial;
 		to[i].checks = checks = put_checks(stack, checks, &to[i]);
 		live = flags & NATIVE_BP_LIVE && bp_passes(flags);
 		outside = outside_of(flags);
@@ -827,7 +829,10 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
 {
-	if (native_is_same(stack, start, stop_cfa))
+	const struct native_check *first = stack->checks + NATIVE_CHECKS_PADDING;
+
+	/* The most frequent walk of all: from the same place as the one before, and nothing has changed. */
+	if (native_fits(&stack->again, start, stop_cfa) && !native_check_differs(first, stack->again.end))
 		stack->kept = stack->count;
 	else
 		walk_anew(stack, start, stop_cfa, unwind_generation());
@@ -862,5 +867,6 @@ void native_init(struct native_stack *stack, void *memory, uint32_t capacity)
 
 void native_forget(struct native_stack *stack)
 {
-	*stack = (struct native_stack){ .frames = stack->frames, .checks = stack->checks, .capacity = stack->capacity };
+	*stack = (struct native_stack){ .frames = stack->frames, .checks = stack->checks, .capacity = stack->capacity,
+		.serial = stack->serial };
 }

@@ -44,9 +44,9 @@ struct native_frame {
 	uintptr_t sp, bp;             /* when the walk came to this frame; bp is stale where no outer step uses it */
 	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
 	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
-	uint16_t flags;               /* enum native_frame_flag */
-	uint16_t chain;               /* of the stack from here out, in stack_chains.c; 0: not known, or a new frame */
 	uint32_t checks;              /* of the memo's words those that prove this frame and all outside of it */
+	uint64_t flags : 16;          /* enum native_frame_flag */
+	uint64_t serial : 48;         /* as long as it stays, so do this frame and all outside of it */
 };
 
 /* A word of the stack that the memo was made from, and what it must still be. */
@@ -55,8 +55,9 @@ struct native_check {
 };
 
 /* Bytes of memory for a memo of so many frames. */
-enum { NATIVE_CHECKS_PADDING = 4 };
-#define NATIVE_MEMORY(capacity) ((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct native_check)) + \
+enum { NATIVE_CHECKS_PADDING = 4 };   /* words that are always true come before the first */
+#define NATIVE_MEMORY(capacity) \
+	((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct native_check)) + \
 	(NATIVE_CHECKS_PADDING + 2) * sizeof(struct native_check))
 
 /* Reading the stack of running functions is what walkers do: not an error for sanitizers to find. */
@@ -112,6 +113,7 @@ struct native_stack {
 	struct native_frame beyond;   /* NATIVE_END_BEYOND: the frame that the walk ended before */
 	struct native_range ranges[NATIVE_RANGES];
 	uintptr_t stop_cfa;
+	uint64_t serial;              /* given to frames last */
 	uint32_t range_next;          /* to be replaced */
 	uint32_t generation;          /* of the rules */
 	uint32_t end;                 /* enum native_end */
@@ -125,12 +127,11 @@ struct native_stack {
  */
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa);
 
-/* Whether all of the words up to `end` are what they were: compared from the inside out, the first that differs ends it. */
-NATIVE_READS_STACKS static inline const struct native_check *native_check_differs(const struct native_check *checks,
+/* The first word that is not what it was, from the inside out; NULL: none.  Up to three before `first` may be read. */
+NATIVE_READS_STACKS static inline const struct native_check *native_check_differs(const struct native_check *first,
 	const struct native_check *end)
 {
-	/* Four at a time: those before the first word are always true. */
-	for (; end > checks + NATIVE_CHECKS_PADDING; end -= 4) {
+	for (; end > first; end -= 4) {
 		if (__builtin_expect(native_word_at(end[-1].address) != end[-1].value, 0))
 			return end - 1;
 		if (__builtin_expect(native_word_at(end[-2].address) != end[-2].value, 0))
@@ -143,15 +144,10 @@ NATIVE_READS_STACKS static inline const struct native_check *native_check_differ
 	return NULL;
 }
 
-/* The most frequent walk of all: from the same place as the one before, and nothing has changed.  Then kept is count. */
-static inline bool native_is_same(const struct native_stack *stack, const struct native_start *start,
-	uintptr_t stop_cfa)
+static inline bool native_fits(const struct native_again *again, const struct native_start *start, uintptr_t stop_cfa)
 {
-	const struct native_again *again = &stack->again;
-
 	return start->sp == again->sp && start->pc == again->pc && ((start->bp ^ again->bp) & again->bp_mask) == 0 &&
-		stop_cfa - again->stop_low < again->stop_size && again->generation == unwind_generation() &&
-		!native_check_differs(stack->checks, again->end);
+		stop_cfa - again->stop_low < again->stop_size && again->generation == unwind_generation();
 }
 
 /* An empty stack.  `memory`: NATIVE_MEMORY(capacity) bytes; capacity: at least 16. */

@@ -25,9 +25,9 @@
 #include <stdint.h>
 
 #include "formats/capture.h"
-#include "stack_chains.h"
 #include "stack_native.h"
 #include "stack_python.h"
+#include "stack_recent.h"
 
 enum thread_gate { GATE_WIPED = 0, GATE_IDLE, GATE_REAL, GATE_PYTHON, GATE_OURS, GATE_PAUSED,
 	GATE_STOPPED };
@@ -81,7 +81,7 @@ struct thread {
 	uint32_t merged_count;
 	struct stack_entry *merged;   /* --native=full under Python */
 	struct native_stack native;
-	struct chains chains;         /* native stacks seen before */
+	struct recent recent;         /* native stacks seen lately */
 	struct python_stack python;
 	struct intern_entry cache[INTERN_CACHE_SIZE];
 

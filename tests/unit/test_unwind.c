@@ -6,8 +6,8 @@
  * the addresses; and it gives each frame a node that depends on all frames outside of it, so that a frame wrongly
  * reported as kept is found out as well.
  */
-#include "preload/stack_chains.h"
 #include "preload/stack_native.h"
+#include "preload/stack_recent.h"
 #include "preload/unwind.h"
 #include "preload/unwind_cfi.h"
 #include "preload/unwind_modules.h"
@@ -39,7 +39,7 @@ enum { CAPACITY = 1024, ORACLE_MAX = 8192 };
 
 struct oracle {
 	struct native_stack stack;
-	struct chains chains;
+	struct recent recent;
 	_Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
 	struct native_frame *frames;
 	uintptr_t pcs[ORACLE_MAX];
@@ -51,7 +51,7 @@ struct oracle {
 
 void (*volatile cases_hook)(void);
 static __thread struct oracle *mine;
-static _Atomic unsigned long checks, frames_seen, frames_kept, mismatches, guesses, stops, truncations, chains_met;
+static _Atomic unsigned long checks, frames_seen, frames_kept, mismatches, guesses, stops, truncations, stacks_met;
 
 static struct oracle *oracle(void)
 {
@@ -59,7 +59,7 @@ static struct oracle *oracle(void)
 		mine = calloc(1, sizeof(*mine));
 		native_init(&mine->stack, mine->memory, CAPACITY);
 		mine->frames = mine->stack.frames;
-		mine->chains.frames = calloc(1, chains_size());
+		mine->recent.memory = calloc(1, recent_size());
 	}
 	return mine;
 }
@@ -149,24 +149,36 @@ static void compare_walks(struct oracle *o, size_t theirs)
 		mismatch(o, "stopped", theirs);
 }
 
+/* All that a walk says of a stack, in one number. */
+static uint32_t whole_hash(const struct native_stack *stack)
+{
+	uint32_t hash = 1;
+
+	for (uint32_t i = 0; i < stack->count; i++)
+		hash = node_hash(node_hash(hash, stack->frames[i].pc), stack->frames[i].sp);
+	return hash;
+}
+
 /* Walks, after a look whether the stack is known: then the walk must find it. */
 static void walk(struct oracle *o, const struct native_start *start, uintptr_t stop_cfa)
 {
-	const struct chain_frame *chain = chains_find(&o->chains, start, stop_cfa);
-	uint32_t i;
+	struct recent_stack *found = recent_find(&o->recent, &o->stack, start, stop_cfa), *put;
+	uint64_t identity = found ? found->identity : 0;
+	uint32_t known = found ? found->node : 0, hash;
 
 	native_walk(&o->stack, start, stop_cfa);
-	if (chain) {
-		chains_met++;
-		for (i = o->stack.count; i > 0 && chain->outer; i--, chain = chain_outer(&o->chains, chain))
-			if (chain->pc != o->frames[i - 1].pc || chain->sp != o->frames[i - 1].sp)
-				break;
-		if (i > 0 || chain->outer || o->stack.guessed || o->stack.stopped || o->stack.truncated)
-			mismatch(o, "known chain", i);
+	hash = whole_hash(&o->stack);
+	if (identity) {
+		stacks_met++;
+		if (known != hash || o->stack.guessed || o->stack.stopped || o->stack.truncated)
+			mismatch(o, "known stack", o->stack.count);
 	}
-	chain = chains_add(&o->chains, &o->stack);
-	if (chain && chains_find(&o->chains, start, stop_cfa) != chain)
-		mismatch(o, "chain just added", 0);
+	put = recent_put(&o->recent, &o->stack);
+	if (put) {
+		put->node = hash;
+		if (recent_find(&o->recent, &o->stack, start, stop_cfa) != put || put->identity == identity)
+			mismatch(o, "stack just put", 0);
+	}
 }
 
 static NOINLINE void oracle_check(void)
@@ -193,9 +205,9 @@ static NOINLINE void oracle_check(void)
 static int report(void **state)
 {
 	(void)state;
-	printf("           %lu walks, %lu frames, %lu kept, %lu guessed, %lu stopped, %lu truncated, %lu known chains, "
-		"%lu mismatches\n", checks, frames_seen, frames_kept, guesses, stops, truncations, chains_met, mismatches);
-	checks = frames_seen = frames_kept = guesses = stops = truncations = chains_met = mismatches = 0;
+	printf("           %lu walks, %lu frames, %lu kept, %lu guessed, %lu stopped, %lu truncated, %lu known stacks, "
+		"%lu mismatches\n", checks, frames_seen, frames_kept, guesses, stops, truncations, stacks_met, mismatches);
+	checks = frames_seen = frames_kept = guesses = stops = truncations = stacks_met = mismatches = 0;
 	cases_hook = oracle_check;
 	return 0;
 }

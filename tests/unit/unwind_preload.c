@@ -8,8 +8,8 @@
  *
  * libunwind is loaded in private: needed by name it would replace the program's own unwinder.
  */
-#include "preload/stack_chains.h"
 #include "preload/stack_native.h"
+#include "preload/stack_recent.h"
 #include "preload/sys.h"
 #include "preload/unwind.h"
 
@@ -27,7 +27,7 @@ enum { CAPACITY = 1024, ORACLE_MAX = 16384 };
 
 struct checker {
 	struct native_stack stack;
-	struct chains chains;
+	struct recent recent;
 	_Alignas(struct native_frame) char memory[NATIVE_MEMORY(CAPACITY)];
 	uintptr_t pcs[ORACLE_MAX];
 	bool busy;
@@ -147,21 +147,27 @@ static void compare(struct checker *checker, unw_context_t *context, uintptr_t s
 	}
 }
 
-/* A stack that was said to be known is the one walked. */
-static void compare_chain(struct checker *checker, const struct chain_frame *chain)
+/* All that a walk says of a stack, in one number. */
+static uint32_t whole_hash(const struct native_stack *stack)
+{
+	uint64_t hash = 1;
+
+	for (uint32_t i = 0; i < stack->count; i++)
+		hash = ((hash ^ stack->frames[i].pc) * 0x9e3779b97f4a7c15u ^ stack->frames[i].sp) * 0xff51afd7ed558ccdu;
+	return (uint32_t)(hash >> 32) | 1;
+}
+
+/* A stack that was said to be known, by this number, is the one walked. */
+static void compare_known(struct checker *checker, uint32_t number)
 {
 	const struct native_stack *stack = &checker->stack;
-	uint32_t i = stack->count;
 
-	if (!chain)
+	if (!number)
 		return;
 	known++;
-	for (; i > 0 && chain->outer; i--, chain = chain_outer(&checker->chains, chain))
-		if (chain->pc != stack->frames[i - 1].pc || chain->sp != stack->frames[i - 1].sp)
-			break;
-	if (i > 0 || chain->outer || stack->guessed || stack->stopped || stack->truncated) {
+	if (number != whole_hash(stack) || stack->guessed || stack->stopped || stack->truncated) {
 		mismatches++;
-		explain(checker, "not the chain that was known", 0);
+		explain(checker, "not the stack that was known", 0);
 	}
 }
 
@@ -188,24 +194,28 @@ static void check(uintptr_t *frame, uintptr_t pc)
 {
 	struct native_start start = { pc, (uintptr_t)(frame + 2), frame[0] };
 	struct checker *checker = mine;
-	const struct chain_frame *chain;
+	struct recent_stack *found;
 	unsigned long before;
+	uint32_t number;
 
 	if (!checker) {
 		checker = mine = sys_map_memory(sizeof(*checker));
 		native_init(&checker->stack, checker->memory, CAPACITY);
-		checker->chains.frames = sys_map_memory(chains_size());
+		checker->recent.memory = sys_map_memory(recent_size());
 	}
 	if (checker->busy)
 		return;
 	checker->busy = true;
-	chain = chains_find(&checker->chains, &start, 0);
+	found = recent_find(&checker->recent, &checker->stack, &start, 0);
+	number = found ? found->node : 0;
 	before = __rdtsc();
 	native_walk(&checker->stack, &start, 0);
 	cycles += __rdtsc() - before;
 	walks++;
-	compare_chain(checker, chain);
-	chains_add(&checker->chains, &checker->stack);
+	compare_known(checker, number);
+	found = recent_put(&checker->recent, &checker->stack);
+	if (found)
+		found->node = whole_hash(&checker->stack);
 	frames += checker->stack.count;
 	kept += checker->stack.kept;
 	guessed += checker->stack.guessed;
@@ -300,7 +310,7 @@ static void report(void)
 		name[strcspn(name, "\n")] = 0;
 	close(fd);
 	size = snprintf(line, sizeof(line), "%-12s %9lu walks %5.1f deep %5.2f fresh %6.1f cycles | "
-		"%8lu compared %lu MISMATCHES, %lu known chains, %lu guessed (%lu shorter in libunwind) %lu stopped %lu truncated\n",
+		"%8lu compared %lu MISMATCHES, %lu known stacks, %lu guessed (%lu shorter in libunwind) %lu stopped %lu truncated\n",
 		name, walks, (double)frames / (double)walks, (double)(frames - kept) / (double)walks,
 		(double)cycles / (double)walks, compared, mismatches, known, guessed, shorter, stopped, truncated);
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0644);
