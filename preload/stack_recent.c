@@ -126,12 +126,14 @@ struct recent_stack *recent_put(struct recent *recent, const struct native_stack
 {
 	const struct native_again *again = &stack->again;
 	const struct native_check *memo = stack->checks + NATIVE_CHECKS_PADDING;
-	uint32_t join = stack->kept, outer = 0;
+	uint32_t join = 0, outer = 0;
 	struct recent_stack *found;
 
-	if (join > 0)
+	if (again->stop_size == 0)
+		return NULL;
+	if (again->end - memo > RECENT_WORDS && (join = stack->kept) > 0)
 		outer = join > 1 ? stack->frames[join - 2].checks : stack->beyond.checks;
-	if (again->stop_size == 0 || again->end - (memo + outer) > RECENT_WORDS)
+	if (again->end - (memo + outer) > RECENT_WORDS)
 		return NULL;
 	uint64_t hash = place_hash(again->pc, again->sp);
 	uint64_t key = key_of(hash, place_at(recent, hash, again->pc, again->sp));
@@ -139,7 +141,11 @@ struct recent_stack *recent_put(struct recent *recent, const struct native_stack
 	found = &recent->memory->stacks[key >> 56];
 	found->start.stop_size = 0;
 	atomic_signal_fence(memory_order_seq_cst);
-	found->key = key;
+	if (found->key != key) {
+		/* Many a stack is never seen again: the words are copied for one that comes a second time. */
+		found->key = key;
+		return NULL;
+	}
 	found->start = *again;
 	found->start.stop_size = 0;
 	found->start.end = copy_words(found, memo + outer, again->end);

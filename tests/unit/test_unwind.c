@@ -174,6 +174,8 @@ static void walk(struct oracle *o, const struct native_start *start, uintptr_t s
 			mismatch(o, "known stack", o->stack.count);
 	}
 	put = recent_put(&o->recent, &o->stack);
+	if (!put)
+		put = recent_put(&o->recent, &o->stack);
 	if (put) {
 		put->node = hash;
 		if (recent_find(&o->recent, &o->stack, start, stop_cfa) != put || put->identity == identity)
