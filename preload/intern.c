@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hash-consed trie in two parts.  Nodes lie densely in chunks, in order of their numbers.  An open-addressed table
- * of numbers finds them by (parent, frame); it is doubled when half full.
+ * of numbers finds them by (parent, frame); it is doubled when half full.  A node's place in it is a hash of all frames
+ * of its stack, not of its parent's number: so the places of several new frames are known before any is found.
  *
  * No locks, and nobody waits.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE
  * record into the thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the
@@ -33,7 +34,7 @@ enum {
 struct intern_slot_node {
 	uint64_t frame;
 	uint32_t parent;
-	uint32_t reserved;
+	uint32_t hash;                /* of its frame and its parent's hash */
 };
 
 enum slot {
@@ -54,6 +55,7 @@ static struct table *_Atomic current;
 static _Atomic uint32_t next_node = 1;
 static _Atomic uint32_t degraded_node;
 
+/* `parent`: its hash, or, for the thread's cache, its number. */
 static inline uint32_t hash(uint32_t parent, uint64_t frame)
 {
 	uint64_t mixed = (frame ^ (uint64_t)parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
@@ -100,8 +102,7 @@ static bool chunk_ready(uint32_t id)
 /* Puts a number that is in no later table into `table`, or into the one that follows it. */
 static void table_add(struct table *table, uint32_t id)
 {
-	const struct intern_slot_node *node = node_at(id);
-	uint32_t at = hash(node->parent, node->frame);
+	uint32_t hash = node_at(id)->hash, at = hash;
 
 	for (;;) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
@@ -114,7 +115,7 @@ static void table_add(struct table *table, uint32_t id)
 			continue;
 		}
 		table = atomic_load_explicit(&table->next, memory_order_acquire);
-		at = hash(node->parent, node->frame);
+		at = hash;
 	}
 }
 
@@ -189,7 +190,7 @@ static uint32_t degraded(void)
 }
 
 /* Takes a number for (parent, frame) and writes its record; 0: there is no room. */
-static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame)
+static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame, uint32_t hash)
 {
 	if (!stream_room(thread, 3))
 		return 0;
@@ -201,7 +202,7 @@ static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame)
 	}
 	if (!chunk_ready(id))
 		return 0;
-	*node_at(id) = (struct intern_slot_node){ .frame = frame, .parent = parent };
+	*node_at(id) = (struct intern_slot_node){ .frame = frame, .parent = parent, .hash = hash };
 	stream_put(thread, stream_head(CAPTURE_NODE, id));
 	stream_put(thread, frame);
 	stream_put(thread, parent);
@@ -219,15 +220,17 @@ static struct table *first_table(struct thread *thread)
 		return NULL;
 	if (!atomic_compare_exchange_strong(&current, &none, table))
 		return none;                  /* another thread was first; ours is lost, once */
-	atomic_store_explicit(&degraded_node, new_node(thread, CAPTURE_NODE_ROOT,
-		CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_DEGRADED)), memory_order_release);
+	uint64_t degraded = CAPTURE_SPECIAL_FRAME(CAPTURE_FRAME_DEGRADED);
+
+	atomic_store_explicit(&degraded_node, new_node(thread, CAPTURE_NODE_ROOT, degraded, hash(0, degraded)),
+		memory_order_release);
 	return table;
 }
 
-static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
+static inline uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame, uint32_t hash)
 {
 	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
-	uint32_t fresh = 0, probes = 0, at = hash(parent, frame);
+	uint32_t fresh = 0, probes = 0, at = hash;
 
 	if (!table && !(table = first_table(thread)))
 		return degraded();
@@ -238,7 +241,7 @@ static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
 		if (id == SLOT_EMPTY) {
 			bool moves = atomic_load_explicit(&table->next, memory_order_acquire);
 
-			if (!moves && !fresh && !(fresh = new_node(thread, parent, frame)))
+			if (!moves && !fresh && !(fresh = new_node(thread, parent, frame, hash)))
 				return degraded();
 			if (atomic_compare_exchange_strong_explicit(slot, &id, moves ? SLOT_MOVED : fresh,
 					memory_order_acq_rel, memory_order_acquire)) {
@@ -254,7 +257,7 @@ static uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t frame)
 			table = table_next(table);    /* of a full one: the system may have had no memory */
 			if (!table)
 				return degraded();
-			at = hash(parent, frame);
+			at = hash;
 			probes = 0;
 			continue;
 		}
@@ -280,18 +283,91 @@ void intern_remember(struct thread *thread, uint32_t parent, uint64_t word, uint
 		(struct intern_entry){ .frame = word, .parent = parent, .node = node };
 }
 
+/* All that is under the node for "table full" is that node. */
+static inline bool is_degraded(uint32_t parent)
+{
+	return __builtin_expect(parent != CAPTURE_NODE_ROOT && parent == atomic_load_explicit(&degraded_node,
+		memory_order_relaxed), 0);
+}
+
+uint32_t intern_hash(uint32_t node)
+{
+	return node != CAPTURE_NODE_ROOT ? node_at(node)->hash : 0;
+}
+
 uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame)
 {
 	uint32_t node = intern_recall(thread, parent, frame);
 
 	if (node)
 		return node;
-	if (__builtin_expect(parent != CAPTURE_NODE_ROOT && parent == atomic_load_explicit(&degraded_node,
-			memory_order_relaxed), 0))
+	if (is_degraded(parent))
 		return parent;
-	node = look_up(thread, parent, frame);
+	node = look_up(thread, parent, frame, hash(intern_hash(parent), frame));
 	intern_remember(thread, parent, frame, node);
 	return node;
+}
+
+/* Has the processor fetch the slots of all, then the nodes whose numbers are there; it does not wait for either. */
+static void fetch(const struct intern_frame *frames, uint32_t count)
+{
+	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
+
+	if (!table)
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		__builtin_prefetch(&table->slots[frames[i].hash & table->mask]);
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t id = atomic_load_explicit(&table->slots[frames[i].hash & table->mask], memory_order_acquire);
+
+		if (id != SLOT_EMPTY && id != SLOT_MOVED)
+			__builtin_prefetch(node_at(id));
+	}
+}
+
+/*
+ * Whether all frames are known: looks for the last one by the hash of the whole stack, and compares what is outside of
+ * it, which mostly was made together with it and lies beside it, up to the parent.
+ */
+static inline bool find_whole(uint32_t parent, struct intern_frame *frames, uint32_t count)
+{
+	enum { PROBES = 4 };
+	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
+	uint32_t hash = frames[count - 1].hash, id = SLOT_EMPTY;
+
+	if (!table)
+		return false;
+	for (uint32_t i = 0; i < PROBES; i++) {
+		id = atomic_load_explicit(&table->slots[(hash + i) & table->mask], memory_order_acquire);
+		if (id == SLOT_EMPTY || id == SLOT_MOVED)
+			return false;
+		if (node_at(id)->hash == hash)
+			break;
+	}
+	for (uint32_t i = count; i-- > 0;) {
+		const struct intern_slot_node *node = node_at(id);
+
+		if (id == CAPTURE_NODE_ROOT || node->frame != frames[i].frame)
+			return false;
+		frames[i].node = id;
+		id = node->parent;
+	}
+	return id == parent;
+}
+
+void intern_frames(struct thread *thread, uint32_t parent, uint32_t parent_hash, struct intern_frame *frames,
+	uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		frames[i].hash = parent_hash = hash(parent_hash, frames[i].frame);
+	if (count == 0 || find_whole(parent, frames, count))
+		return;
+	fetch(frames, count);
+	for (uint32_t i = 0; i < count; i++) {
+		if (!is_degraded(parent))
+			parent = look_up(thread, parent, frames[i].frame, frames[i].hash);
+		frames[i].node = parent;
+	}
 }
 
 void intern_reset(void)

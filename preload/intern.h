@@ -11,6 +11,22 @@
 /* The node of `frame` under `parent`; the node that stands for "table full" when no memory is left for a new one. */
 uint32_t intern_node(struct thread *thread, uint32_t parent, uint64_t frame);
 
+/* One of several frames to intern, each on top of the one before. */
+struct intern_frame {
+	uint64_t frame;
+	uint32_t node, hash;          /* are filled in; the hash is that of the node's whole stack */
+};
+
+/*
+ * The same of several frames at once, whose places in memory, which are seldom in the processor's caches when a
+ * program has many stacks, are then waited for together.  parent_hash: that of the parent.
+ */
+void intern_frames(struct thread *thread, uint32_t parent, uint32_t parent_hash, struct intern_frame *frames,
+	uint32_t count);
+
+/* The hash of a node's stack. */
+uint32_t intern_hash(uint32_t node);
+
 /*
  * What a word that is no frame stands for on top of `parent`, as the thread last said by intern_remember(); 0: it did
  * not, or not lately.  Such words have the fourth frame kind, which captures do not know.

@@ -104,14 +104,24 @@ static inline void count_native(struct thread *thread)
 /* Interns the native walk on top of `base`; only what is new, when the base is that of last time. */
 static uint32_t intern_native(struct thread *thread, uint32_t base)
 {
+	enum { AT_ONCE = 16 };
 	struct native_stack *native = &thread->native;
 	uint32_t i = base == thread->native_base ? native->kept : 0;
 	uint32_t node = i > 0 ? native->frames[i - 1].node : base;
+	uint32_t hash = i > 0 ? native->frames[i - 1].hash : intern_hash(base);
 
 	thread->native_base = base;
-	for (; i < native->count; i++) {
-		node = intern_node(thread, node, native_word(native->frames[i].pc));
-		native->frames[i].node = node;
+	while (i < native->count) {
+		struct intern_frame frames[AT_ONCE];
+		uint32_t count = 0;
+
+		for (; count < AT_ONCE && i + count < native->count; count++)
+			frames[count].frame = native_word(native->frames[i + count].pc);
+		intern_frames(thread, node, hash, frames, count);
+		for (uint32_t j = 0; j < count; j++, i++) {
+			native->frames[i].node = node = frames[j].node;
+			native->frames[i].hash = hash = frames[j].hash;
+		}
 	}
 	return node;
 }

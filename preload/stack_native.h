@@ -43,7 +43,7 @@ struct native_frame {
 	uintptr_t pc;                 /* to look up: the return address less 1, or exact if interrupted by a signal */
 	uintptr_t sp, bp;             /* when the walk came to this frame; bp is stale where no outer step uses it */
 	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
-	uint32_t node;                /* the caller's; 0 in frames that are new in this walk */
+	uint32_t node, hash;          /* the caller's; node is 0 in frames that are new in this walk */
 	uint32_t checks;              /* of the memo's words those that prove this frame and all outside of it */
 	uint64_t flags : 16;          /* enum native_frame_flag */
 	uint64_t serial : 48;         /* as long as it stays, so do this frame and all outside of it */

@@ -45,6 +45,7 @@ struct recent_place {
 
 struct recent_memory {
 	struct recent_place places[PLACES];
+	uint64_t keys[STACKS];        /* apart, so that a search in vain touches no more than these */
 	struct recent_stack stacks[STACKS];
 };
 
@@ -95,7 +96,7 @@ struct recent_stack *recent_find(struct recent *recent, const struct native_stac
 
 	key = key_of(hash, place);
 	found = &recent->memory->stacks[key >> 56];
-	if (found->key != key || !native_fits(&found->start, start, stop_cfa))
+	if (recent->memory->keys[key >> 56] != key || found->key != key || !native_fits(&found->start, start, stop_cfa))
 		return NULL;
 	differs = native_check_differs(found->words, found->start.end);
 	if (!differs && found->join) {
@@ -139,13 +140,14 @@ struct recent_stack *recent_put(struct recent *recent, const struct native_stack
 	uint64_t key = key_of(hash, place_at(recent, hash, again->pc, again->sp));
 
 	found = &recent->memory->stacks[key >> 56];
-	found->start.stop_size = 0;
-	atomic_signal_fence(memory_order_seq_cst);
-	if (found->key != key) {
+	if (recent->memory->keys[key >> 56] != key) {
 		/* Many a stack is never seen again: the words are copied for one that comes a second time. */
-		found->key = key;
+		recent->memory->keys[key >> 56] = key;
 		return NULL;
 	}
+	found->start.stop_size = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	found->key = key;
 	found->start = *again;
 	found->start.stop_size = 0;
 	found->start.end = copy_words(found, memo + outer, again->end);

@@ -41,7 +41,7 @@ size_t recent_size(void);
 struct recent_stack *recent_find(struct recent *recent, const struct native_stack *stack,
 	const struct native_start *start, uintptr_t stop_cfa);
 
-/* The stack that was just walked, known from now on, for its user to fill in; NULL: not yet, or not of a kind that is. */
+/* The stack that was just walked, known from now on, for its user to fill in.  NULL: not yet, or of no kind that is. */
 struct recent_stack *recent_put(struct recent *recent, const struct native_stack *stack);
 
 /* A word that stands for a stack as a frame may: no frame has it, and it never means another stack. */
