@@ -454,14 +454,14 @@ static __attribute__((noinline)) uint32_t prove_irregular(struct walk *walk, uin
 static inline uint32_t prove(struct walk *walk, uint32_t from)
 {
 	const struct native_stack *stack = walk->stack;
-	const struct native_check *first = stack->checks + NATIVE_CHECKS_PADDING, *differs;
+	const struct word *first = stack->checks + WORDS_PADDING, *differs;
 	uint32_t at = from;
 
 	if (__builtin_expect(stack->frames[from].flags & NATIVE_IRREGULAR_OUTSIDE, 0))
 		return prove_irregular(walk, from);
 	if (from == 0)
 		return 0;
-	differs = native_check_differs(first, first + stack->frames[from - 1].checks);
+	differs = words_differ(first, first + stack->frames[from - 1].checks);
 	if (!differs || differs < first + stack->beyond.checks)
 		return 0;
 	while (at > 1 && first + stack->frames[at - 2].checks > differs)
@@ -697,16 +697,16 @@ static uint32_t outside_of(uint32_t flags)
 /* Writes down the words that prove a frame behind the first `count`; returns how many they are then. */
 static inline uint32_t put_checks(struct native_stack *stack, uint32_t count, const struct native_frame *frame)
 {
-	struct native_check *check = &stack->checks[NATIVE_CHECKS_PADDING + count];
+	struct word *check = &stack->checks[WORDS_PADDING + count];
 	uint32_t flags = frame->flags;
 
 	if (__builtin_expect(flags & NATIVE_IRREGULAR, 0))
 		return count;
-	check[0] = (struct native_check){ frame->sp - 8, frame->pc + 1 };
-	check[1] = (struct native_check){ frame->sp - 8 * flags_slot(flags), frame->bp };
+	check[0] = (struct word){ frame->sp - 8, frame->pc + 1 };
+	check[1] = (struct word){ frame->sp - 8 * flags_slot(flags), frame->bp };
 	/* From the inside out the return address comes before the saved bp. */
 	if (flags & NATIVE_BP_CHECKED) {
-		const struct native_check saved = check[1];
+		const struct word saved = check[1];
 
 		check[1] = check[0];
 		check[0] = saved;
@@ -741,7 +741,7 @@ static void settle_again(struct native_stack *stack)
 		.bp_mask = innermost->flags & NATIVE_BP_LIVE ? ~(uintptr_t)0 : 0,
 		.stop_low = low,
 		.stop_size = high - low,
-		.end = stack->checks + NATIVE_CHECKS_PADDING + (stack->count > 1 ? innermost[-1].checks
+		.end = stack->checks + WORDS_PADDING + (stack->count > 1 ? innermost[-1].checks
 			: stack->beyond.checks),
 		.generation = stack->generation,
 	};
@@ -829,10 +829,10 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa)
 {
-	const struct native_check *first = stack->checks + NATIVE_CHECKS_PADDING;
+	const struct word *first = stack->checks + WORDS_PADDING;
 
 	/* The most frequent walk of all: from the same place as the one before, and nothing has changed. */
-	if (native_fits(&stack->again, start, stop_cfa) && !native_check_differs(first, stack->again.end))
+	if (native_fits(&stack->again, start, stop_cfa) && !words_differ(first, stack->again.end))
 		stack->kept = stack->count;
 	else
 		walk_anew(stack, start, stop_cfa, unwind_generation());
@@ -858,10 +858,9 @@ uintptr_t native_stack_high(uintptr_t sp)
 void native_init(struct native_stack *stack, void *memory, uint32_t capacity)
 {
 	struct native_frame *frames = memory;
-	struct native_check *checks = (struct native_check *)(frames + capacity);
+	struct word *checks = (struct word *)(frames + capacity);
 
-	for (int i = 0; i < NATIVE_CHECKS_PADDING; i++)
-		checks[i] = (struct native_check){ (uintptr_t)&checks[i].value, 0 };
+	words_pad(checks, WORDS_PADDING);
 	*stack = (struct native_stack){ .frames = frames, .checks = checks, .capacity = capacity };
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "unwind.h"
+#include "words.h"
 
 /*
  * The function that called the hook, as it will be when the hook has returned: pc is a return address.  In a hook
@@ -49,27 +50,10 @@ struct native_frame {
 	uint64_t serial : 48;         /* as long as it stays, so do this frame and all outside of it */
 };
 
-/* A word of the stack that the memo was made from, and what it must still be. */
-struct native_check {
-	uintptr_t address, value;
-};
-
 /* Bytes of memory for a memo of so many frames. */
-enum { NATIVE_CHECKS_PADDING = 4 };   /* words that are always true come before the first */
 #define NATIVE_MEMORY(capacity) \
-	((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct native_check)) + \
-	(NATIVE_CHECKS_PADDING + 2) * sizeof(struct native_check))
-
-/* Reading the stack of running functions is what walkers do: not an error for sanitizers to find. */
-#define NATIVE_READS_STACKS __attribute__((no_sanitize("address")))
-
-NATIVE_READS_STACKS static inline uintptr_t native_word_at(uintptr_t address)
-{
-	uintptr_t word;
-
-	__builtin_memcpy(&word, (const void *)address, sizeof(word));
-	return word;
-}
+	((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct word)) + \
+	(WORDS_PADDING + 2) * sizeof(struct word))
 
 enum { NATIVE_RANGES = 4 };
 
@@ -88,14 +72,14 @@ enum native_end {
 struct native_again {
 	uintptr_t pc, sp, bp, bp_mask;     /* bp_mask 0: any bp */
 	uintptr_t stop_low, stop_size;     /* the stop_cfa with which the walk would end in the same place */
-	const struct native_check *end;    /* behind the words that prove it */
+	const struct word *end;    /* behind the words that prove it */
 	uint32_t generation;
 };
 
 /* One per thread; native_init() makes it. */
 struct native_stack {
 	struct native_frame *frames;  /* outermost first */
-	struct native_check *checks;  /* of regular frames: the words that prove them, outermost first */
+	struct word *checks;  /* of regular frames: the words that prove them, outermost first */
 	struct native_again again;
 	uint32_t capacity;
 	uint32_t count;               /* frames of the newest walk */
@@ -126,23 +110,6 @@ struct native_stack {
  * under something else (a Python frame) must see for itself whether that changed.
  */
 void native_walk(struct native_stack *stack, const struct native_start *start, uintptr_t stop_cfa);
-
-/* The first word that is not what it was, from the inside out; NULL: none.  Up to three before `first` may be read. */
-NATIVE_READS_STACKS static inline const struct native_check *native_check_differs(const struct native_check *first,
-	const struct native_check *end)
-{
-	for (; end > first; end -= 4) {
-		if (__builtin_expect(native_word_at(end[-1].address) != end[-1].value, 0))
-			return end - 1;
-		if (__builtin_expect(native_word_at(end[-2].address) != end[-2].value, 0))
-			return end - 2;
-		if (__builtin_expect(native_word_at(end[-3].address) != end[-3].value, 0))
-			return end - 3;
-		if (__builtin_expect(native_word_at(end[-4].address) != end[-4].value, 0))
-			return end - 4;
-	}
-	return NULL;
-}
 
 static inline bool native_fits(const struct native_again *again, const struct native_start *start, uintptr_t stop_cfa)
 {

@@ -18,6 +18,10 @@
  *
  * A link whose instruction changed stays where it is; what the caller knows about it and the links inside it is void.
  *
+ * Most walks find nothing changed.  So before all that the words that the last walk read are compared (words.h): those
+ * that lead to the innermost frame, then each frame's instruction and previous frame.  An instruction's address is one
+ * in its code object, so the code need not be looked at, but where threads run copies of it.
+ *
  * Activations of the interpreter loop on the C stack (c_address) come from the shims, which are local variables of
  * the loop (3.12 and later), or from the chain of CFrames, which are too (3.10: one per frame; 3.11: one per run of
  * frames, told apart by which frame was current when the loop was entered).
@@ -55,6 +59,8 @@ enum {
 	NONE = UINT32_MAX,
 	OWNER_GENERATOR = 1,
 	OWNER_INTERPRETER = 3,        /* and above: frames of the interpreter's own */
+	LINK_WORDS_MAX = 3,
+	TOP_WORDS_MAX = 3,
 	LOOK_INTERVAL = 1024,         /* walks */
 	STATE_SIZE_MAX = 1024,        /* of a PyThreadState of 3.10, with room to spare: it has 0x160 bytes */
 };
@@ -79,6 +85,10 @@ static bool make_room(struct python_stack *stack)
 	stack->links = arena_pages(pages(2 * capacity * sizeof(*stack->links)));
 	if (!stack->links)
 		return false;
+	stack->words = arena_pages(pages((WORDS_PADDING + TOP_WORDS_MAX + LINK_WORDS_MAX * capacity) * sizeof(struct word)));
+	if (!stack->words)
+		return false;
+	words_pad(stack->words, WORDS_PADDING);
 	stack->fresh = stack->links + capacity;
 	stack->link_capacity = capacity;
 	return true;
@@ -536,6 +546,59 @@ static __attribute__((noinline)) bool prepare(struct python_stack *stack, uint64
 	return stack->link_capacity || make_room(stack);
 }
 
+/* How many words each link has; 0: a stack cannot be told by words. */
+static inline uint32_t link_words(void)
+{
+	if (python_layout.instruction != PYTHON_INSTRUCTION_POINTER)
+		return 0;
+	return python_layout.free_threaded ? 3 : 2;
+}
+
+/* Writes the words of links that changed, of which there are `unchanged` others, and of what leads to the last one. */
+static __attribute__((noinline)) void put_words(struct python_stack *stack, const void *state, uint32_t unchanged,
+	bool attached)
+{
+	uint32_t each = link_words(), from = stack->cut ? 0 : unchanged < stack->words_links ? unchanged : stack->words_links;
+	struct word *first = stack->words + WORDS_PADDING, *word = first + (size_t)each * from;
+
+	stack->again = NULL;
+	stack->words_links = from;
+	if (!each || !attached || stack->cut || stack->matched || stack->count == 0)
+		return;
+	for (uint32_t i = from; i < stack->link_count; i++) {
+		const struct python_link *link = &stack->links[i];
+		uintptr_t frame = (uintptr_t)link->frame;
+
+		if (each == 3)
+			*word++ = (struct word){ frame + python_layout.frame_code, link->code };
+		*word++ = (struct word){ frame + python_layout.frame_previous, i ? (uintptr_t)link[-1].frame : 0 };
+		*word++ = (struct word){ frame + python_layout.frame_instruction, link->instruction };
+	}
+	stack->words_links = stack->link_count;
+
+	uintptr_t top = (uintptr_t)stack->links[stack->link_count - 1].frame, at = (uintptr_t)state;
+
+	if (python_layout.state_frame) {
+		*word++ = (struct word){ at + python_layout.state_frame, top };
+	} else {
+		uintptr_t cframe = python_load(state, python_layout.state_cframe);
+
+		*word++ = (struct word){ cframe + python_layout.cframe_frame, top };
+		*word++ = (struct word){ at + python_layout.state_cframe, cframe };
+	}
+	if (python_layout.minor < 12)
+		*word++ = (struct word){ at + python_layout.state_thread, (uintptr_t)pthread_self() };
+	stack->words_end = word;
+	stack->again = state;
+}
+
+static inline bool is_same_again(const struct python_stack *stack, const void *current)
+{
+	return current == stack->again && current &&
+		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
+		!words_differ(stack->words + WORDS_PADDING, stack->words_end);
+}
+
 static inline __attribute__((always_inline)) bool walk_state(struct python_stack *stack, const void *state,
 	bool attached)
 {
@@ -560,6 +623,7 @@ static inline __attribute__((always_inline)) bool walk_state(struct python_stack
 	stack->count = last->visible;
 	stack->innermost_c_address = stack->innermost_only ? innermost_cframe(state) : last->c_address;
 	stack->truncated = stack->cut;
+	put_words(stack, state, unchanged, attached);
 	return stack->count > 0;
 }
 
@@ -648,6 +712,10 @@ bool python_walk(struct python_stack *stack)
 		current = python_api.current_state();
 		if (__builtin_expect(++stack->walks % LOOK_INTERVAL == 0, 0) && python_is_attached())
 			python_hooks_look();
+		if (__builtin_expect(is_same_again(stack, current), 1)) {
+			stack->kept = stack->count;
+			return true;
+		}
 		if (__builtin_expect(current && is_same_state(stack, current), 1))
 			found = walk_state(stack, current, true);
 		else
@@ -657,6 +725,7 @@ bool python_walk(struct python_stack *stack)
 		stack->count = stack->kept = 0;
 		stack->truncated = false;
 		stack->innermost_c_address = 0;
+		stack->again = NULL;
 	}
 	return found;
 }
@@ -667,4 +736,6 @@ void python_forget(struct python_stack *stack)
 	stack->cut = false;
 	stack->count = stack->kept = 0;
 	stack->state = NULL;
+	stack->again = NULL;
+	stack->words_links = 0;
 }

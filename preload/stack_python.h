@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "words.h"
+
 enum python_frame_flag {
 	PYTHON_FRAME_NO_LINE = 1 << 0,   /* the instruction could not be told: units is 0, the function's start */
 };
@@ -65,6 +67,11 @@ struct python_stack {
 	uint64_t generation;          /* python_code_generation of the links */
 	bool cut;                     /* links[0] is not the chain's end */
 	bool matched;                 /* activations are matched with links in each walk */
+	/* The same stack again: with this thread state, and these words, nothing has changed. */
+	const void *again;            /* NULL: not to be told by words alone */
+	struct word *words;           /* of the links, outermost first, then of what leads to the innermost one */
+	const struct word *words_end;
+	uint32_t words_links;         /* links whose words are right */
 	bool innermost_only;          /* the innermost one is found without that */
 };
 

@@ -91,18 +91,18 @@ struct recent_stack *recent_find(struct recent *recent, const struct native_stac
 {
 	uint64_t hash = place_hash(start->pc, start->sp), key;
 	struct recent_place *place = place_at(recent, hash, start->pc, start->sp);
-	const struct native_check *memo = stack->checks + NATIVE_CHECKS_PADDING, *differs;
+	const struct word *memo = stack->checks + WORDS_PADDING, *differs;
 	struct recent_stack *found;
 
 	key = key_of(hash, place);
 	found = &recent->memory->stacks[key >> 56];
 	if (recent->memory->keys[key >> 56] != key || found->key != key || !native_fits(&found->start, start, stop_cfa))
 		return NULL;
-	differs = native_check_differs(found->words, found->start.end);
+	differs = words_differ(found->words, found->start.end);
 	if (!differs && found->join) {
 		if (found->join > stack->count || stack->frames[found->join - 1].serial != found->serial)
 			return NULL;
-		differs = native_check_differs(memo, memo + found->outer);
+		differs = words_differ(memo, memo + found->outer);
 	}
 	if (__builtin_expect(!differs, 1))
 		return found;
@@ -111,13 +111,13 @@ struct recent_stack *recent_find(struct recent *recent, const struct native_stac
 }
 
 /* The memo's words from `from` to `to`, behind as many that are always true as make it a multiple of four. */
-static const struct native_check *copy_words(struct recent_stack *found, const struct native_check *from,
-	const struct native_check *to)
+static const struct word *copy_words(struct recent_stack *found, const struct word *from,
+	const struct word *to)
 {
-	struct native_check *end = found->words;
+	uint32_t padding = -(uint32_t)(to - from) % 4;
+	struct word *end = found->words + padding;
 
-	for (; (to - from + (end - found->words)) % 4 != 0; end++)
-		*end = (struct native_check){ (uintptr_t)&end->value, 0 };
+	words_pad(found->words, padding);
 	while (from < to)
 		*end++ = *from++;
 	return end;
@@ -126,7 +126,7 @@ static const struct native_check *copy_words(struct recent_stack *found, const s
 struct recent_stack *recent_put(struct recent *recent, const struct native_stack *stack)
 {
 	const struct native_again *again = &stack->again;
-	const struct native_check *memo = stack->checks + NATIVE_CHECKS_PADDING;
+	const struct word *memo = stack->checks + WORDS_PADDING;
 	uint32_t join = 0, outer = 0;
 	struct recent_stack *found;
 

@@ -23,7 +23,7 @@ struct recent_stack {
 	uint32_t serial;              /* has this number; join 0: no frame of the memo is needed */
 	uint32_t node, base;          /* the user's: what the stack was interned as, on top of what */
 	uint64_t identity;            /* never that of another stack */
-	struct native_check words[RECENT_WORDS];
+	struct word words[RECENT_WORDS];
 };
 
 /* One per thread, in its struct native_stack's company; zeroed but for `memory` at first. */
