@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The capture format, version 2, in C.  formats/capture.md is normative; what it promises about
+ * The capture format, version 3, in C.  formats/capture.md is normative; what it promises about
  * sizes and offsets is asserted here.
  *
  * A capture is one file that is valid at every instant:
@@ -24,7 +24,8 @@
 #include <stdint.h>
 
 #define CAPTURE_MAGIC "SCTMEM\r\n"   /* eight bytes; \r\n shows a file mangled by a text transfer */
-#define CAPTURE_VERSION 2u
+#define CAPTURE_VERSION 3u             /* the newest: of a capture that may hold a sample */
+#define CAPTURE_VERSION_EXACT 2u
 #define CAPTURE_BLOCK_MAGIC 0x4b4c4253u   /* "SBLK" */
 
 enum {
@@ -65,6 +66,7 @@ enum capture_feature {
 	CAPTURE_NATIVE_LEAF = 1 << 1,    /* under Python: only those above the innermost interpreter loop */
 	CAPTURE_PYTHON_STACKS = 1 << 2,
 	CAPTURE_PYTHON_ALLOCATORS = 1 << 3, /* PyMem MEM and OBJ blocks are events; arenas are their backing store */
+	CAPTURE_SAMPLED = 1 << 4,        /* not every allocation is recorded: see SAMPLING */
 };
 
 enum capture_origin {
@@ -194,6 +196,8 @@ struct capture_stream {
  *  UNMAP_FAILED    address                       length               the ranges of UNMAP live on
  *  NODE            id                            frame; parent        a stack is its innermost node
  *  SAMPLE          bytes of resident memory      bytes of it private to the process (anonymous); tracer bytes
+ *  SKIP            allocations not recorded      their bytes              of this thread, since its last SKIP
+ *  MOVE_ENDS       address                                            the block of MOVE is gone
  *  (metadata)      payload length in bytes       the payload, padded to words
  */
 #define CAPTURE_RECORDS(X) \
@@ -203,6 +207,7 @@ struct capture_stream {
 	X(4, SIZE_HIGH, size_high) \
 	X(5, NODE, node) \
 	X(6, SAMPLE, sample) \
+	X(7, SKIP, skip) \
 	X(16, FREE, free) \
 	X(17, FREE_PYTHON, free_python) \
 	X(18, MOVE, move) \
@@ -211,6 +216,7 @@ struct capture_stream {
 	X(21, UNMAP_FAILED, unmap_failed) \
 	X(22, MAP, map) \
 	X(23, MOVE_PYTHON, move_python) \
+	X(24, MOVE_ENDS, move_ends) \
 	X(32, MALLOC, malloc) \
 	X(33, CALLOC, calloc) \
 	X(34, REALLOC, realloc) \
@@ -231,7 +237,8 @@ struct capture_stream {
 	X(67, PYTHON, python) \
 	X(68, MARK, mark) \
 	X(69, NOTE, note) \
-	X(70, RECORDING, recording)
+	X(70, RECORDING, recording) \
+	X(71, SAMPLING, sampling)
 
 enum capture_record {
 #define X(number, upper, lower) CAPTURE_##upper = number,
@@ -344,6 +351,11 @@ enum capture_recording_by {
 	CAPTURE_BY_COMMAND = 1,       /* a request in the status */
 };
 
+/* Payload of SAMPLING.  It holds for what its stream allocates from here to the end of the window. */
+struct capture_sampling {
+	uint64_t mean_bytes;          /* 0: every block is recorded, as at the start of each window */
+};
+
 _Static_assert(sizeof(struct capture_header) == 512, "capture.md, the header");
 _Static_assert(offsetof(struct capture_header, checksum) == 504, "capture.md, the header");
 _Static_assert(sizeof(struct capture_status) == 512, "capture.md, the status");
@@ -356,5 +368,6 @@ _Static_assert(sizeof(struct capture_module) == 48, "capture.md, MODULE");
 _Static_assert(sizeof(struct capture_code) == 24, "capture.md, CODE");
 _Static_assert(sizeof(struct capture_python) == 24, "capture.md, PYTHON");
 _Static_assert(sizeof(struct capture_recording) == 8, "capture.md, RECORDING");
+_Static_assert(sizeof(struct capture_sampling) == 8, "capture.md, SAMPLING");
 
 #endif

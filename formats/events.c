@@ -134,6 +134,7 @@ static __attribute__((noinline)) size_t encode_record(struct encoder *encoder, c
 	encoder->summary->event_count += kind >= CAPTURE_FREE;
 	switch (kind) {
 	case CAPTURE_STAY:
+	case CAPTURE_MOVE_ENDS:
 		encode_address(encoder, operand);
 		return 1;
 	case CAPTURE_UNMAP:
@@ -161,6 +162,10 @@ static __attribute__((noinline)) size_t encode_record(struct encoder *encoder, c
 		encode_other(encoder, words[1]);
 		encode_other(encoder, words[2]);
 		return 3;
+	case CAPTURE_SKIP:
+		encode_other(encoder, operand);
+		encode_other(encoder, words[1]);
+		return 2;
 	default:                              /* THREAD, SIZE_HIGH */
 		encode_other(encoder, operand);
 		if (kind == CAPTURE_THREAD)
@@ -334,7 +339,7 @@ static bool apply_state(struct events_cursor *cursor, unsigned kind, uint64_t op
 	else if (kind == CAPTURE_SIZE_HIGH)
 		cursor->size_high = (uint32_t)operand;
 	else
-		cursor->bad = true;           /* a kind that version 1 does not have: its length is unknown */
+		cursor->bad = true;           /* a kind that version 2 does not have: its length is unknown */
 	return !cursor->bad;
 }
 
@@ -370,7 +375,12 @@ static bool next_column_record(struct events_cursor *cursor, struct capture_even
 		event->address = get_freed(cursor);
 		break;
 	case CAPTURE_STAY:
+	case CAPTURE_MOVE_ENDS:
 		event->address = get_address(cursor);
+		break;
+	case CAPTURE_SKIP:
+		event->address = get_varint(cursor, EVENTS_OTHERS);
+		event->size = get_varint(cursor, EVENTS_OTHERS);
 		break;
 	case CAPTURE_UNMAP:
 	case CAPTURE_UNMAP_FAILED:
@@ -411,7 +421,8 @@ static bool next_column_record(struct events_cursor *cursor, struct capture_even
 /* How many words a record takes after its first; metadata excepted. */
 static size_t words_after(unsigned kind)
 {
-	if (CAPTURE_IS_ALLOCATION(kind) || kind == CAPTURE_UNMAP || kind == CAPTURE_UNMAP_FAILED)
+	if (CAPTURE_IS_ALLOCATION(kind) || kind == CAPTURE_UNMAP || kind == CAPTURE_UNMAP_FAILED ||
+	    kind == CAPTURE_SKIP)
 		return 1;
 	if (kind == CAPTURE_NODE || kind == CAPTURE_SAMPLE || kind == CAPTURE_MAP)
 		return 2;
@@ -452,8 +463,10 @@ static bool next_word_record(struct events_cursor *cursor, struct capture_event 
 	case CAPTURE_MOVE:
 	case CAPTURE_MOVE_PYTHON:
 	case CAPTURE_STAY:
+	case CAPTURE_MOVE_ENDS:
 		event->address = operand;
 		break;
+	case CAPTURE_SKIP:
 	case CAPTURE_UNMAP:
 	case CAPTURE_UNMAP_FAILED:
 		event->address = operand;

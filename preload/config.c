@@ -127,6 +127,57 @@ static void read_sample_ms(const char *value)
 	read_number(&config.sample_ms, value, 0, 60000);
 }
 
+/* "512KiB", "1.5G" is not: a number and what it is counted in, powers of 1024.  NULL: no size. */
+static const char *read_size(uint64_t *out, const char *value)
+{
+	static const char units[] = "KMGT";
+	uint64_t number = 0;
+	const char *unit;
+
+	if (*value < '0' || *value > '9')
+		return NULL;
+	for (; *value >= '0' && *value <= '9'; value++) {
+		number = number * 10 + (uint64_t)(*value - '0');
+		if (number >> 44)
+			return NULL;
+	}
+	unit = *value ? strchr(units, *value & ~0x20) : NULL;
+	if (unit && *unit) {
+		number <<= 10 * (unit - units + 1);
+		value++;
+		if (*value == 'i')
+			value++;
+	}
+	if (*value == 'B')
+		value++;
+	*out = number;
+	return value;
+}
+
+/* "512KiB" or, for the same draws each time, "512KiB,seed=7". */
+static void read_sample(const char *value)
+{
+	enum { MEAN_BITS_MAX = 40 };
+	uint64_t bytes, seed = 0;
+	const char *end;
+
+	if (is_one_of(value, "no", "0", "off")) {
+		config.sample_bytes = 0;
+		return;
+	}
+	end = read_size(&bytes, value);
+	if (!end || bytes == 0 || bytes >> MEAN_BITS_MAX)
+		return;
+	if (strncmp(end, ",seed=", 6) == 0) {
+		for (end += 6; *end >= '0' && *end <= '9' && seed >> 59 == 0; end++)
+			seed = seed * 10 + (uint64_t)(*end - '0');
+	}
+	if (*end != 0)
+		return;
+	config.sample_bytes = bytes;
+	config.sample_seed = seed;
+}
+
 static void read_backend(const char *value)
 {
 	if (strcmp(value, "jemalloc") == 0)

@@ -18,6 +18,7 @@
 	X("SCTMEM_FOLLOW", follow, "fork", "children that record: none, fork, exec or exec:GLOB (and fork)") \
 	X("SCTMEM_PROGRAM", program, "*", "record only in programs whose name matches this pattern") \
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
+	X("SCTMEM_SAMPLE", sample, "no", "record a sample of the blocks, one about every so many bytes: 512KiB; no: all") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
 	X("SCTMEM_BACKEND", backend, "libc", "allocator that serves the program: libc (or what it brings), jemalloc") \
 	X("SCTMEM_START", start, "on", "record from the start: on; off: when sctmem_start() or sctmem ctl says so") \
@@ -35,6 +36,8 @@ struct config {
 	char program_glob[256];
 	uint32_t depth;
 	uint32_t sample_ms;
+	uint64_t sample_bytes;        /* mean distance of recorded blocks; 0: every block is recorded */
+	uint64_t sample_seed;         /* 0: other draws each time */
 };
 
 extern struct config config;

@@ -55,6 +55,12 @@ EXPORT void *calloc(size_t count, size_t size)
 	return block;
 }
 
+/* What the block that is being moved has room for tells sampling whether it has outgrown that. */
+static __attribute__((noinline)) void note_usable(struct thread *thread, void *block)
+{
+	sample_moved_usable(thread, block, real_malloc_usable_size(block));
+}
+
 /* Inside a PyMem hook only blocks that the hook itself does not speak of are recorded. */
 static void free_inside_python(void *block)
 {
@@ -107,6 +113,16 @@ EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size)
 	free_block(block);
 }
 
+/* The allocator beneath a PyMem hook resizes something: what the hook speaks of, perhaps. */
+static void resize_inside_python(void *block)
+{
+	struct thread *thread = record_inside_python();
+
+	if (__builtin_expect(thread && thread->sampling && block, 0))
+		note_usable(thread, block);
+	free_inside_python(block);
+}
+
 /* A block from before the real functions were known moves to the real allocator; its old place is never reused. */
 static void *realloc_early(void *block, size_t size)
 {
@@ -122,12 +138,16 @@ static void *realloc_block(struct thread *thread, void *block, size_t size, cons
 {
 	if (block)
 		record_free(thread, CAPTURE_MOVE, block);     /* from here the old address may have a new owner */
+	if (__builtin_expect(thread->sampling, 0) && block)
+		note_usable(thread, block);
 	void *moved = real_realloc(block, size);
 
 	if (moved)
 		record_allocation(thread, CAPTURE_REALLOC, moved, size, start);
 	else if (block && size != 0)
 		record_free(thread, CAPTURE_STAY, block);     /* the old block never left */
+	else if (__builtin_expect(thread->sampling, 0) && block)
+		record_move_ended(thread, block);
 	record_leave(thread);
 	return moved;
 }
@@ -140,7 +160,7 @@ EXPORT void *realloc(void *block, size_t size)
 		return realloc_early(block, size);
 	thread = record_enter();
 	if (!thread) {
-		free_inside_python(block);
+		resize_inside_python(block);
 		return real_realloc(block, size);
 	}
 	struct native_start start = RECORD_START();
@@ -159,7 +179,7 @@ EXPORT void *reallocarray(void *block, size_t count, size_t size)
 		return realloc_early(block, bytes);
 	thread = record_enter();
 	if (!thread) {
-		free_inside_python(block);
+		resize_inside_python(block);
 		return real_reallocarray(block, count, size);
 	}
 	struct native_start start = RECORD_START();

@@ -32,6 +32,7 @@
 #include "python.h"
 #include "real.h"
 #include "record.h"
+#include "sample.h"
 #include "sys.h"
 #include "thread.h"
 
@@ -176,6 +177,7 @@ static bool begin(bool paused)
 	start_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	origin.start_monotonic_ns = start_ns;
 	thread_start();
+	sample_start();
 	birth = arena_pages(4096);
 	if (!birth || !sys_wipe_on_fork(birth, 4096, true))
 		return false;
@@ -297,8 +299,10 @@ static __attribute__((destructor)) void exiting(void)
 	if (!lifecycle_is_recording() || lifecycle_is_child() ||
 		(gate != GATE_IDLE && gate != GATE_PAUSED && !(gate == GATE_WIPED && control_is_paused())))
 		return;
-	if (gate != GATE_WIPED)
+	if (gate != GATE_WIPED) {
 		thread->gate = GATE_OURS;
+		sample_put_rest(thread);
+	}
 	status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
 	atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_EXITED);
 	output_trim();

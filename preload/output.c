@@ -27,6 +27,7 @@
 #include "arena.h"
 #include "config.h"
 #include "naming.h"
+#include "sample.h"
 #include "sys.h"
 
 #include "banned.h"
@@ -315,6 +316,8 @@ static uint64_t wanted_features(void)
 		features |= CAPTURE_NATIVE_FULL;
 	if (config.native == CONFIG_NATIVE_LEAF)
 		features |= CAPTURE_NATIVE_LEAF;
+	if (sample_is_on())
+		features |= CAPTURE_SAMPLED;
 	return features;
 }
 
@@ -323,7 +326,7 @@ static void write_header(const struct output_origin *origin, size_t text_size, u
 {
 	struct timespec resolution = { 0 };
 	struct capture_header header = {
-		.version = CAPTURE_VERSION,
+		.version = sample_is_on() ? CAPTURE_VERSION : CAPTURE_VERSION_EXACT,
 		.header_size = (uint32_t)output.header_size,
 		.features = wanted_features(),
 		.start_monotonic_ns = origin->start_monotonic_ns,

@@ -21,6 +21,7 @@
 #include "order.h"
 #include "output.h"
 #include "python.h"
+#include "sample.h"
 #include "stack.h"
 #include "stream.h"
 #include "sys.h"
@@ -160,6 +161,71 @@ static inline bool begin_event(struct thread *thread)
 	return true;
 }
 
+/* An allocation's own words; the event has begun. */
+static inline void put_allocation(struct thread *thread, unsigned kind, const void *block, size_t size, uint32_t stack)
+{
+	if (__builtin_expect(size >> 32 != 0, 0))
+		stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
+	stream_put(thread, stream_head(kind, (uintptr_t)block));
+	stream_put(thread, (uint32_t)size | (uint64_t)stack << 32);
+	stream_commit(thread);
+}
+
+static inline void put_end(struct thread *thread, unsigned kind, const void *block)
+{
+	stream_put(thread, stream_head(kind, (uintptr_t)block));
+	stream_commit(thread);
+}
+
+/* The same two where not every block is recorded, with the gate at OURS. */
+static __attribute__((noinline)) void sampled_allocation(struct thread *thread, unsigned kind, const void *block,
+	size_t size, const struct native_start *start)
+{
+	const void *moved = thread->sample.moved;
+	unsigned verdict = sample_allocation(thread, kind, block, size);
+
+	if (__builtin_expect(verdict == 0, 1))
+		return;
+	if (verdict & SAMPLE_MOVE_ENDS && begin_event(thread))
+		put_end(thread, CAPTURE_MOVE_ENDS, moved);
+	if (verdict & SAMPLE_FAILED)
+		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
+	if (!(verdict & SAMPLE_RECORD))
+		return;
+	uint32_t stack = stack_capture(thread, start);
+
+	if (begin_event(thread)) {
+		sample_put(thread, true);
+		put_allocation(thread, kind, block, size, stack);
+	}
+}
+
+static __attribute__((noinline)) void sampled_end(struct thread *thread, unsigned kind, const void *block)
+{
+	uint8_t gate = thread->gate;
+
+	if (__builtin_expect(!sample_end(thread, kind, block), 1))
+		return;
+	thread->gate = GATE_OURS;
+	if (begin_event(thread)) {
+		sample_put(thread, false);
+		put_end(thread, kind, block);
+	}
+	thread->gate = gate;
+}
+
+void record_move_ended(struct thread *thread, const void *block)
+{
+	uint8_t gate = thread->gate;
+
+	if (!sample_move_ends(thread))
+		return;
+	thread->gate = GATE_OURS;
+	if (begin_event(thread))
+		put_end(thread, CAPTURE_MOVE_ENDS, block);
+	thread->gate = gate;
+}
+
 void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
 	const struct native_start *start)
 {
@@ -171,15 +237,15 @@ void record_allocation(struct thread *thread, unsigned kind, const void *block, 
 		python_poll();
 		thread->own_call = false;
 	}
+	if (__builtin_expect(thread->sampling, 0)) {
+		sampled_allocation(thread, kind, block, size, start);
+		thread->gate = gate;
+		return;
+	}
 	uint32_t stack = stack_capture(thread, start);
 
-	if (begin_event(thread)) {
-		if (__builtin_expect(size >> 32 != 0, 0))
-			stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
-		stream_put(thread, stream_head(kind, (uintptr_t)block));
-		stream_put(thread, (uint32_t)size | (uint64_t)stack << 32);
-		stream_commit(thread);
-	}
+	if (begin_event(thread))
+		put_allocation(thread, kind, block, size, stack);
 	thread->gate = gate;
 }
 
@@ -187,11 +253,13 @@ void record_free(struct thread *thread, unsigned kind, const void *block)
 {
 	uint8_t gate = thread->gate;
 
-	thread->gate = GATE_OURS;
-	if (begin_event(thread)) {
-		stream_put(thread, stream_head(kind, (uintptr_t)block));
-		stream_commit(thread);
+	if (__builtin_expect(thread->sampling, 0)) {
+		sampled_end(thread, kind, block);
+		return;
 	}
+	thread->gate = GATE_OURS;
+	if (begin_event(thread))
+		put_end(thread, kind, block);
 	thread->gate = gate;
 }
 

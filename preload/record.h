@@ -67,6 +67,9 @@ void record_map(struct thread *thread, const void *address, size_t length, uint3
 	const struct native_start *start);
 void record_unmap(struct thread *thread, unsigned kind, const void *address, size_t length);
 
+/* realloc(block, 0), whose MOVE was recorded, has freed it.  Only where thread->sampling is set. */
+void record_move_ended(struct thread *thread, const void *block);
+
 /* mmap from inside a PyMem hook: backing store of Python's allocator.  NULL: the gate is not at PYTHON. */
 struct thread *record_inside_python(void);
 

@@ -66,6 +66,7 @@ static void thread_ends(void *value)
 	if (thread->gate == GATE_IDLE) {
 		thread->gate = GATE_OURS;
 		thread_note_name(thread);
+		sample_put_rest(thread);
 		thread->gate = GATE_IDLE;
 	}
 	atomic_fetch_add(&dying_count, 1);
@@ -174,6 +175,7 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	thread->used = thread->window->used;
 	stack_forget(thread);
 	thread->index = index;
+	sample_begin(thread);
 	if (!stream_room(thread, 1))
 		return false;
 	if (thread->window->used == 0 && thread->window->sequence == 0) {

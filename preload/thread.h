@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "formats/capture.h"
+#include "sample.h"
 #include "stack_native.h"
 #include "stack_python.h"
 #include "stack_recent.h"
@@ -65,6 +66,7 @@ struct thread {
 		uint16_t attention;           /* either: what the end of a hook looks at */
 	};
 	bool kept;                    /* a fork is under way that leaves this state to the child */
+	bool sampling;                /* not every allocation is recorded: sample.h */
 	uint32_t stream;              /* number of its stream; unique among living states */
 	uint64_t used;                /* words in the window */
 	uint64_t capacity;
@@ -84,6 +86,7 @@ struct thread {
 	struct recent recent;         /* native stacks seen lately */
 	struct python_stack python;
 	struct intern_entry cache[INTERN_CACHE_SIZE];
+	struct sample sample;
 
 	/* Life. */
 	uint32_t index;               /* thread number in the capture */

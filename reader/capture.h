@@ -124,6 +124,7 @@ struct capture {
 	struct capture_code_object *codes; size_t code_count;
 	struct capture_runtime *runtimes; size_t runtime_count;
 	struct capture_note *notes; size_t note_count;
+	uint64_t mean_max;            /* the largest mean of sampling; 0: every block was recorded */
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity;

@@ -171,6 +171,7 @@ void check_write_json(const struct check *check, FILE *file)
 	json_object(&json, NULL);
 	json_text(&json, "verdict", check->exceeded ? "exceeded" : "within");
 	json_bool(&json, "incomplete", check->incomplete);
+	view_write_sample(&json, check->profile);
 	json_array(&json, "budgets");
 	for (size_t i = 0; i < check->row_count; i++)
 		write_row_json(&json, &check->rows[i]);

@@ -146,6 +146,7 @@ static void write_json(const struct report *report, FILE *file, size_t number)
 	char name[VIEW_FRAME_SIZE];
 
 	json_object(&json, NULL);
+	view_write_sample(&json, report->profile);
 	json_object(&json, "total");
 	write_held(&json, report->leaks.all);
 	json_object_end(&json);

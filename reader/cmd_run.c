@@ -44,7 +44,7 @@ struct run {
 	const char *output;
 	bool force, quiet, no_python_allocators;
 	int native, backend, start;   /* -1: not given */
-	const char *follow, *program;
+	const char *follow, *program, *sample;
 	uint64_t depth, sample_ms;    /* UINT64_MAX: not given */
 };
 
@@ -54,6 +54,25 @@ static bool parse_follow(const char *value, void *field, struct error *error)
 		(strncmp(value, "exec:", 5) != 0 || !value[5]))
 		return fail(error, STATUS_USAGE, "not none, fork, exec or exec:GLOB");
 	*(const char **)field = value;
+	return true;
+}
+
+/* SIZE or SIZE,seed=N, as the library reads it: it would take what it does not understand for "no", without a word. */
+static bool parse_sample(const char *value, void *field, struct error *error)
+{
+	const char *comma = strchr(value, ',');
+	char size[32], *sample;
+	uint64_t bytes = 0;
+
+	snprintf(size, sizeof size, "%.*s", comma ? (int)(comma - value) : (int)strlen(value), value);
+	if (!options_parse_size(size, &bytes) || bytes == 0 || bytes >> 40)
+		return fail(error, STATUS_USAGE, "not a size like 512KiB or 4M, of less than 1 TiB");
+	if (comma && (strncmp(comma, ",seed=", 6) != 0 || !comma[6] || comma[6 + strspn(comma + 6, "0123456789")] ||
+		strlen(comma) > 24))
+		return fail(error, STATUS_USAGE, "what follows the size is not ,seed=NUMBER");
+	sample = memory_new(64, 1);
+	snprintf(sample, 64, "%llu%s", (unsigned long long)bytes, comma ? comma : "");
+	*(const char **)field = sample;
 	return true;
 }
 
@@ -78,6 +97,8 @@ static const struct option_spec run_recording[] = {
 		"the allocator that serves the program (default: libc, or its own)"),
 	OPTION_CHOICE(0, "start", "on|off", struct run, start, start_words,
 		"off: record nothing until sctmem_start() or sctmem ctl says so (default on)"),
+	OPTION_CUSTOM(0, "sample", "SIZE", struct run, sample, const char *, parse_sample, NULL,
+		"record a sample of the blocks, one about every SIZE bytes: 512KiB; 512KiB,seed=N draws the same each time"),
 	OPTION_NUMBER(0, "sample-ms", "N", struct run, sample_ms, 0, 60000,
 		"time between samples of resident memory (default 10; 0: none)"),
 	OPTION_LAST
@@ -201,6 +222,7 @@ static void set_environment(const struct run *settings, const char *pattern, con
 		set_variable("SCTMEM_PYTHON_ALLOCATORS", "no");
 	set_variable("SCTMEM_FOLLOW", settings->follow);
 	set_variable("SCTMEM_PROGRAM", settings->program);
+	set_variable("SCTMEM_SAMPLE", settings->sample);
 	set_number("SCTMEM_DEPTH", settings->depth);
 	if (settings->start >= 0)
 		set_variable("SCTMEM_START", start_words[settings->start]);
@@ -374,7 +396,8 @@ static void print_totals(const char *path)
 	options.timeline_points = 0;
 	if (stat(path, &status) == 0 && status.st_size <= TOTALS_BYTES_MAX &&
 		profile_build(&profile, &path, 1, &options, &error)) {
-		fprintf(stderr, ": peak %s, ", text_bytes(profile->total.peak_bytes).text);
+		fprintf(stderr, ": %speak %s, ", profile->sample_mean_bytes ? "a sample; about " : "",
+			text_bytes(profile->total.peak_bytes).text);
 		fprintf(stderr, "%s allocations of %s, ", text_count(profile->total.total_count).text,
 			text_bytes(profile->total.total_bytes).text);
 		fprintf(stderr, "%s never freed", text_bytes(profile->total.live_bytes).text);

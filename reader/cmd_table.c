@@ -128,6 +128,7 @@ static void write_json(FILE *file, const struct rank *rank, const struct table *
 	json_text(&json, "by", by_words[settings->by]);
 	json_number(&json, "total_bytes", metric_bytes(&profile->total, metric));
 	json_number(&json, "total_count", metric_count(&profile->total, metric));
+	view_write_sample(&json, profile);
 	json_number(&json, "row_count", rank->count);
 	json_array(&json, "rows");
 	for (size_t i = 0; i < rows; i++) {

@@ -234,6 +234,7 @@ static void write_json(struct printer *printer, FILE *file)
 	json_object(&printer->json, NULL);
 	json_text(&printer->json, "metric", metric_name(printer->metric));
 	json_number(&printer->json, "total_bytes", printer->all);
+	view_write_sample(&printer->json, printer->tree->profile);
 	json_array(&printer->json, "nodes");
 	for (uint32_t i = 0; i < printer->tree->count; i++)
 		if (printer->kept[i] && (i == 0 || inclusive(printer, i) >= printer->least))

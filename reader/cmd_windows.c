@@ -340,6 +340,7 @@ static void finish_report(const struct settings *settings, const struct profile 
 		json_array_end(json);
 		json_number(json, "levels", profile->window_levels);
 		json_number(json, "windows_not_measured", profile->windows_deeper);
+		view_write_sample(json, profile);
 		json_object_end(json);
 		return;
 	}

@@ -5,12 +5,13 @@
  * events_next.  A test holds both against each other on random and damaged blocks.
  */
 #include "decode.h"
+#include "estimate.h"
 
 #include <string.h>
 
 enum {
 	VARINT_MAX = 10,              /* bytes: with as many left in a column, a varint needs no bounds checks */
-	STATES_MAX = 3,               /* decoded events that one record can give: TIME, THREAD and itself */
+	STATES_MAX = 4,               /* decoded events that one record can give: MEAN, TIME, THREAD and itself */
 };
 
 void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream)
@@ -42,6 +43,7 @@ static bool open_part(struct decoder *decoder)
 		decoder->part = &decoder->stream->parts[decoder->next_part++];
 		switch (capture_read(decoder->capture, decoder->stream, decoder->part, &decoder->buffer, &decoder->cursor)) {
 		case CAPTURE_READ:
+			decoder->mean_ends = decoder->mean != 0;
 			return true;
 		case CAPTURE_READ_NO_MEMORY:
 			decoder->no_memory = true;
@@ -154,6 +156,40 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 	return out;
 }
 
+static struct decoded_event *tell_mean(struct decoder *decoder, uint64_t mean, uint64_t stamp,
+	struct decoded_event *out)
+{
+	decoder->mean_ends = false;
+	if (mean == decoder->mean)
+		return out;
+	decoder->mean = mean;
+	*out++ = (struct decoded_event){ .head = DECODED_MEAN, .size = mean, .stamp = stamp };
+	return out;
+}
+
+/* A SAMPLING record; one that cannot be is damage: what it governs would be weighed by nobody knows what. */
+static struct decoded_event *take_sampling(struct decoder *decoder, const struct capture_event *event,
+	struct decoded_event *out)
+{
+	struct capture_sampling sampling;
+
+	/* Who opened the capture has been told by its header whether to expect a sample. */
+	if (event->payload_size < sizeof(sampling) || !(decoder->capture->header.features & CAPTURE_SAMPLED)) {
+		capture_note_damage(decoder->capture, decoder->part->offset, 0, "a record of sampling that cannot be");
+		return out;
+	}
+	memcpy(&sampling, event->payload, sizeof(sampling));
+	if (sampling.mean_bytes >> ESTIMATE_MEAN_BITS_MAX) {
+		capture_note_damage(decoder->capture, decoder->part->offset, 0, "a mean of sampling that cannot be");
+		return out;
+	}
+	pthread_mutex_lock(&decoder->capture->lock);
+	if (sampling.mean_bytes > decoder->capture->mean_max)
+		decoder->capture->mean_max = sampling.mean_bytes;
+	pthread_mutex_unlock(&decoder->capture->lock);
+	return tell_mean(decoder, sampling.mean_bytes, event->stamp, out);
+}
+
 /*
  * Takes metadata; a mark, a start or stop of recording, and the rest become one event, after the changes of time and
  * thread that it brings.
@@ -164,6 +200,10 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 	struct capture_recording recording;
 	uint64_t operand = event->address;
 
+	if (event->kind == CAPTURE_SAMPLING)
+		return take_sampling(decoder, event, out);
+	if (decoder->mean_ends)
+		out = tell_mean(decoder, 0, event->stamp, out);
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
 		pthread_mutex_lock(&decoder->capture->lock);
 		operand = decoder->capture->note_count;
@@ -195,7 +235,7 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 /* Whether events may be decoded without looking at the time and thread: they are those of the event before. */
 static bool is_settled(const struct decoder *decoder)
 {
-	return decoder->cursor.columns && !decoder->slow && decoder->cursor.thread == decoder->thread &&
+	return decoder->cursor.columns && !decoder->slow && !decoder->mean_ends && decoder->cursor.thread == decoder->thread &&
 		decoder->cursor.time_ns <= decoder->time_ns;
 }
 

@@ -19,6 +19,11 @@ struct decoded_event {
 	uint32_t stack;
 	uint32_t flags;               /* MAP */
 };
+/*
+ * Not a record: the mean of what follows in the stream (size), as SAMPLING or the start of a window says.  A kind that
+ * the format keeps free.
+ */
+enum { DECODED_MEAN = 15 };
 #define DECODED_KIND(event) ((unsigned)((event)->head & 0xff))
 #define DECODED_OPERAND(event) ((event)->head >> 8)
 
@@ -34,13 +39,15 @@ struct decoder {
 	bool slow;                    /* tests: only by events_next */
 	uint64_t stamp, time_ns;      /* of what was decoded last; never decrease */
 	uint64_t thread;              /* UINT64_MAX before the first event */
+	uint64_t mean;                /* of sampling, as told */
+	bool mean_ends;               /* a window has begun, and with it the recording of all blocks */
 };
 
 void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream);
 void decoder_finish(struct decoder *decoder);
 
 /*
- * Decodes up to `room` (at least 4) events; many fewer only at the end of the stream: each hand-over to another thread
+ * Decodes up to `room` (at least 5) events; many fewer only at the end of the stream: each hand-over to another thread
  * costs as much as some hundred events.  0: the stream has ended, or no_memory is set.
  */
 size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room);

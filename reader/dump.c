@@ -207,6 +207,7 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 	struct capture_thread_info info;
 	struct capture_python python;
 	struct capture_recording recording;
+	struct capture_sampling sampling;
 	struct tail tail = { .at = event->payload, .left = event->payload_size };
 
 	switch (event->kind) {
@@ -237,6 +238,11 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 		put_number(writer, "on", recording.on);
 		put_number(writer, "by", recording.by);
 		return true;
+	case CAPTURE_SAMPLING:
+		if (!take_fixed(event, &sampling, sizeof sampling, &tail))
+			return false;
+		put_number(writer, "mean_bytes", sampling.mean_bytes);
+		return true;
 	case CAPTURE_MARK:
 	case CAPTURE_NOTE:
 		put_tail(writer, &tail, "text", tail.left, false);
@@ -260,7 +266,12 @@ static void put_operands(struct dump_writer *writer, const struct capture_event 
 	case CAPTURE_MOVE:
 	case CAPTURE_MOVE_PYTHON:
 	case CAPTURE_STAY:
+	case CAPTURE_MOVE_ENDS:
 		put_hex(writer, "address", event->address);
+		break;
+	case CAPTURE_SKIP:
+		put_number(writer, "count", event->address);
+		put_number(writer, "bytes", event->size);
 		break;
 	case CAPTURE_MAP:
 		put_hex(writer, "address", event->address);

@@ -83,28 +83,28 @@ bool live_grow(struct live *live, struct error *error)
 	return true;
 }
 
-bool live_keep_large(struct live *live, uint64_t size, uint32_t *kept, struct error *error)
+bool live_keep_large(struct live *live, const struct live_block *block, uint32_t *kept, struct error *error)
 {
 	size_t index = live->large_count;
 
 	if (live->large_free) {
 		index = (size_t)live->large_free - 1;
-		live->large_free = live->large[index];
+		live->large_free = live->large[index].size;
 	} else {
-		/* More blocks of 2 GiB than this fit no address space that has 56 bits. */
+		/* More blocks of 2 GiB than this fit no address space, and more of a sample no memory. */
 		if (index == LIVE_LARGE)
 			return fail_memory(error);
 		if (!array_reserve(&live->large, &live->large_capacity, index + 1, sizeof(*live->large), error))
 			return false;
 		live->large_count++;
 	}
-	live->large[index] = size;
+	live->large[index] = (struct live_large){ .size = block->size, .weight = block->weight, .count = block->count };
 	*kept = (uint32_t)index | LIVE_LARGE;
 	return true;
 }
 
 void live_drop_large(struct live *live, uint32_t kept)
 {
-	live->large[kept] = live->large_free;
+	live->large[kept].size = live->large_free;
 	live->large_free = kept + (uint64_t)1;
 }

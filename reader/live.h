@@ -39,11 +39,20 @@ struct live_block {
 	uint64_t size;
 	uint32_t site;
 	uint32_t sequence;            /* of its allocation among those of its thread */
+	uint32_t count;               /* the same as a whole number, which its weight is on average */
+	double weight;                /* how many blocks it stands for; 0: itself alone */
+};
+
+/* What fits no lane: sizes from 2 GiB on, the blocks of a sample.  A free one holds the next free one's index + 1. */
+struct live_large {
+	uint64_t size;
+	double weight;
+	uint32_t count;
 };
 
 struct live_bucket {
 	uint64_t key[LIVE_LANES];     /* address + 1; 0: the lane is free */
-	uint32_t size[LIVE_LANES];    /* bytes; with LIVE_LARGE set, where in live.large they are */
+	uint32_t size[LIVE_LANES];    /* bytes; with LIVE_LARGE set, where in live.large it says more */
 	uint32_t site[LIVE_LANES];
 	uint32_t sequence[LIVE_LANES];
 	uint32_t state;               /* low bits: the lanes in use; above: blocks that lie further on for lack of room here */
@@ -56,7 +65,7 @@ struct live {
 	uint64_t seed;
 	size_t mask, count;
 	unsigned shift;               /* 64 - log2(buckets) */
-	uint64_t *large;              /* sizes from 2 GiB on; a free one holds the next free one's index + 1 */
+	struct live_large *large;
 	size_t large_count, large_capacity;
 	uint64_t large_free;
 };
@@ -70,9 +79,10 @@ struct live_place {
 MUST_CHECK bool live_init(struct live *live, struct error *error);
 void live_finish(struct live *live);
 
-/* The rare parts: the table is half full; the size does not fit a lane. */
+/* The rare parts: the table is half full; the block does not fit a lane. */
 MUST_CHECK bool live_grow(struct live *live, struct error *error);
-MUST_CHECK bool live_keep_large(struct live *live, uint64_t size, uint32_t *kept, struct error *error);
+MUST_CHECK bool live_keep_large(struct live *live, const struct live_block *block, uint32_t *kept,
+	struct error *error);
 void live_drop_large(struct live *live, uint32_t kept);
 
 static inline size_t live_home(const struct live *live, uint64_t address)
@@ -112,10 +122,15 @@ static inline struct live_block live_get(const struct live *live, struct live_pl
 {
 	const struct live_bucket *bucket = place.bucket;
 	const uint32_t size = bucket->size[place.lane];
+	struct live_block block = { .address = bucket->key[place.lane] - 1, .site = bucket->site[place.lane],
+		.size = size, .sequence = bucket->sequence[place.lane] };
 
-	return (struct live_block){ .address = bucket->key[place.lane] - 1, .site = bucket->site[place.lane],
-		.size = __builtin_expect(size & LIVE_LARGE, 0) ? live->large[size & ~LIVE_LARGE] : size,
-		.sequence = bucket->sequence[place.lane] };
+	if (__builtin_expect(size & LIVE_LARGE, 0)) {
+		block.size = live->large[size & ~LIVE_LARGE].size;
+		block.weight = live->large[size & ~LIVE_LARGE].weight;
+		block.count = live->large[size & ~LIVE_LARGE].count;
+	}
+	return block;
 }
 
 /* Enters a block whose address live_find did not find. */
@@ -124,7 +139,8 @@ MUST_CHECK static inline bool live_insert(struct live *live, const struct live_b
 	uint32_t size = (uint32_t)block->size;
 	size_t i;
 
-	if (__builtin_expect(block->size >= LIVE_LARGE, 0) && !live_keep_large(live, block->size, &size, error))
+	if (__builtin_expect(block->size >= LIVE_LARGE || block->weight != 0, 0) &&
+	    !live_keep_large(live, block, &size, error))
 		return false;
 	if (__builtin_expect((live->count + 1) * 2 > (live->mask + 1) * LIVE_LANES, 0) && !live_grow(live, error))
 		return false;

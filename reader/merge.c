@@ -167,12 +167,22 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 	return no_memory ? fail_memory(error) : true;
 }
 
+/* What changes how the events behind it are understood, and travels with the next of them. */
+static inline bool is_state(const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	return kind == CAPTURE_TIME || kind == CAPTURE_THREAD || kind == DECODED_MEAN || kind == CAPTURE_SKIP;
+}
+
 /* Frees come first among equal stamps: the block whose address another thread got next was free by then. */
 static inline unsigned event_class(const struct decoded_event *event)
 {
 	switch (DECODED_KIND(event)) {
 	case CAPTURE_TIME:
 	case CAPTURE_THREAD:
+	case DECODED_MEAN:
+	case CAPTURE_SKIP:
 	case CAPTURE_FREE:
 	case CAPTURE_FREE_PYTHON:
 	case CAPTURE_MOVE:
@@ -186,11 +196,11 @@ static inline unsigned event_class(const struct decoded_event *event)
 
 /*
  * The class of the event that follows the changes of time and thread in front of it: those travel with it.  They
- * never end a chunk, since the decoder leaves room for all three.
+ * never end a chunk, since the decoder leaves room for them; MEAN and SKIP may, and concern only their own thread.
  */
 static inline unsigned next_class(const struct decoded_event *event, const struct decoded_event *end)
 {
-	while (event + 1 < end && (DECODED_KIND(event) == CAPTURE_TIME || DECODED_KIND(event) == CAPTURE_THREAD))
+	while (event + 1 < end && is_state(event))
 		event++;
 	return event_class(event);
 }
@@ -349,8 +359,7 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 		n++;
 	/* Among equal stamps one event is taken at a time, with the changes of time and thread before it. */
 	if (first[0].stamp >= limit) {
-		for (n = 1; n < left && (DECODED_KIND(&first[n - 1]) == CAPTURE_TIME ||
-			DECODED_KIND(&first[n - 1]) == CAPTURE_THREAD); n++)
+		for (n = 1; n < left && is_state(&first[n - 1]); n++)
 			;
 	}
 	*count = n;

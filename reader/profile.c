@@ -211,6 +211,14 @@ static bool compile_names(struct build *build, regex_t *names)
 	return true;
 }
 
+static bool any_sampled(const struct build *build)
+{
+	for (uint32_t i = 0; i < build->capture_count; i++)
+		if (build->captures[i].capture->header.features & CAPTURE_SAMPLED)
+			return true;
+	return false;
+}
+
 static bool replay_captures(struct build *build)
 {
 	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
@@ -220,7 +228,7 @@ static bool replay_captures(struct build *build)
 		.own_thread = build->options->own_thread,
 		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
 		.slices = build->options->slices, .slice_entries_max = SLICE_ENTRIES * (size_t)build->options->slices,
-		.observer = build->options->observer };
+		.observer = build->options->observer, .sampled = any_sampled(build) };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -308,7 +316,11 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.gap_count = process->gap_count, .gap_ns = process->gap_ns, .forgotten_bytes = process->forgotten_bytes,
 		.forgotten_count = process->forgotten_count,
 		.paused = process->gap_open || (status->paused && process->events == 0),
+		.sample_mean_bytes = capture->mean_max, .sample_recorded = process->recorded,
+		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};
+	if (capture->mean_max > build->profile->sample_mean_bytes)
+		build->profile->sample_mean_bytes = capture->mean_max;
 	if (runtime) {
 		out->python_version = runtime->info.version;
 		out->python_flags = runtime->info.flags;
@@ -510,6 +522,7 @@ void profile_free(struct profile *profile)
 	free(profile->slices);
 	free(profile->cells);
 	free(profile->losses);
+	free(profile->spreads);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

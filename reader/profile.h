@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "estimate.h"
 
 /* What kind of memory.  "counted" domains add up to the figures of totals, peak and leaks. */
 enum domain {
@@ -71,6 +72,7 @@ struct site {
 	uint32_t window;              /* index in windows; 0 where none were asked for */
 	uint8_t domain;               /* enum domain */
 	uint8_t allocator;            /* enum capture_record */
+	uint32_t spread;              /* index in spreads; 0: its figures are exact */
 	struct cost cost;
 };
 
@@ -110,6 +112,8 @@ struct profile_capture {
 	uint64_t forgotten_bytes, forgotten_count;   /* what lived at stops that ended: what became of it is unknown */
 	bool paused;                  /* recording is stopped now, or was when it ended */
 	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
+	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
+	uint64_t sample_recorded, sample_passed, sample_passed_bytes;   /* allocations that were recorded, and were not */
 };
 
 /* One point of the time line; at most profile_options.timeline_points of them, evenly spaced over the run. */
@@ -208,6 +212,10 @@ struct profile {
 	struct site *sites; size_t site_count;      /* sorted by window, node, thread, domain, allocator */
 	struct profile_thread *threads; uint32_t thread_count;
 	struct timeline_point *timeline; uint32_t timeline_count;
+	/* Of a sample: bytes and counts are estimates, and these say how good.  mean 0: all figures are exact. */
+	uint64_t sample_mean_bytes;
+	struct cost_spread *spreads; uint32_t spread_count;
+	struct cost_spread total_spread, domain_spreads[DOMAIN_COUNT];
 	struct profile_mark *marks; uint32_t mark_count;
 	struct profile_slice *slices; uint32_t slice_count;       /* only when asked for */
 	struct profile_cell *cells; size_t cell_count;

@@ -110,6 +110,19 @@ static struct cost cost_of(const struct build *build, size_t index)
 	};
 }
 
+/* How uncertain the site's figures are, for those that are. */
+static uint32_t spread_of(struct build *build, size_t index)
+{
+	struct profile *profile = build->profile;
+	const struct replay_spread *from = build->replay.spreads ? &build->replay.spreads[index] : NULL;
+
+	if (!from || from->total.variance_count <= 0)
+		return 0;
+	profile->spreads[++profile->spread_count] = (struct cost_spread){ .total = from->total, .peak = from->peak,
+		.live = build->options->at_peak ? from->peak : from->at, .temporary = from->temporary };
+	return profile->spread_count;
+}
+
 static int compare_sites(const void *a, const void *b)
 {
 	const struct site *left = a, *right = b;
@@ -133,10 +146,17 @@ static void join_sites(struct profile *profile)
 	if (profile->site_count)
 		qsort(profile->sites, profile->site_count, sizeof(*profile->sites), compare_sites);
 	for (size_t i = 0; i < profile->site_count; i++) {
-		if (kept && compare_sites(&profile->sites[kept - 1], &profile->sites[i]) == 0)
-			cost_add(&profile->sites[kept - 1].cost, &profile->sites[i].cost);
-		else
+		struct site *last = kept ? &profile->sites[kept - 1] : NULL;
+
+		if (!last || compare_sites(last, &profile->sites[i]) != 0) {
 			profile->sites[kept++] = profile->sites[i];
+			continue;
+		}
+		cost_add(&last->cost, &profile->sites[i].cost);
+		if (profile->sites[i].spread && last->spread)
+			cost_spread_add(&profile->spreads[last->spread], &profile->spreads[profile->sites[i].spread]);
+		else
+			last->spread |= profile->sites[i].spread;
 	}
 	profile->site_count = kept;
 }
@@ -176,9 +196,13 @@ static void sum_up(struct profile *profile)
 		const struct site *site = &profile->sites[i];
 
 		cost_add(&profile->by_domain[site->domain], &site->cost);
+		if (site->spread)
+			cost_spread_add(&profile->domain_spreads[site->domain], &profile->spreads[site->spread]);
 		if (!profile_counts(profile, site))
 			continue;
 		cost_add(&profile->total, &site->cost);
+		if (site->spread)
+			cost_spread_add(&profile->total_spread, &profile->spreads[site->spread]);
 		cost_add(&profile->by_allocator[site->allocator], &site->cost);
 	}
 	profile->peak_bytes = profile->total.peak_bytes;
@@ -239,6 +263,11 @@ bool build_sites(struct build *build)
 	uint32_t window = 0;
 
 	profile->sites = calloc(build->replay.site_count + 1, sizeof(*profile->sites));
+	if (build->replay.spreads) {
+		profile->spreads = calloc(build->replay.site_count + 1, sizeof(*profile->spreads));
+		if (!profile->spreads)
+			ok = ok && fail_memory(build->error);
+	}
 	if (build->options->observer) {
 		profile->observed = calloc(build->replay.site_count + 1, sizeof(*profile->observed));
 		profile->observed_count = build->replay.site_count;
@@ -261,6 +290,7 @@ bool build_sites(struct build *build)
 				.domain = site.domain, .allocator = site.allocator, .counted = kept && profile_counts(profile, &site) };
 		if (!kept)
 			continue;
+		site.spread = spread_of(build, i);
 		profile->sites[profile->site_count++] = site;
 	}
 	join_sites(profile);

@@ -74,16 +74,46 @@ bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site)
 		replay->error) ||
 	    !map64_put(&replay->site_by_key, key, (uint32_t)replay->site_count, replay->error))
 		return false;
+	if (replay->options.sampled) {
+		if (!array_reserve(&replay->spreads, &replay->spread_capacity, replay->site_count + 1,
+			sizeof(*replay->spreads), replay->error))
+			return false;
+		replay->spreads[replay->site_count] = (struct replay_spread){ 0 };
+	}
 	*site = (uint32_t)replay->site_count++;
 	replay->sites[*site] = (struct replay_site){ .key = key, .epoch = replay->epoch };
 	return true;
+}
+
+void replay_add_spread(struct replay *replay, const struct live_block *block, unsigned figures, double sign)
+{
+	struct replay_spread *spread;
+
+	/* Only a capture that says at its start that it is a sample has room for it; another that holds one is damaged. */
+	if (!replay->spreads)
+		return;
+	spread = &replay->spreads[block->site];
+	if (figures & REPLAY_TOTAL)
+		spread_add_block(&spread->total, block->size, block->weight, sign);
+	if (figures & REPLAY_LIVE)
+		spread_add_block(&spread->live, block->size, block->weight, sign);
+	if (figures & REPLAY_TEMPORARY)
+		spread_add_block(&spread->temporary, block->size, block->weight, sign);
+}
+
+void replay_lose_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
+{
+	const struct replay_amount amount = replay_amount(block);
+
+	replay_lose(replay, process, block->site, amount.bytes, amount.count);
+	replay_note_spread(replay, block, REPLAY_LIVE, -1);
 }
 
 /* The block's address was given out again: its free was not seen. */
 static void drop_block(struct replay *replay, struct replay_process *process, const struct live_block *block)
 {
 	process->contradictions++;
-	replay_lose(replay, process, block->site, block->size, 1);
+	replay_lose_block(replay, process, block);
 	if (replay_observed(replay))
 		replay_tell_block(replay, PROFILE_GONE, -1, block);
 }
@@ -102,10 +132,43 @@ static inline bool enter_block(struct replay *replay, struct replay_process *pro
 	return live_insert(&process->live, block, replay->error);
 }
 
+/* What the recorder has no place for in its table it always records. */
+static bool is_sampled(const struct replay *replay, const struct decoded_event *event)
+{
+	return replay->mean_bytes && (DECODED_OPERAND(event) & 7) == 0 && DECODED_OPERAND(event) >> 47 == 0;
+}
+
+/*
+ * How many blocks this one stands for.  As a count that is a whole number, above or below the weight so that it is the
+ * weight on average; which of the two is drawn from the block's place in the run, and so the same each time.
+ */
+static __attribute__((cold, noinline)) void weigh_block(const struct replay *replay, const struct replay_thread *thread,
+	struct live_block *block)
+{
+	uint64_t drawn = block->address * 0x9e3779b97f4a7c15u + thread->sequence * 0xd1342543de82ef95u;
+
+	drawn = (drawn ^ drawn >> 32) * 0xd6e8feb86659fd93u;
+	drawn ^= drawn >> 32;
+	block->weight = estimate_weight(block->size, replay->mean_bytes);
+	const double whole = block->weight < UINT32_MAX ? __builtin_floor(block->weight) : UINT32_MAX;
+	block->count = (uint32_t)whole;
+	if (block->count < UINT32_MAX && (double)(drawn >> 11) * 0x1p-53 < block->weight - whole)
+		block->count++;
+}
+
+/* An allocation; old: the block that a realloc went on with, whose weight it keeps.  NULL: none. */
 static inline bool allocate_block(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
-	const struct decoded_event *event)
+	const struct decoded_event *event, const struct live_block *old)
 {
 	struct live_block block = { .address = DECODED_OPERAND(event), .size = event->size, .site = REPLAY_SITE_NONE };
+
+	if (old) {
+		block.weight = old->weight;
+		block.count = old->count;
+	} else if (__builtin_expect(is_sampled(replay, event), 0)) {
+		weigh_block(replay, thread, &block);
+		process->recorded++;
+	}
 
 	if (replay->recording && !thread->left_out && !replay_recall_site(replay,
 		site_key(event->stack, (uint32_t)(thread - replay->threads), DECODED_KIND(event)), &block.site))
@@ -113,7 +176,8 @@ static inline bool allocate_block(struct replay *replay, struct replay_process *
 	block.sequence = ++thread->sequence;
 	if (!enter_block(replay, process, &block))
 		return false;
-	replay_allocate(replay, process, block.site, block.size);
+	replay_allocate(replay, process, block.site, block.size, replay_amount(&block));
+	replay_note_spread(replay, &block, REPLAY_TOTAL | REPLAY_LIVE, 1);
 	if (replay_observed(replay))
 		replay_tell_block(replay, PROFILE_BORN, 1, &block);
 	return true;
@@ -125,10 +189,13 @@ static inline bool end_block(struct replay *replay, struct replay_process *proce
 {
 	const bool temporary = replay_is_temporary(replay, thread, block->site, block->sequence);
 
-	replay->free_count += block->site != REPLAY_SITE_NONE;
-	replay_lose(replay, process, block->site, block->size, 1);
-	if (temporary)
-		replay_book_temporary(replay, block->site, block->size, 1);
+	if (block->site != REPLAY_SITE_NONE)
+		replay->free_count += replay_amount(block).count;
+	replay_lose_block(replay, process, block);
+	if (temporary) {
+		replay_book_temporary(replay, block->site, replay_amount(block), 1);
+		replay_note_spread(replay, block, REPLAY_TEMPORARY, 1);
+	}
 	return temporary;
 }
 
@@ -188,12 +255,17 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	struct live_block block = move->block;
 
 	block.size = size;
-	if (move->temporary)
-		replay_book_temporary(replay, block.site, move->block.size, -1);
-	replay->free_count -= block.site != REPLAY_SITE_NONE;
+	if (move->temporary) {
+		replay_book_temporary(replay, block.site, replay_amount(&move->block), -1);
+		replay_note_spread(replay, &move->block, REPLAY_TEMPORARY, -1);
+	}
+	if (block.site != REPLAY_SITE_NONE)
+		replay->free_count -= replay_amount(&block).count;
 	if (!enter_block(replay, process, &block) || !replay_revive(replay, block.site))
 		return false;
-	replay_gain(replay, process, block.site, size, 1);
+	const struct replay_amount amount = replay_amount(&block);
+	replay_gain(replay, process, block.site, amount.bytes, amount.count);
+	replay_note_spread(replay, &block, REPLAY_LIVE, 1);
 	if (replay_observed(replay))
 		replay_tell_block(replay, PROFILE_RESIZED, 1, &block);
 	return true;
@@ -213,13 +285,29 @@ static bool complete_move(struct replay *replay, struct replay_process *process,
 	const struct replay_move *move;
 
 	if (thread->move_count == 0)
-		return allocate_block(replay, process, thread, event);   /* realloc(NULL, size) */
+		return allocate_block(replay, process, thread, event, NULL);   /* realloc(NULL, size) */
 	move = &thread->moves[--thread->move_count];
 	if (move->block.site != REPLAY_MOVE_UNKNOWN && move->block.address == DECODED_OPERAND(event) &&
 	    event->size <= move->block.size)
 		return undo_move(replay, process, move, event->size);
 	finish_move(replay, move);
-	return allocate_block(replay, process, thread, event);
+	return allocate_block(replay, process, thread, event,
+		move->block.site == REPLAY_MOVE_UNKNOWN ? NULL : &move->block);
+}
+
+/* The block of a MOVE is gone: what realloc gave for it is another to the sampling, or nothing. */
+static void end_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	uint64_t address)
+{
+	for (uint32_t i = thread->move_count; i-- > 0;) {
+		if (thread->moves[i].block.address != address)
+			continue;
+		for (uint32_t above = i; above < thread->move_count; above++)
+			finish_move(replay, &thread->moves[above]);
+		thread->move_count = i;
+		return;
+	}
+	process->contradictions++;
 }
 
 static bool stay(struct replay *replay, struct replay_process *process, struct replay_thread *thread, uint64_t address)
@@ -279,6 +367,8 @@ void replay_take_live(struct replay *replay)
 	for (size_t i = 0; i < replay->site_count; i++) {
 		replay->extras[i].at_bytes = replay->sites[i].live_bytes;
 		replay->extras[i].at_count = replay->sites[i].live_count;
+		if (replay->spreads)
+			replay->spreads[i].at = replay->spreads[i].live;
 	}
 	replay->at_taken = true;
 }
@@ -337,8 +427,16 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 		return replay_mark(replay, process, thread, DECODED_OPERAND(event));
 	case CAPTURE_RECORDING:
 		return replay_recording(replay, process, DECODED_OPERAND(event) != 0);
+	case CAPTURE_MOVE_ENDS:
+		end_move(replay, process, thread, DECODED_OPERAND(event));
+		return true;
+	case CAPTURE_SKIP:
+		thread->sequence += (uint32_t)DECODED_OPERAND(event);
+		process->passed += DECODED_OPERAND(event);
+		process->passed_bytes += event->size;
+		return true;
 	default:
-		return allocate_block(replay, process, thread, event);
+		return allocate_block(replay, process, thread, event, NULL);
 	}
 }
 
@@ -360,7 +458,7 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING)
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
-		return allocate_block(replay, process, thread, event);
+		return allocate_block(replay, process, thread, event, NULL);
 	if (kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON) {
 		free_block(replay, process, thread, DECODED_OPERAND(event));
 		return true;
@@ -380,6 +478,7 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 	size_t i;
 
 	replay->error = error;
+	replay->mean_bytes = process->stream_mean[stream];
 	for (i = 0; ok && i < count; i++) {
 		const struct decoded_event *event = &events[i];
 
@@ -402,6 +501,8 @@ bool replay_run(struct replay *replay, uint32_t process_number, uint32_t stream,
 		} else if (DECODED_KIND(event) == CAPTURE_THREAD) {
 			ok = find_thread(replay, process, (uint32_t)DECODED_OPERAND(event), &number);
 			process->stream_thread[stream] = number;
+		} else if (DECODED_KIND(event) == DECODED_MEAN) {
+			replay->mean_bytes = process->stream_mean[stream] = event->size;
 		} else {
 			ok = replay_other(replay, process, &replay->threads[number], event);
 		}
@@ -417,7 +518,8 @@ bool replay_init(struct replay *replay, uint32_t process_count, const struct rep
 {
 	uint32_t none;
 
-	*replay = (struct replay){ .options = *options, .process_count = process_count, .error = error };
+	*replay = (struct replay){ .options = *options, .process_count = process_count,
+		.error = error };
 	replay->in_time = options->from_ns == 0;
 	replay->in_marks = !options->from_mark && !options->windows;
 	replay->recording = replay->in_time && replay->in_marks;
@@ -442,7 +544,8 @@ bool replay_add_process(struct replay *replay, uint32_t number, struct capture *
 		.arenas_counted = !(capture->header.features & CAPTURE_PYTHON_ALLOCATORS) };
 	process->page_size = page_size >= 512 && page_size <= 1 << 24 && (page_size & (page_size - 1)) == 0 ? page_size : 4096;
 	process->stream_thread = calloc(stream_count + 1, sizeof(*process->stream_thread));
-	if (!process->stream_thread)
+	process->stream_mean = calloc(stream_count + 1, sizeof(*process->stream_mean));
+	if (!process->stream_thread || !process->stream_mean)
 		return fail_memory(error);
 	/* Every stream names its thread before its first event; until then its events are the first thread's. */
 	if (!live_init(&process->live, error) || !find_thread(replay, process, 0, &first))
@@ -461,6 +564,7 @@ void replay_finish(struct replay *replay)
 		ranges_finish(&process->ranges);
 		map64_finish(&process->thread_by_index);
 		free(process->stream_thread);
+		free(process->stream_mean);
 	}
 	for (size_t i = 0; i < replay->thread_count; i++)
 		free(replay->threads[i].unmapped);
@@ -468,11 +572,13 @@ void replay_finish(struct replay *replay)
 	free(replay->threads);
 	free(replay->sites);
 	free(replay->extras);
+	free(replay->spreads);
 	free(replay->mappings);
 	free(replay->windows);
 	free(replay->ended_sites);
 	free(replay->ended_extras);
 	free(replay->gaps);
+	free(replay->ended_spreads);
 	map64_finish(&replay->site_by_key);
 	timeline_finish(&replay->timeline);
 	slices_finish(&replay->slices);

@@ -17,6 +17,7 @@
 #include <regex.h>
 
 #include "capture.h"
+#include "estimate.h"
 #include "live.h"
 #include "merge.h"
 #include "profile.h"
@@ -38,6 +39,11 @@ _Static_assert(sizeof(struct replay_site) == 64, "one cache line");
 struct replay_site_extra {
 	uint64_t temporary_bytes, temporary_count;
 	uint64_t at_bytes, at_count;       /* live at the time asked for */
+};
+
+/* How uncertain a site's figures are, in the order of struct replay_site. */
+struct replay_spread {
+	struct spread total, live, peak, temporary, at;
 };
 
 static inline uint32_t site_stack(uint64_t key) { return (uint32_t)key; }
@@ -93,10 +99,13 @@ struct replay_process {
 	struct ranges ranges;
 	struct map64 thread_by_index;
 	uint32_t *stream_thread;      /* by merge stream: dense number of the thread of its last THREAD */
+	uint64_t *stream_mean;        /* by merge stream: of sampling, as last told */
 	uint64_t counted_bytes, counted_peak_bytes, peak_time_ns;
 	uint64_t events, unknown_frees, contradictions;
 	uint64_t last_time_ns;        /* its own time of its last event */
 	uint64_t resident_bytes;
+	uint64_t recorded;            /* allocations by a stream that samples, */
+	uint64_t passed, passed_bytes;     /* and those that were not recorded */
 	uint64_t page_size;
 
 	/* Stretches without recording: replay_gaps.c. */
@@ -122,6 +131,7 @@ struct replay_options {
 	const regex_t *window_names;  /* those windows only; NULL: all */
 	unsigned window_level;        /* those that have this many others around them */
 	bool own_thread;              /* in a window only what the thread that began it allocates */
+	bool sampled;                 /* some capture may hold fewer than all blocks */
 };
 
 /*
@@ -159,6 +169,9 @@ struct replay {
 	struct replay_thread *threads; size_t thread_count, thread_capacity;
 	struct replay_site *sites; struct replay_site_extra *extras;
 	size_t site_count, site_capacity, extra_capacity;
+	struct replay_spread *spreads;     /* of sites, of captures that may be samples */
+	size_t spread_capacity;
+	uint64_t mean_bytes;          /* of sampling, in the stream that is replayed; 0: all blocks are recorded */
 	struct map64 site_by_key;
 	struct replay_memo memo[1 << REPLAY_MEMO_BITS];   /* before site_by_key; zeros say: key 0 is site 0, which is so */
 	struct replay_mapping *mappings; size_t mapping_count, mapping_capacity;
@@ -177,7 +190,8 @@ struct replay {
 	struct replay_window *windows; size_t window_count, window_capacity;   /* of the level asked for */
 	/* The sites of windows that have ended, as they were then; replay_end puts them in the place of sites. */
 	struct replay_site *ended_sites; struct replay_site_extra *ended_extras;
-	size_t ended_count, ended_capacity, ended_extra_capacity;
+	struct replay_spread *ended_spreads;
+	size_t ended_count, ended_capacity, ended_extra_capacity, ended_spread_capacity;
 	uint64_t epoch;               /* of maxima: number of the newest */
 	uint64_t counted_bytes, peak_bytes, peak_time_ns;
 	uint64_t interval_max_bytes;  /* maximum since the last point of the time line */

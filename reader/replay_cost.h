@@ -44,6 +44,41 @@ static inline uint64_t site_key(uint32_t stack, uint32_t thread, unsigned code)
 	return (uint64_t)code << 56 | (uint64_t)(thread & 0xffffff) << 32 | stack;
 }
 
+/* What a block, or what it stands for, adds to the figures. */
+struct replay_amount {
+	uint64_t bytes, count;
+};
+
+static inline struct replay_amount replay_amount(const struct live_block *block)
+{
+	if (__builtin_expect(block->weight != 0, 0))
+		return (struct replay_amount){ estimate_scale(block->size, block->weight), block->count };
+	return (struct replay_amount){ block->size, 1 };
+}
+
+/* The same for how uncertain they are: which figures of a block's site, and +1 or -1.  Only of a sample. */
+enum replay_figure { REPLAY_TOTAL = 1, REPLAY_LIVE = 2, REPLAY_TEMPORARY = 4 };
+__attribute__((cold)) void replay_add_spread(struct replay *replay, const struct live_block *block, unsigned figures,
+	double sign);
+
+static inline void replay_spread_join(struct replay_spread *sum, const struct replay_spread *spread)
+{
+	spread_add(&sum->total, &spread->total);
+	spread_add(&sum->live, &spread->live);
+	spread_add(&sum->peak, &spread->peak);
+	spread_add(&sum->temporary, &spread->temporary);
+	spread_add(&sum->at, &spread->at);
+}
+
+static inline void replay_note_spread(struct replay *replay, const struct live_block *block, unsigned figures,
+	double sign)
+{
+	if (__builtin_expect(block->weight != 0, 0))
+		replay_add_spread(replay, block, figures, sign);
+}
+
+void replay_lose_block(struct replay *replay, struct replay_process *process, const struct live_block *block);
+
 /* Whether somebody wants to see each event: seldom. */
 static inline bool replay_observed(const struct replay *replay)
 {
@@ -61,6 +96,8 @@ __attribute__((cold)) void replay_tell_block(const struct replay *replay, enum p
 static inline void replay_touch(const struct replay *replay, struct replay_site *site)
 {
 	if (site->epoch != replay->epoch) {
+		if (__builtin_expect(replay->spreads != NULL, 0))
+			replay->spreads[site - replay->sites].peak = replay->spreads[site - replay->sites].live;
 		site->peak_bytes = site->live_bytes;
 		site->peak_count = site->live_count;
 		site->epoch = replay->epoch;
@@ -91,7 +128,7 @@ static inline void replay_count(struct replay *replay, struct replay_process *pr
  * nobody reads it.  So are the sites of windows that have ended: they have lost their code, so that nothing is counted.
  */
 static inline void replay_gain(struct replay *replay, struct replay_process *process, uint32_t index,
-	uint64_t bytes, unsigned count)
+	uint64_t bytes, uint64_t count)
 {
 	struct replay_site *site = &replay->sites[index];
 	const uint8_t code = replay_site_codes[site->key >> 56];
@@ -105,7 +142,7 @@ static inline void replay_gain(struct replay *replay, struct replay_process *pro
 }
 
 static inline void replay_lose(struct replay *replay, struct replay_process *process, uint32_t index,
-	uint64_t bytes, unsigned count)
+	uint64_t bytes, uint64_t count)
 {
 	struct replay_site *site = &replay->sites[index];
 	const uint8_t code = replay_site_codes[site->key >> 56];
@@ -122,23 +159,23 @@ static inline void replay_lose(struct replay *replay, struct replay_process *pro
 
 /* One allocation at a site: into the totals and the size bins, then live. */
 static inline void replay_allocate(struct replay *replay, struct replay_process *process, uint32_t index,
-	uint64_t bytes)
+	uint64_t size, struct replay_amount amount)
 {
 	struct replay_site *site = &replay->sites[index];
 	const uint8_t code = replay_site_codes[site->key >> 56];
 
 	replay_touch(replay, site);
-	site->total_bytes += bytes;
-	site->total_count++;
-	site->live_bytes += bytes;
-	site->live_count++;
-	replay->domain_bytes[code & 7] += bytes;
+	site->total_bytes += amount.bytes;
+	site->total_count += amount.count;
+	site->live_bytes += amount.bytes;
+	site->live_count += amount.count;
+	replay->domain_bytes[code & 7] += amount.bytes;
 	if (code & SITE_COUNTED) {
-		const unsigned bin = bytes ? 64 - (unsigned)__builtin_clzll(bytes) : 0;
+		const unsigned bin = size ? 64 - (unsigned)__builtin_clzll(size) : 0;
 
-		replay->bin_count[bin]++;
-		replay->bin_bytes[bin] += bytes;
-		replay_count(replay, process, bytes);
+		replay->bin_count[bin] += amount.count;
+		replay->bin_bytes[bin] += amount.bytes;
+		replay_count(replay, process, amount.bytes);
 	}
 }
 
@@ -159,10 +196,10 @@ static inline bool replay_is_temporary(const struct replay *replay, const struct
 }
 
 /* Books a temporary allocation, or (sign -1) takes it back. */
-static inline void replay_book_temporary(struct replay *replay, uint32_t index, uint64_t bytes, int sign)
+static inline void replay_book_temporary(struct replay *replay, uint32_t index, struct replay_amount amount, int sign)
 {
-	replay->extras[index].temporary_bytes += (uint64_t)sign * bytes;
-	replay->extras[index].temporary_count += (uint64_t)(int64_t)sign;
+	replay->extras[index].temporary_bytes += (uint64_t)sign * amount.bytes;
+	replay->extras[index].temporary_count += (uint64_t)sign * amount.count;
 }
 
 /* Keeps what is live now as the heap at the time asked for. */

@@ -46,10 +46,10 @@ static bool forget_blocks(struct replay *replay, struct replay_process *process,
 			const struct live_block block = live_get(live, (struct live_place){ &live->buckets[i], lane });
 
 			if (site_counted(replay->sites[block.site].key)) {
-				sum->bytes += block.size;
-				sum->count++;
+				sum->bytes += replay_amount(&block).bytes;
+				sum->count += replay_amount(&block).count;
 			}
-			replay_lose(replay, process, block.site, block.size, 1);
+			replay_lose_block(replay, process, &block);
 			if (replay_observed(replay)) {
 				replay_tell_block(replay, PROFILE_RESIZED, -1, &block);
 				replay_tell(replay, block.sequence, &(struct profile_event){ .kind = PROFILE_GONE, .site = block.site,

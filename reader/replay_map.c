@@ -39,7 +39,7 @@ static void book_end(struct replay *replay, const struct replay_thread *thread, 
 	if (mapping->site != REPLAY_SITE_NONE)
 		replay->free_count += (uint64_t)(int64_t)sign;
 	if (replay_is_temporary(replay, thread, mapping->site, mapping->sequence))
-		replay_book_temporary(replay, mapping->site, mapping->length, sign);
+		replay_book_temporary(replay, mapping->site, (struct replay_amount){ mapping->length, 1 }, sign);
 }
 
 /* A piece went (sign -1), or came back (1), and mapping->left says what there is now. */
@@ -227,7 +227,8 @@ bool replay_map(struct replay *replay, struct replay_process *process, struct re
 		return false;
 	replay->mappings[range.mapping] = (struct replay_mapping){ .length = range.end - range.start,
 		.left = range.end - range.start, .site = site, .sequence = thread->sequence, .code = code };
-	replay_allocate(replay, process, site, range.end - range.start);
+	replay_allocate(replay, process, site, range.end - range.start,
+		(struct replay_amount){ range.end - range.start, 1 });
 	if (replay_observed(replay))
 		replay_tell(replay, thread->sequence, &(struct profile_event){ .kind = PROFILE_BORN, .live = 1, .site = site,
 			.time_ns = replay->now_ns, .address = range.start, .bytes = range.end - range.start });

@@ -49,6 +49,9 @@ static bool close_window(struct replay *replay, bool seen)
 	    !array_reserve(&replay->ended_extras, &replay->ended_extra_capacity, needed, sizeof(*replay->ended_extras),
 		replay->error))
 		return false;
+	if (replay->spreads && !array_reserve(&replay->ended_spreads, &replay->ended_spread_capacity, needed,
+		sizeof(*replay->ended_spreads), replay->error))
+		return false;
 	if (replay->ended_count == 0)
 		replay->ended_count = 1;      /* number 0 stays the site of nothing */
 	for (size_t i = window->site_first; i < replay->site_count; i++) {
@@ -56,6 +59,10 @@ static bool close_window(struct replay *replay, bool seen)
 		struct replay_site_extra *extra = &replay->ended_extras[replay->ended_count];
 
 		replay_touch(replay, site);
+		if (replay->spreads) {
+			replay->ended_spreads[replay->ended_count] = replay->spreads[i];
+			replay->ended_spreads[replay->ended_count].at = replay->spreads[i].live;
+		}
 		replay->ended_sites[replay->ended_count++] = *site;
 		*extra = replay->extras[i];
 		extra->at_bytes = site->live_bytes;
@@ -157,6 +164,9 @@ bool replay_end_windows(struct replay *replay)
 		return false;
 	free(replay->sites);
 	free(replay->extras);
+	free(replay->spreads);
+	replay->spreads = replay->ended_spreads;
+	replay->ended_spreads = NULL;
 	replay->sites = replay->ended_sites;
 	replay->extras = replay->ended_extras;
 	replay->site_count = replay->ended_count;

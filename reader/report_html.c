@@ -92,6 +92,41 @@ static void json_cost(struct json *json, const char *key, const struct cost *cos
 	json_close(json, ']');
 }
 
+static void json_interval(struct json *json, struct interval interval)
+{
+	json_number(json, NULL, interval.low);
+	json_number(json, NULL, interval.high);
+}
+
+/* Of a sample: [mean, recorded, not recorded, then low and high of the eight figures, as json_cost has them]. */
+static void put_sample(struct json *json, const struct profile *profile)
+{
+	const struct cost *cost = &profile->total;
+	const struct cost_spread *spread = &profile->total_spread;
+	const uint64_t mean = profile->sample_mean_bytes;
+	uint64_t recorded = 0, passed = 0;
+
+	if (mean == 0)
+		return;
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		recorded += profile->captures[i].sample_recorded;
+		passed += profile->captures[i].sample_passed;
+	}
+	json_open(json, "sample", '[');
+	json_number(json, NULL, mean);
+	json_number(json, NULL, recorded);
+	json_number(json, NULL, passed);
+	json_interval(json, estimate_bytes(cost->total_bytes, &spread->total, mean));
+	json_interval(json, estimate_count(cost->total_count, &spread->total, mean));
+	json_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, mean));
+	json_interval(json, estimate_count(cost->peak_count, &spread->peak, mean));
+	json_interval(json, estimate_bytes(cost->live_bytes, &spread->live, mean));
+	json_interval(json, estimate_count(cost->live_count, &spread->live, mean));
+	json_interval(json, estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
+	json_interval(json, estimate_count(cost->temporary_count, &spread->temporary, mean));
+	json_close(json, ']');
+}
+
 static const char *allocator_name(unsigned allocator)
 {
 	switch (allocator) {
@@ -221,6 +256,7 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 {
 	json_text(json, "writer", "sctmem " SCTMEM_VERSION);
 	json_cost(json, "total", &profile->total);
+	put_sample(json, profile);
 	json_open(json, "domains", '[');
 	for (unsigned i = 0; i < DOMAIN_COUNT; i++) {
 		json_open(json, NULL, '{');
@@ -260,6 +296,9 @@ static void put_summary(FILE *out, const struct profile *profile)
 	fprintf(out, "Live at the end: %" PRIu64 " bytes in %" PRIu64 " blocks. ", total->live_bytes, total->live_count);
 	fprintf(out, "Allocated in all: %" PRIu64 " bytes in %" PRIu64 " blocks.</p>", total->total_bytes,
 		total->total_count);
+	if (profile->sample_mean_bytes)
+		fprintf(out, "<p>A sample, one block about every %" PRIu64 " bytes: figures of blocks are estimates.</p>",
+			profile->sample_mean_bytes);
 }
 
 static const char *metric_checked(const char *metric)

@@ -150,6 +150,8 @@ static void join_cell(struct replay *replay, size_t to, size_t from)
 	cell->kept_count += gone_cell->kept_count;
 	cell->last_bytes += gone_cell->last_bytes;
 	cell->last_count += gone_cell->last_count;
+	if (replay->spreads)
+		replay_spread_join(&replay->spreads[to], &replay->spreads[from]);
 }
 
 /* Cells move down over those that were joined; new_of[i] is where cell i went. */
@@ -178,6 +180,8 @@ static bool join_cells(struct replay *replay, uint32_t *new_of)
 			new_of[from] = (uint32_t)to;
 			replay->sites[to] = replay->sites[from];
 			replay->extras[to] = replay->extras[from];
+			if (replay->spreads)
+				replay->spreads[to] = replay->spreads[from];
 			slices->cells[to++] = slices->cells[from];
 		}
 		map64_finish(&by_key);
@@ -331,7 +335,8 @@ static bool fold_sites(struct replay *replay)
 	/* Totals of the cells are still needed: sites are summed up in new arrays. */
 	struct replay_site *sites = ok ? calloc(replay->site_count, sizeof(*sites)) : NULL;
 	struct replay_site_extra *extras = ok ? calloc(replay->site_count, sizeof(*extras)) : NULL;
-	if (ok && (!sites || !extras))
+	struct replay_spread *spreads = ok && replay->spreads ? calloc(replay->site_count, sizeof(*spreads)) : NULL;
+	if (ok && (!sites || !extras || (replay->spreads && !spreads)))
 		ok = fail_memory(replay->error);
 	for (size_t i = 1; ok && i < replay->site_count; i++) {
 		const struct replay_site *cell = &replay->sites[i];
@@ -355,11 +360,14 @@ static bool fold_sites(struct replay *replay)
 		extras[known].temporary_count += extra->temporary_count;
 		extras[known].at_bytes += extra->at_bytes;
 		extras[known].at_count += extra->at_count;
+		if (spreads)
+			replay_spread_join(&spreads[known], &replay->spreads[i]);
 	}
 	map64_finish(&by_key);
 	if (!ok) {
 		free(sites);
 		free(extras);
+		free(spreads);
 		return false;
 	}
 	free(replay->extras);
@@ -367,6 +375,8 @@ static bool fold_sites(struct replay *replay)
 	slices->cell_count = replay->site_count;
 	replay->sites = sites;
 	replay->extras = extras;
+	free(replay->spreads);
+	replay->spreads = spreads;
 	replay->site_count = to;
 	return true;
 }

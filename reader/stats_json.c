@@ -62,6 +62,7 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		{ "forgotten_bytes", capture->forgotten_bytes },
 		{ "forgotten_count", capture->forgotten_count },
 		{ "damaged_bytes", capture->damaged_bytes },
+		{ "sample_mean_bytes", capture->sample_mean_bytes },
 		{ "clock_resolution_ns", capture->clock_resolution_ns },
 	};
 
@@ -188,6 +189,14 @@ static void write_costs(struct json *json, const struct profile *profile)
 	for (unsigned i = 0; i < DOMAIN_COUNT; i++)
 		write_cost(json, domain_name((enum domain)i), &profile->by_domain[i]);
 	json_object_end(json);
+	if (profile->sample_mean_bytes) {
+		json_object(json, "by_domain_interval_95");
+		for (unsigned i = 0; i < DOMAIN_COUNT; i++)
+			if (profile->by_domain[i].total_count)
+				view_write_spread(json, domain_name((enum domain)i), &profile->by_domain[i], &profile->domain_spreads[i],
+					profile->domain_spreads[i].total.variance_count > 0 ? profile->sample_mean_bytes : 0);
+		json_object_end(json);
+	}
 	json_object(json, "by_allocator");
 	for (unsigned i = 0; i < 64; i++)
 		if ((profile->by_allocator[i].total_count || profile->by_allocator[i].live_count) &&
@@ -259,6 +268,7 @@ void stats_write_json(FILE *file, const struct profile *profile, struct rank *ra
 	json_object(&json, NULL);
 	json_number(&json, "total_num_allocations", profile->total.total_count);
 	json_number(&json, "total_bytes_allocated", profile->total.total_bytes);
+	view_write_sample(&json, profile);
 	write_sizes(&json, profile);
 	json_object(&json, "allocator_type_distribution");
 	for (unsigned i = 0; i < 64; i++)

@@ -118,11 +118,19 @@ static void print_memory(const struct text *text, const struct profile *profile,
 	static const struct text_column columns[] = { { "" }, { "", true }, { "", true }, { "" } };
 	struct text_table table = TEXT_TABLE(columns);
 	const struct cost *total = &profile->total;
-	const struct { const char *name; uint64_t bytes; const char *unit; uint64_t count; } rows[] = {
-		{ "peak", total->peak_bytes, "block", total->peak_count },
-		{ metric_title(METRIC_LIVE, view), total->live_bytes, "block", total->live_count },
-		{ "allocated", total->total_bytes, "allocation", total->total_count },
-		{ "temporary", total->temporary_bytes, "allocation", total->temporary_count },
+	const struct cost_spread *spread = &profile->total_spread;
+	const uint64_t mean = profile->sample_mean_bytes;
+	const struct {
+		const char *name;
+		uint64_t bytes;
+		const char *unit;
+		uint64_t count;
+		const struct spread *spread;
+	} rows[] = {
+		{ "peak", total->peak_bytes, "block", total->peak_count, &spread->peak },
+		{ metric_title(METRIC_LIVE, view), total->live_bytes, "block", total->live_count, &spread->live },
+		{ "allocated", total->total_bytes, "allocation", total->total_count, &spread->total },
+		{ "temporary", total->temporary_bytes, "allocation", total->temporary_count, &spread->temporary },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -134,6 +142,14 @@ static void print_memory(const struct text *text, const struct profile *profile,
 		text_table_add(&table, TEXT_BOLD, text_bytes(rows[i].bytes).text);
 		text_table_add(&table, TEXT_PLAIN, text_count(rows[i].bytes).text);
 		text_table_add(&table, TEXT_PLAIN, line);
+		if (mean == 0)
+			continue;
+		snprintf(line, sizeof line, "in %s", view_interval(estimate_count(rows[i].count, rows[i].spread, mean),
+			false).text);
+		text_table_add(&table, TEXT_DIM, "  95 % interval");
+		text_table_add(&table, TEXT_DIM, view_interval(estimate_bytes(rows[i].bytes, rows[i].spread, mean), true).text);
+		text_table_add(&table, TEXT_DIM, "");
+		text_table_add(&table, TEXT_DIM, line);
 	}
 	text_heading(text, "Memory");
 	text_table_print(&table, text, "  ");
@@ -341,6 +357,7 @@ void stats_write_text(const struct text *text, const struct profile *profile, st
 	for (uint32_t i = 0; i < profile->capture_count; i++)
 		print_capture(text, &profile->captures[i]);
 	putc('\n', text->file);
+	view_print_sample(profile, text);
 	print_memory(text, profile, view);
 	print_domains(text, profile);
 	print_allocators(text, profile);

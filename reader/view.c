@@ -322,4 +322,5 @@ void view_print_warnings(const struct profile *profile, const struct text *text)
 			warn(text, capture->path, "%s stacks were cut because the table of stacks was full",
 				text_count(capture->stacks_degraded).text);
 	}
+	view_print_sample(profile, text);
 }

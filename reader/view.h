@@ -79,6 +79,15 @@ char *view_frame_text(char *out, size_t size, const struct frame *frame);
 char *view_frame_location(char *out, size_t size, const struct frame *frame);
 enum { VIEW_FRAME_SIZE = 2048 };
 
+/* Of a sample: how far the figures can be trusted.  Nothing when every block was recorded. */
+void view_print_sample(const struct profile *profile, const struct text *text);
+struct json;
+void view_write_sample(struct json *json, const struct profile *profile);      /* the key "sample" of an open object */
+void view_write_spread(struct json *json, const char *key, const struct cost *cost, const struct cost_spread *spread,
+	uint64_t mean);
+struct sample_text { char text[2 * TEXT_NUMBER_SIZE + 8]; };
+struct sample_text view_interval(struct interval interval, bool bytes);       /* "1.5 MiB to 2.1 MiB" */
+
 /* What the reader must know before he trusts a number: lost events, damage, cut stacks.  Nothing when all is well. */
 void view_print_warnings(const struct profile *profile, const struct text *text);
 

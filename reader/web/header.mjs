@@ -64,6 +64,14 @@ export function reportBadges(meta) {
 	count('stacks_truncated', 'warn', 'stacks cut', 'stacks were deeper than the limit; their outer frames are missing.');
 	count('stacks_degraded', 'warn', 'stacks degraded', 'stacks were cut because the table of stacks was full.');
 	count('python_refused', 'warn', 'without Python stack', 'Python stacks were not taken: the runtime is not known.');
+	if (meta.sample) {
+		const [mean, recorded, passed, ...ends] = meta.sample;
+		const interval = (name, index) => name + ' ' + formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);
+		add('warn', 'sampled: peak ' + formatBytes(ends[4]) + ' to ' + formatBytes(ends[5]), 'One block about every '
+			+ formatBytes(mean) + ': ' + formatExact(recorded) + ' recorded, ' + formatExact(passed)
+			+ ' not. Figures of blocks are estimates, mappings are exact. 95 % intervals of all blocks: '
+			+ [interval('peak', 4), interval('live', 8), interval('allocated', 0), interval('temporary', 12)].join(', '));
+	}
 	if (meta.clamped)
 		add('warn', 'numbers too large', formatExact(meta.clamped) + ' numbers exceed what this page can show exactly.');
 	const alive = those((capture) => capture.alive);
@@ -103,6 +111,13 @@ export function reportFacts(meta) {
 	add('Started', first.start_ms ? new Date(first.start_ms).toLocaleString(undefined,
 		{ dateStyle: 'medium', timeStyle: 'short' }) : '', first.start_ms ? new Date(first.start_ms).toISOString() : '');
 	add('Duration', formatTime(meta.duration_us), formatExact(meta.duration_us) + ' µs');
+	if (meta.sample) {
+		const [, , , ...ends] = meta.sample;
+		const interval = (index) => formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);
+		add('Peak, 95 %', interval(4), formatExact(ends[4]) + ' to ' + formatExact(ends[5]) + ' bytes');
+		add('Live, 95 %', interval(8), formatExact(ends[8]) + ' to ' + formatExact(ends[9]) + ' bytes');
+		add('Allocated, 95 %', interval(0), formatExact(ends[0]) + ' to ' + formatExact(ends[1]) + ' bytes');
+	}
 	const events = sum(meta.captures, 'events');
 	add('Events', formatCount(events), formatExact(events));
 	add('Lost', formatExact(sum(meta.captures, 'lost_events')), 'events that could not be recorded');

@@ -33,7 +33,7 @@ static void append(struct writer *writer, const void *bytes, size_t size)
 
 void writer_init(struct writer *writer)
 {
-	*writer = (struct writer){ .header = { .version = CAPTURE_VERSION, .header_size = 4096,
+	*writer = (struct writer){ .header = { .version = CAPTURE_VERSION_EXACT, .header_size = 4096,
 		.start_realtime_ns = 1700000000000000000u, .start_monotonic_ns = 5000000000u, .pid = 4242, .parent_pid = 4241,
 		.page_size = 4096, .clock_resolution_ns = 1000000, .machine = 62 } };
 	memcpy(writer->header.magic, CAPTURE_MAGIC, 8);
@@ -239,6 +239,13 @@ void put_node(struct writer_stream *stream, uint32_t id, uint32_t parent, uint64
 	put_word(stream, (uint64_t)id << 8 | CAPTURE_NODE);
 	put_word(stream, frame);
 	put_word(stream, parent);
+}
+
+void put_skip(struct writer_stream *stream, uint64_t count, uint64_t bytes)
+{
+	put_room(stream, 2);
+	put_word(stream, CAPTURE_SKIP | count << 8);
+	put_word(stream, bytes);
 }
 
 void put_sample(struct writer_stream *stream, uint64_t resident, uint64_t anonymous, uint64_t tracer)

@@ -66,6 +66,7 @@ void put_free(struct writer_stream *stream, unsigned kind, uint64_t address);
 void put_map(struct writer_stream *stream, uint64_t address, uint64_t length, uint32_t flags, uint32_t stack);
 void put_unmap(struct writer_stream *stream, unsigned kind, uint64_t address, uint64_t length);
 void put_node(struct writer_stream *stream, uint32_t id, uint32_t parent, uint64_t frame);
+void put_skip(struct writer_stream *stream, uint64_t count, uint64_t bytes);
 void put_sample(struct writer_stream *stream, uint64_t resident, uint64_t anonymous, uint64_t tracer);
 void put_metadata(struct writer_stream *stream, unsigned kind, const void *payload, size_t size);
 void put_thread_info(struct writer_stream *stream, uint32_t index, uint32_t tid, uint64_t start_ns, const char *name);

@@ -167,6 +167,41 @@ void golden_write_v2(struct writer *writer)
 	writer_finish(writer);
 }
 
+/* A sample: a window of which half is sampled, and one that is sampled from its start. */
+void golden_write_sample(struct writer *writer)
+{
+	static const uint64_t mean = 512 << 10;
+	struct writer_stream *stream;
+
+	writer_init(writer);
+	writer->header.version = 3;
+	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_SAMPLED;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	stream = writer_stream(writer, 0, 128);
+	write_metadata(stream);
+	put_stamp(stream, 100);
+	put_time(stream, 1000000);
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 1000, 1);
+	put_metadata(stream, CAPTURE_SAMPLING, &mean, sizeof(mean));
+	put_skip(stream, 5, 400);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, 0x6000, 64, 1);
+	put_free(stream, CAPTURE_MOVE, 0x5000);
+	put_free(stream, CAPTURE_MOVE_ENDS, 0x5000);
+	writer_flush(stream);
+	put_metadata(stream, CAPTURE_SAMPLING, &mean, sizeof(mean));
+	put_skip(stream, 7000, 1 << 20);
+	put_alloc(stream, CAPTURE_REALLOC, 0x100000, 5000, 1);
+	put_time(stream, 2000000);
+	put_skip(stream, 1, 16);
+	put_free(stream, CAPTURE_FREE, 0x6000);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer_finish(writer);
+}
+
 const char *golden_path(const char *name)
 {
 	static char path[4096];

@@ -117,6 +117,19 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 {
 	compare_golden("capture_v1.bin", golden_write);
 	compare_golden("capture_v2.bin", golden_write_v2);
+	compare_golden("capture_v3.bin", golden_write_sample);
+}
+
+static void a_sample_is_read_whole(void **state)
+{
+	struct writer writer;
+
+	golden_write_sample(&writer);
+	save(writer.bytes, writer.size);
+	struct reading reading = read_all();
+	assert_int_equal(reading.status, 0);
+	assert_int_equal(reading.damage, 0);
+	writer_free(&writer);
 }
 
 /* "0000: 53 43 ..." lines of a fenced block after this heading of capture.md are these bytes of the golden file. */
@@ -547,6 +560,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_golden_files_are_what_the_writer_writes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_document_shows_the_golden_bytes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_whole_capture_is_read_whole, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_sample_is_read_whole, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_capture_cut_anywhere_is_read_up_to_there, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flipped_bit_never_crashes_and_is_told, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_wrong_file_has_its_message, set_up, tear_down),

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sampling by bytes (SCTMEM_SAMPLE): which allocations are recorded, and which ends of blocks.
+ *
+ * Points lie on the line of all bytes that a thread allocates, at distances drawn from an exponential distribution:
+ * a Poisson process.  A block is recorded when at least one point falls on it, which is so with probability
+ * 1 - exp(-size / mean), independently of all others; one of no bytes counts as one of one byte.  So it is done in
+ * tcmalloc (tcmalloc/internal/exponential_biased.h, sampler.h), in Go's runtime (runtime/malloc.go, nextSample) and, up
+ * to the roundness of numbers, in jemalloc's profiler (src/prof.c, prof_sample_new_event_wait).  The reader weighs each
+ * block by one over that probability.
+ *
+ *     thread:  |----- 300 KiB ----|--------------- 900 KiB ---------------|- 20 KiB -| ...
+ *     blocks:  [..][...][.........X..][......][....][............][.......X]
+ *                        recorded, with its end                    likewise
+ *
+ * What is not recorded costs a subtraction and a branch at its allocation, and a look at a table (known.h) at its end.
+ * A thread counts what it passes over, so that the reader knows a block's number among its thread's (SKIP records).
+ * Mappings are always recorded.
+ *
+ * realloc: a block that moved, or has outgrown what the allocator had given it, is a new one: recorded or not by a
+ * draw of its own.  One that stayed is recorded on if it was, with the weight that it had.  Whether it is a new one
+ * does not depend on whether it was recorded: so no estimate is biased.
+ */
+#ifndef SCTMEM_PRELOAD_SAMPLE_H
+#define SCTMEM_PRELOAD_SAMPLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One thread's; in struct thread. */
+struct sample {
+	int64_t left;                 /* bytes to the next point */
+	int64_t left_noted;           /* what it was when passed_bytes was made up */
+	uint64_t passed, passed_bytes;   /* allocations since the last SKIP record that were not recorded */
+	uint64_t random;
+	uint64_t mean;                /* of the draw that `left` is of; 0: every block is recorded */
+	uint64_t decided;             /* the same of the draw by which the last block was recorded */
+	uint64_t window, named;       /* the window, counted from 1, whose last SAMPLING record says this mean */
+	const void *moved;            /* the block of a realloc that is under way */
+	size_t moved_usable;          /* what it has room for; SIZE_MAX: unknown, and then it only grows by moving */
+	bool moved_known;
+};
+
+struct thread;
+
+enum sample_verdict {
+	SAMPLE_RECORD = 1 << 0,       /* the allocation is to be recorded */
+	SAMPLE_MOVE_ENDS = 1 << 1,    /* before that: the block that was moved, which is recorded, is gone */
+	SAMPLE_FAILED = 1 << 2,       /* it was to be recorded, and there is no memory to remember it */
+};
+
+/* Once, at the start, and again in a fork child. */
+void sample_start(void);
+/* Whether the capture may hold fewer than all allocations. */
+bool sample_is_on(void);
+
+/* A thread begins to record. */
+void sample_begin(struct thread *thread);
+
+/* The rest only where thread->sampling is set.  An allocation of `kind`, done; an enum sample_verdict, ORed. */
+unsigned sample_allocation(struct thread *thread, unsigned kind, const void *block, size_t size);
+/* A FREE, MOVE or STAY, or their Python forms; whether it is to be recorded. */
+bool sample_end(struct thread *thread, unsigned kind, const void *block);
+/* realloc(block, 0) has freed it; whether MOVE_ENDS is to be recorded. */
+bool sample_move_ends(struct thread *thread);
+/* What the block that is being moved has room for, from the place that is asked beneath for more. */
+void sample_moved_usable(struct thread *thread, const void *inner, size_t usable);
+/* Before the words of an event that is recorded, whose room has been made: SAMPLING and SKIP, where they are due. */
+void sample_put(struct thread *thread, bool allocation);
+/* The last of a thread: what it passed over since its last event. */
+void sample_put_rest(struct thread *thread);
+
+#endif

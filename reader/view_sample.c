@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a view says of a capture that holds a sample of the blocks: in words and in JSON, with the 95 per cent
+ * intervals of the totals.  Called by view_print_warnings and by each command that writes JSON.
+ */
+#include "view.h"
+
+#include "json.h"
+
+struct figure {
+	const char *name;
+	uint64_t bytes, count;
+	const struct spread *spread;
+};
+
+enum { FIGURES = 4 };
+
+static void list_figures(const struct profile *profile, struct figure figures[FIGURES])
+{
+	const struct cost *cost = &profile->total;
+	const struct cost_spread *spread = &profile->total_spread;
+
+	figures[0] = (struct figure){ "peak", cost->peak_bytes, cost->peak_count, &spread->peak };
+	figures[1] = (struct figure){ "live", cost->live_bytes, cost->live_count, &spread->live };
+	figures[2] = (struct figure){ "allocated", cost->total_bytes, cost->total_count, &spread->total };
+	figures[3] = (struct figure){ "temporary", cost->temporary_bytes, cost->temporary_count, &spread->temporary };
+}
+
+struct sample_text view_interval(struct interval interval, bool bytes)
+{
+	struct sample_text out;
+
+	snprintf(out.text, sizeof out.text, "%s to %s",
+		(bytes ? text_bytes(interval.low) : text_count(interval.low)).text,
+		(bytes ? text_bytes(interval.high) : text_count(interval.high)).text);
+	return out;
+}
+
+void view_print_sample(const struct profile *profile, const struct text *text)
+{
+	const uint64_t mean = profile->sample_mean_bytes;
+	struct figure figures[FIGURES];
+	uint64_t recorded = 0, passed = 0;
+
+	if (mean == 0)
+		return;
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		recorded += profile->captures[i].sample_recorded;
+		passed += profile->captures[i].sample_passed;
+	}
+	list_figures(profile, figures);
+	text_style(text, TEXT_WARNING);
+	fputs("note: ", text->file);
+	text_style(text, TEXT_PLAIN);
+	fprintf(text->file, "sampled, one block about every %s (%s", text_bytes(mean).text, text_count(recorded).text);
+	fprintf(text->file, " recorded, %s not); figures of blocks are estimates, mappings are exact",
+		text_count(passed).text);
+	/* What is measured window by window has no sums of its own. */
+	if (profile->window_levels == 0)
+		fputs("; 95 % intervals of all blocks:", text->file);
+	for (size_t i = 0; profile->window_levels == 0 && i < FIGURES; i++)
+		fprintf(text->file, "%s %s %s", i ? "," : "", figures[i].name,
+			view_interval(estimate_bytes(figures[i].bytes, figures[i].spread, mean), true).text);
+	putc('\n', text->file);
+}
+
+static void write_interval(struct json *json, const char *key, struct interval interval)
+{
+	json_array(json, key);
+	json_number(json, NULL, interval.low);
+	json_number(json, NULL, interval.high);
+	json_array_end(json);
+}
+
+void view_write_spread(struct json *json, const char *key, const struct cost *cost, const struct cost_spread *spread,
+	uint64_t mean)
+{
+	json_object(json, key);
+	write_interval(json, "total_bytes", estimate_bytes(cost->total_bytes, &spread->total, mean));
+	write_interval(json, "total_count", estimate_count(cost->total_count, &spread->total, mean));
+	write_interval(json, "peak_bytes", estimate_bytes(cost->peak_bytes, &spread->peak, mean));
+	write_interval(json, "peak_count", estimate_count(cost->peak_count, &spread->peak, mean));
+	write_interval(json, "live_bytes", estimate_bytes(cost->live_bytes, &spread->live, mean));
+	write_interval(json, "live_count", estimate_count(cost->live_count, &spread->live, mean));
+	write_interval(json, "temporary_bytes", estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
+	write_interval(json, "temporary_count", estimate_count(cost->temporary_count, &spread->temporary, mean));
+	json_object_end(json);
+}
+
+void view_write_sample(struct json *json, const struct profile *profile)
+{
+	uint64_t recorded = 0, passed = 0, passed_bytes = 0;
+
+	if (profile->sample_mean_bytes == 0)
+		return;
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		recorded += profile->captures[i].sample_recorded;
+		passed += profile->captures[i].sample_passed;
+		passed_bytes += profile->captures[i].sample_passed_bytes;
+	}
+	json_object(json, "sample");
+	json_number(json, "mean_bytes", profile->sample_mean_bytes);
+	json_number(json, "recorded", recorded);
+	json_number(json, "not_recorded", passed);
+	json_number(json, "not_recorded_bytes", passed_bytes);
+	view_write_spread(json, "interval_95", &profile->total, &profile->total_spread, profile->sample_mean_bytes);
+	json_object_end(json);
+}
