@@ -177,43 +177,6 @@ static inline void put_end(struct thread *thread, unsigned kind, const void *blo
 	stream_commit(thread);
 }
 
-/* The same two where not every block is recorded, with the gate at OURS. */
-static __attribute__((noinline)) void sampled_allocation(struct thread *thread, unsigned kind, const void *block,
-	size_t size, const struct native_start *start)
-{
-	const void *moved = thread->sample.moved;
-	unsigned verdict = sample_allocation(thread, kind, block, size);
-
-	if (__builtin_expect(verdict == 0, 1))
-		return;
-	if (verdict & SAMPLE_MOVE_ENDS && begin_event(thread))
-		put_end(thread, CAPTURE_MOVE_ENDS, moved);
-	if (verdict & SAMPLE_FAILED)
-		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
-	if (!(verdict & SAMPLE_RECORD))
-		return;
-	uint32_t stack = stack_capture(thread, start);
-
-	if (begin_event(thread)) {
-		sample_put(thread, true);
-		put_allocation(thread, kind, block, size, stack);
-	}
-}
-
-static __attribute__((noinline)) void sampled_end(struct thread *thread, unsigned kind, const void *block)
-{
-	uint8_t gate = thread->gate;
-
-	if (__builtin_expect(!sample_end(thread, kind, block), 1))
-		return;
-	thread->gate = GATE_OURS;
-	if (begin_event(thread)) {
-		sample_put(thread, false);
-		put_end(thread, kind, block);
-	}
-	thread->gate = gate;
-}
-
 void record_move_ended(struct thread *thread, const void *block)
 {
 	uint8_t gate = thread->gate;
@@ -226,22 +189,23 @@ void record_move_ended(struct thread *thread, const void *block)
 	thread->gate = gate;
 }
 
-void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
-	const struct native_start *start)
+/* Our own code runs; and a Python runtime that has been found is looked after in time. */
+static inline void begin_allocation(struct thread *thread)
 {
-	uint8_t gate = thread->gate;
-
 	thread->gate = GATE_OURS;
 	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_FOUND, 0)) {
 		thread->own_call = true;
 		python_poll();
 		thread->own_call = false;
 	}
-	if (__builtin_expect(thread->sampling, 0)) {
-		sampled_allocation(thread, kind, block, size, start);
-		thread->gate = gate;
-		return;
-	}
+}
+
+void record_every_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start)
+{
+	uint8_t gate = thread->gate;
+
+	begin_allocation(thread);
 	uint32_t stack = stack_capture(thread, start);
 
 	if (begin_event(thread))
@@ -249,17 +213,51 @@ void record_allocation(struct thread *thread, unsigned kind, const void *block, 
 	thread->gate = gate;
 }
 
-void record_free(struct thread *thread, unsigned kind, const void *block)
+void record_every_end(struct thread *thread, unsigned kind, const void *block)
 {
 	uint8_t gate = thread->gate;
 
-	if (__builtin_expect(thread->sampling, 0)) {
-		sampled_end(thread, kind, block);
-		return;
-	}
 	thread->gate = GATE_OURS;
 	if (begin_event(thread))
 		put_end(thread, kind, block);
+	thread->gate = gate;
+}
+
+void record_sampled_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start)
+{
+	const void *moved = thread->sample.moved;
+	uint8_t gate = thread->gate;
+
+	begin_allocation(thread);
+	unsigned verdict = sample_allocation(thread, kind, block, size);
+
+	if (verdict & SAMPLE_MOVE_ENDS && begin_event(thread))
+		put_end(thread, CAPTURE_MOVE_ENDS, moved);
+	if (verdict & SAMPLE_FAILED)
+		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
+	if (verdict & SAMPLE_RECORD) {
+		uint32_t stack = stack_capture(thread, start);
+
+		if (begin_event(thread)) {
+			sample_put(thread, true);
+			put_allocation(thread, kind, block, size, stack);
+		}
+	}
+	thread->gate = gate;
+}
+
+void record_sampled_end(struct thread *thread, unsigned kind, const void *block)
+{
+	uint8_t gate = thread->gate;
+
+	if (!sample_end(thread, kind, block))
+		return;
+	thread->gate = GATE_OURS;
+	if (begin_event(thread)) {
+		sample_put(thread, false);
+		put_end(thread, kind, block);
+	}
 	thread->gate = gate;
 }
 

@@ -14,6 +14,7 @@
 #define SCTMEM_PRELOAD_RECORD_H
 
 #include "control.h"
+#include "python.h"
 #include "stack_native.h"
 #include "thread.h"
 
@@ -60,9 +61,35 @@ static inline struct thread *record_python_enter(const void *block)
 }
 
 /* Each is called with the gate at REAL (or PYTHON) and leaves it as it was. */
-void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+void record_every_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
 	const struct native_start *start);
-void record_free(struct thread *thread, unsigned kind, const void *block);   /* FREE, MOVE, STAY and PYTHON forms */
+void record_every_end(struct thread *thread, unsigned kind, const void *block);
+void record_sampled_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start);
+void record_sampled_end(struct thread *thread, unsigned kind, const void *block);
+
+static inline void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
+	const struct native_start *start)
+{
+	if (__builtin_expect(!thread->sampling, 1))
+		record_every_allocation(thread, kind, block, size, start);
+	else if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND && sample_passes(&thread->sample, kind, block, size), 1))
+		;
+	else
+		record_sampled_allocation(thread, kind, block, size, start);
+}
+
+/* FREE, MOVE, STAY and their Python forms. */
+static inline void record_free(struct thread *thread, unsigned kind, const void *block)
+{
+	if (__builtin_expect(!thread->sampling, 1))
+		record_every_end(thread, kind, block);
+	else if ((kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON) && KNOWN_HAS_PLACE(block) && !known_contains(block))
+		;
+	else
+		record_sampled_end(thread, kind, block);
+}
+
 void record_map(struct thread *thread, const void *address, size_t length, uint32_t flags,
 	const struct native_start *start);
 void record_unmap(struct thread *thread, unsigned kind, const void *address, size_t length);

@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "config.h"
-#include "known.h"
 #include "stream.h"
 #include "sys.h"
 #include "thread.h"
@@ -95,14 +94,6 @@ static bool remember(const void *block, unsigned *verdict)
 	return ok;
 }
 
-static inline bool is_realloc(unsigned kind)
-{
-	const uint64_t kinds = (uint64_t)1 << CAPTURE_REALLOC | (uint64_t)1 << CAPTURE_PYMEM_REALLOC |
-		(uint64_t)1 << CAPTURE_PYOBJECT_REALLOC;
-
-	return kinds >> kind & 1;
-}
-
 /* The second half of a realloc; true: the block is the one that it was, and *verdict says all. */
 static bool goes_on(struct sample *sample, const void *block, size_t size, unsigned *verdict)
 {
@@ -124,7 +115,7 @@ unsigned sample_allocation(struct thread *thread, unsigned kind, const void *blo
 	unsigned verdict = 0;
 	int64_t bytes = (int64_t)(size + !size);
 
-	if (__builtin_expect(is_realloc(kind), 0) && sample->moved && goes_on(sample, block, size, &verdict))
+	if (__builtin_expect(SAMPLE_IS_REALLOC(kind), 0) && sample->moved && goes_on(sample, block, size, &verdict))
 		return verdict;
 	if (__builtin_expect(!KNOWN_HAS_PLACE(block), 0))
 		return verdict | SAMPLE_RECORD;

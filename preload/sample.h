@@ -28,6 +28,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/capture.h"
+#include "known.h"
+
+/* Allocations that may be the second half of a realloc. */
+#define SAMPLE_IS_REALLOC(kind) \
+	((kind) == CAPTURE_REALLOC || (kind) == CAPTURE_PYMEM_REALLOC || (kind) == CAPTURE_PYOBJECT_REALLOC)
+
 /* One thread's; in struct thread. */
 struct sample {
 	int64_t left;                 /* bytes to the next point */
@@ -43,6 +50,18 @@ struct sample {
 };
 
 struct thread;
+
+/* Nearly all allocations of a sample: not drawn, and passed over.  false: sample_allocation is to decide. */
+static inline bool sample_passes(struct sample *sample, unsigned kind, const void *block, size_t size)
+{
+	int64_t left = sample->left - (int64_t)(size + !size);
+
+	if (left < 0 || !KNOWN_HAS_PLACE(block) || SAMPLE_IS_REALLOC(kind))
+		return false;
+	sample->left = left;
+	sample->passed++;
+	return true;
+}
 
 enum sample_verdict {
 	SAMPLE_RECORD = 1 << 0,       /* the allocation is to be recorded */
