@@ -35,7 +35,7 @@ bool known_add(const void *block)
 
 	if (!upper)
 		return false;
-	struct known_middle *middle = MAKE(&upper->middles[known_part(address, KNOWN_LEAF_BITS + KNOWN_MIDDLE_BITS, KNOWN_UPPER_BITS)], struct known_middle);
+	struct known_middle *middle = MAKE(&upper->middles[known_middle_place(address)], struct known_middle);
 
 	if (!middle)
 		return false;
@@ -43,8 +43,7 @@ bool known_add(const void *block)
 
 	if (!leaf)
 		return false;
-	atomic_fetch_or_explicit(&leaf->words[known_part(address, 3 + KNOWN_WORD_BITS, KNOWN_LEAF_BITS - 3 - KNOWN_WORD_BITS)], known_bit(address),
-		memory_order_relaxed);
+	atomic_fetch_or_explicit(&leaf->words[known_word_place(address)], known_bit(address), memory_order_relaxed);
 	return true;
 }
 

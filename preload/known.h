@@ -49,6 +49,16 @@ static inline size_t known_part(uintptr_t address, unsigned low, unsigned bits)
 	return address >> low & (((size_t)1 << bits) - 1);
 }
 
+static inline size_t known_middle_place(uintptr_t address)
+{
+	return known_part(address, KNOWN_LEAF_BITS + KNOWN_MIDDLE_BITS, KNOWN_UPPER_BITS);
+}
+
+static inline size_t known_word_place(uintptr_t address)
+{
+	return known_part(address, 3 + KNOWN_WORD_BITS, KNOWN_LEAF_BITS - 3 - KNOWN_WORD_BITS);
+}
+
 static inline struct known_upper *_Atomic *known_upper_place(uintptr_t address)
 {
 	return &known_root[address >> (KNOWN_LEAF_BITS + KNOWN_MIDDLE_BITS + KNOWN_UPPER_BITS)];
@@ -66,7 +76,7 @@ static inline _Atomic uint64_t *known_word(uintptr_t address)
 
 	if (!upper)
 		return NULL;
-	struct known_middle *middle = atomic_load_explicit(&upper->middles[known_part(address, KNOWN_LEAF_BITS + KNOWN_MIDDLE_BITS, KNOWN_UPPER_BITS)],
+	struct known_middle *middle = atomic_load_explicit(&upper->middles[known_middle_place(address)],
 		memory_order_acquire);
 
 	if (!middle)
@@ -74,7 +84,7 @@ static inline _Atomic uint64_t *known_word(uintptr_t address)
 	struct known_leaf *leaf = atomic_load_explicit(&middle->leaves[known_part(address, KNOWN_LEAF_BITS, KNOWN_MIDDLE_BITS)],
 		memory_order_acquire);
 
-	return leaf ? &leaf->words[known_part(address, 3 + KNOWN_WORD_BITS, KNOWN_LEAF_BITS - 3 - KNOWN_WORD_BITS)] : NULL;
+	return leaf ? &leaf->words[known_word_place(address)] : NULL;
 }
 
 static inline bool known_contains(const void *block)

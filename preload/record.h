@@ -73,7 +73,8 @@ static inline void record_allocation(struct thread *thread, unsigned kind, const
 {
 	if (__builtin_expect(!thread->sampling, 1))
 		record_every_allocation(thread, kind, block, size, start);
-	else if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND && sample_passes(&thread->sample, kind, block, size), 1))
+	else if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND, 1) &&
+		sample_passes(&thread->sample, kind, block, size))
 		;
 	else
 		record_sampled_allocation(thread, kind, block, size, start);
