@@ -39,7 +39,7 @@ bool known_add(const void *block)
 
 	if (!middle)
 		return false;
-	struct known_leaf *leaf = MAKE(&middle->leaves[known_part(address, KNOWN_LEAF_BITS, KNOWN_MIDDLE_BITS)], struct known_leaf);
+	struct known_leaf *leaf = MAKE(&middle->leaves[known_leaf_place(address)], struct known_leaf);
 
 	if (!leaf)
 		return false;

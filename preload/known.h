@@ -54,6 +54,11 @@ static inline size_t known_middle_place(uintptr_t address)
 	return known_part(address, KNOWN_LEAF_BITS + KNOWN_MIDDLE_BITS, KNOWN_UPPER_BITS);
 }
 
+static inline size_t known_leaf_place(uintptr_t address)
+{
+	return known_part(address, KNOWN_LEAF_BITS, KNOWN_MIDDLE_BITS);
+}
+
 static inline size_t known_word_place(uintptr_t address)
 {
 	return known_part(address, 3 + KNOWN_WORD_BITS, KNOWN_LEAF_BITS - 3 - KNOWN_WORD_BITS);
@@ -81,7 +86,7 @@ static inline _Atomic uint64_t *known_word(uintptr_t address)
 
 	if (!middle)
 		return NULL;
-	struct known_leaf *leaf = atomic_load_explicit(&middle->leaves[known_part(address, KNOWN_LEAF_BITS, KNOWN_MIDDLE_BITS)],
+	struct known_leaf *leaf = atomic_load_explicit(&middle->leaves[known_leaf_place(address)],
 		memory_order_acquire);
 
 	return leaf ? &leaf->words[known_word_place(address)] : NULL;
