@@ -19,7 +19,7 @@ static const struct option_group groups[] = {
 
 static bool run(struct invocation *invocation, const char *begin, struct error *error)
 {
-	struct settings settings = { .view = VIEW_DEFAULT, .page.begin = begin };
+	struct settings settings = { .view = VIEW_DEFAULT, .page = { .begin = begin, REPORT_FILE_DEFAULT } };
 
 	return command_parse(invocation, &settings, error) &&
 		report_file_write(&settings.page, &settings.view, invocation, error);

@@ -211,6 +211,12 @@ static void put_delta(struct writer *writer, uint64_t *before, uint64_t value)
 	*before = value;
 }
 
+static void put_signed(struct writer *writer, int64_t value)
+{
+	const uint64_t size = clamp(writer, value < 0 ? -(uint64_t)value : (uint64_t)value);
+	put_packed(writer, value < 0 ? size * 2 - 1 : size << 1);
+}
+
 /* One column: `value` is an expression in the row number i. */
 #define COLUMN_VARINT(writer, first, count, value) \
 	do { \
@@ -222,6 +228,11 @@ static void put_delta(struct writer *writer, uint64_t *before, uint64_t value)
 		uint64_t before = 0; \
 		for (size_t i = (first); i < (count); i++) \
 			put_delta((writer), &before, (value)); \
+	} while (0)
+#define COLUMN_SIGNED(writer, first, count, value) \
+	do { \
+		for (size_t i = (first); i < (count); i++) \
+			put_signed((writer), (value)); \
 	} while (0)
 #define COLUMN_BYTE(writer, first, count, value) \
 	do { \
@@ -303,6 +314,33 @@ static void put_timeline(struct writer *writer, const struct profile *profile)
 	COLUMN_DELTA(writer, 0, count, points[i].allocated_bytes);
 }
 
+static size_t cells_of(const struct profile *profile, size_t slice)
+{
+	return profile->slices[slice].cell_end - (slice ? profile->slices[slice - 1].cell_end : 0);
+}
+
+static size_t losses_of(const struct profile *profile, size_t slice)
+{
+	return profile->slices[slice].loss_end - (slice ? profile->slices[slice - 1].loss_end : 0);
+}
+
+static void put_slices(struct writer *writer, const struct profile *profile)
+{
+	const struct profile_cell *cells = profile->cells;
+	const struct profile_loss *losses = profile->losses;
+	COLUMN_DELTA(writer, 0, profile->slice_count, profile->slices[i].end_ns / 1000);
+	COLUMN_VARINT(writer, 0, profile->slice_count, cells_of(profile, i));
+	COLUMN_VARINT(writer, 0, profile->slice_count, losses_of(profile, i));
+	COLUMN_DELTA(writer, 0, profile->cell_count, cells[i].site);
+	COLUMN_VARINT(writer, 0, profile->cell_count, cells[i].total_bytes);
+	COLUMN_VARINT(writer, 0, profile->cell_count, cells[i].total_count);
+	COLUMN_VARINT(writer, 0, profile->cell_count, cells[i].kept_bytes);
+	COLUMN_VARINT(writer, 0, profile->cell_count, cells[i].kept_count);
+	COLUMN_DELTA(writer, 0, profile->loss_count, losses[i].cell);
+	COLUMN_SIGNED(writer, 0, profile->loss_count, losses[i].bytes);
+	COLUMN_SIGNED(writer, 0, profile->loss_count, losses[i].count);
+}
+
 static void put_sources(struct writer *writer, const struct report_sources *sources,
 	const struct report_strings *strings)
 {
@@ -341,6 +379,9 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->site_count);
 	put_varint(writer, profile->timeline_count);
 	put_varint(writer, report_sources_count(sources));
+	put_varint(writer, profile->slice_count);
+	put_varint(writer, profile->cell_count);
+	put_varint(writer, profile->loss_count);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -348,6 +389,7 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_sites(writer, profile);
 	put_timeline(writer, profile);
 	put_sources(writer, sources, strings);
+	put_slices(writer, profile);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

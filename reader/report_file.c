@@ -20,6 +20,8 @@ const struct option_spec report_file_options[] = {
 	OPTION_TEXT(0, "title", "TEXT", struct report_file, title, "the page's title (default: the command line)"),
 	OPTION_FLAG(0, "no-source", struct report_file, no_source, "leave out the source code"),
 	OPTION_FLAG(0, "all-source", struct report_file, all_source, "put in also source files that look confidential"),
+	OPTION_NUMBER(0, "slices", "N", struct report_file, slices, 0, 10000,
+		"cut the run into at most N slices of time, to look at any instant and window in the page (default 256; 0: none)"),
 	OPTION_LAST
 };
 
@@ -40,6 +42,7 @@ static char *default_name(const struct profile *profile)
 bool report_file_write(const struct report_file *settings, const struct view *view, struct invocation *invocation,
 	struct error *error)
 {
+	struct view sliced = *view;
 	struct profile *profile = NULL;
 	struct output output = { 0 };
 	char *name = NULL;
@@ -51,9 +54,10 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 	if (settings->no_source && settings->all_source)
 		return fail(error, STATUS_USAGE, "--no-source and --all-source say the opposite of each other");
 
+	sliced.slices = settings->slices;
 	/* A file that is in the way is said before the work is done. */
 	if ((view->output && !output_open(&output, view->output, view->force, error)) ||
-		!view_load(view, invocation, true, REPORT_TIMELINE_POINTS, &profile, error))
+		!view_load(&sliced, invocation, true, REPORT_TIMELINE_POINTS, &profile, error))
 		goto out;
 	if (!view->output) {
 		name = default_name(profile);

@@ -13,6 +13,7 @@ struct report_file {
 	const char *begin;            /* the name of a view, as reader/web/views.mjs has it */
 	bool leaks, inverted, no_source, all_source;
 	const char *title;
+	uint64_t slices;              /* 0 where no row is used */
 };
 
 /* Rows for the group "Page"; the struct report_file lies at `where` in the settings. */
@@ -22,5 +23,8 @@ extern const struct option_spec report_file_options[];
 /* The arguments have been parsed.  Says on stderr which file it wrote when its name was not given. */
 MUST_CHECK bool report_file_write(const struct report_file *settings, const struct view *view,
 	struct invocation *invocation, struct error *error);
+
+/* What the settings begin with. */
+#define REPORT_FILE_DEFAULT .slices = VIEW_SLICES_DEFAULT
 
 #endif

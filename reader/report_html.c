@@ -274,6 +274,8 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 	json_number(json, "peak_time_us", profile->peak_time_ns / 1000);
 	json_number(json, "duration_us", profile->duration_ns / 1000);
 	json_number(json, "at_time_us", profile->at_time_ns / 1000);
+	json_number(json, "slice_limit", profile->slice_limit);
+	json_bool(json, "slices_crowded", profile->slices_crowded);
 	json_open(json, "marks", '[');
 	for (uint32_t i = 0; i < profile->mark_count; i++) {
 		json_open(json, NULL, '[');

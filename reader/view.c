@@ -168,6 +168,7 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.window_level = view->window_level;
 	options.temporary_limit = (uint32_t)view->temporary_limit;
 	options.timeline_points = timeline_points;
+	options.slices = (uint32_t)view->slices;
 	options.need_stacks = need_stacks;
 	options.no_symbols = view->no_symbols;
 	options.debuginfod = view->debuginfod;

@@ -37,6 +37,7 @@ struct view {
 	int metric;                   /* enum metric, -1: not given */
 	bool no_symbols, debuginfod;
 	uint64_t temporary_limit;
+	uint64_t slices;              /* see profile_options; 0 but where a page or a verb wants them */
 	const struct profile_observer *observer;   /* not an option: who must see each event */
 	bool windows, own_thread;     /* see profile_options; set by the verb windows */
 	const char *window_names;
@@ -47,6 +48,9 @@ struct view {
 #define VIEW_DEFAULT \
 	{ .thread = UINT64_MAX, .range = { 0, UINT64_MAX }, .at = { .time_ns = UINT64_MAX }, .metric = -1, \
 	  .temporary_limit = 1 }
+
+/* Into how many slices of time a run is cut, at most, where they are wanted. */
+enum { VIEW_SLICES_DEFAULT = 256 };
 
 /* Groups for a command's list; the struct view lies at `where` in its settings. */
 extern const struct option_spec view_selection_options[];

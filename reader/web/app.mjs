@@ -136,6 +136,8 @@ export class App {
 	// Makes the page show the state.
 	update(animate, changed) {
 		this.tooltip.hide();
+		this.model.setWindow(this.state.window);
+		this.timeCard.update();
 		this.controls.update();
 		const viewed = this.viewed;
 		for (const view of this.views)
@@ -162,6 +164,8 @@ export class App {
 			return 'Nothing was allocated while this was recorded.';
 		if (state.thread || state.domain)
 			return 'Nothing here for this thread and kind of memory.';
+		if (report.meta.window)
+			return 'Nothing: ' + metricLabel(state.metric, report.meta).toLowerCase() + ', ' + report.meta.window.title + '.';
 		return {
 			leaked: 'Nothing was left: all that was allocated had been freed by the end.',
 			temporary: 'Nothing was freed right after its allocation.',

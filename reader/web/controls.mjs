@@ -19,11 +19,10 @@ function option(value, text) {
 export class Controls {
 	constructor(app) {
 		this.app = app;
-		const { meta } = app.report;
 		this.showMetric = choiceButtons(byId('metrics'), METRICS.map((metric) => [metric]), (metric) => app.set({ metric }));
 		for (const made of byId('metrics').children) {
 			made.className = 'metric';
-			made.append(element('span', 'metric-name', metricLabel(made.dataset.value, meta)),
+			made.append(element('span', 'metric-name'),
 				element('span', 'metric-value'), element('span', 'metric-note'));
 		}
 		this.showUnit = choiceButtons(byId('unit'), [['bytes', 'Bytes'], ['count', 'Blocks']], (unit) => app.set({ unit }));
@@ -84,20 +83,27 @@ export class Controls {
 		const { model, state, report } = this.app;
 		const sums = model.sumOf(state);
 		const filtered = state.thread !== '' || state.domain !== '';
+		const { meta } = report;
+		const whole = filtered ? model.sumOf({ ...state, thread: '', domain: '' }) : sums;
 		this.showMetric(state.metric);
 		for (const made of byId('metrics').children) {
 			const metric = made.dataset.value;
 			const [bytes, count] = [sums[costColumn(metric, 'bytes')], sums[costColumn(metric, 'count')]];
-			const all = report.meta.total[costColumn(metric, 'bytes')];
-			const [, value, note] = made.children;
+			const all = whole[costColumn(metric, 'bytes')];
+			const [name, value, note] = made.children;
+			name.textContent = metricLabel(metric, meta);
+			// At an instant, what is left of all is what lives.
+			made.hidden = !!meta.window && !meta.window.labels[metric] && metric !== state.metric;
 			value.textContent = formatBytes(bytes);
 			const notes = [formatCount(count) + (count === 1 ? ' block' : ' blocks')];
 			if (filtered && !state.domain)
 				notes.push(formatShare(bytes, all) + ' of all');
+			else if (meta.window)
+				notes.push(meta.window.notes[metric]);
 			else if (metric === 'peak')
-				notes.push('at ' + formatTime(report.meta.peak_time_us));
-			else if (metric === 'leaked' && report.meta.at_time_us < report.meta.duration_us)
-				notes.push('at ' + formatTime(report.meta.at_time_us));
+				notes.push('at ' + formatTime(meta.peak_time_us));
+			else if (metric === 'leaked' && meta.at_time_us < meta.duration_us)
+				notes.push('at ' + formatTime(meta.at_time_us));
 			note.textContent = notes.join(' · ');
 			made.title = formatExact(bytes) + ' bytes in ' + formatExact(count) + ' blocks';
 			made.dataset.bytes = String(bytes);

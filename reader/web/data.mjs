@@ -85,6 +85,15 @@ class ColumnReader {
 		return array;
 	}
 
+	// Folded as deltas are, each for itself.
+	signed(array) {
+		for (let i = 0; i < array.length; i++) {
+			const folded = this.varint();
+			array[i] = folded % 2 ? -(folded + 1) / 2 : folded / 2;
+		}
+		return array;
+	}
+
 	raw(length) {
 		if (this.at + length > this.bytes.length)
 			throw new Error('the data of this page are cut short');
@@ -163,11 +172,37 @@ function readTimeline(reader, count) {
 	return timeline;
 }
 
+// Sums from the start, so that what belongs to slice i are the rows from ends[i - 1] to ends[i].
+function sumUp(counts, all, what) {
+	let sum = 0;
+	for (let i = 0; i < counts.length; i++)
+		counts[i] = sum += counts[i];
+	if (sum !== all)
+		throw new Error('the data of this page are damaged: ' + sum + ' ' + what + ' of ' + all);
+	return counts;
+}
+
+function readSlices(reader, count, cells, losses) {
+	const slices = {
+		count, end: reader.deltas(new Float64Array(count)),
+		cellEnd: sumUp(reader.varints(new Float64Array(count)), cells, 'cells'),
+		lossEnd: sumUp(reader.varints(new Float64Array(count)), losses, 'losses'),
+		site: reader.deltas(new Uint32Array(cells)),
+	};
+	for (const column of ['totalBytes', 'totalCount', 'keptBytes', 'keptCount'])
+		slices[column] = reader.varints(new Float64Array(cells));
+	slices.lossCell = reader.deltas(new Uint32Array(losses));
+	slices.lossBytes = reader.signed(new Float64Array(losses));
+	slices.lossCount = reader.signed(new Float64Array(losses));
+	checkBelow(slices.lossCell, cells, 'cell');
+	return slices;
+}
+
 export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
-	const [strings, frames, nodes, threads, sites, points, files] =
-		['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files'].map((what) => reader.count(what));
+	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses] = ['strings', 'frames', 'nodes',
+		'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses'].map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
 		count: frames,
@@ -189,12 +224,14 @@ export function decodeColumns(bytes) {
 	report.sites = readSites(reader, sites);
 	report.timeline = readTimeline(reader, points);
 	report.sources = readSources(reader, files);
+	report.slices = readSlices(reader, slices, cells, losses);
 	reader.expect(END, 'end');
 	for (const column of [report.frames.function, report.frames.file, report.frames.module, report.threads.name])
 		checkBelow(column, strings, 'string');
 	checkBelow(report.nodes.frame, Math.max(frames, 1), 'frame');
 	checkBelow(report.sites.node, nodes, 'node');
 	checkBelow(report.sites.thread, threads, 'thread');
+	checkBelow(report.slices.site, sites, 'site');
 	return report;
 }
 

@@ -10,6 +10,8 @@ const NAME_LENGTH = 2000;
 const CALLERS_MAX = 400;
 
 export function metricLabel(metric, meta) {
+	if (meta.window)
+		return meta.window.labels[metric] || meta.window.labels.peak;
 	if (metric === 'leaked')
 		return meta.at_time_us >= meta.duration_us ? 'Leaked' : 'Live';
 	return { peak: 'Peak', total: 'Total', temporary: 'Temporary' }[metric];
@@ -49,7 +51,7 @@ function costTable(costs, whole, meta, state) {
 		cell.scope = 'col';
 	}
 	const body = table.createTBody();
-	for (const metric of METRICS) {
+	for (const metric of METRICS.filter((one) => !meta.window || meta.window.labels[one] || one === state.metric)) {
 		const row = body.insertRow();
 		row.className = metric === state.metric ? 'chosen' : '';
 		const name = row.appendChild(element('th', '', metricLabel(metric, meta)));

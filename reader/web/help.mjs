@@ -14,6 +14,8 @@ export const KEYS = [
 	['r', 'merge recursion'],
 	['+ −, Shift ← →', 'in the graph: narrow, widen, move; so do Ctrl with the wheel, two fingers and dragging'],
 	['k', 'time line: stack by kind of memory'],
+	['drag, click', 'in the time line: a window of time, an instant; a double click shows the whole run again'],
+	['[ ] Enter Esc', 'in the time line: a window begins, ends under the cross; an instant; the whole run again'],
 	['arrows, Enter', 'in the graph: walk, zoom; in the table: choose, open; in the time line: read'],
 	['Esc', 'show everything again'],
 	['Alt+← Alt+→', 'back, forward'],
@@ -25,6 +27,8 @@ const WORDS = [
 	['Leaked', 'never freed while the capture lasted.'],
 	['Total', 'everything ever allocated, freed or not.'],
 	['Temporary', 'freed by the same thread almost at once: work for the allocator that could be saved.'],
+	['Window', 'a stretch of the run. Live at its end: whenever it was allocated. Leaked from it: allocated in it and ' +
+		'still live at its end. Never freed: allocated in it and live when the capture ended.'],
 	['Hidden frames', 'are taken out of the stacks; their cost goes to the next frame that is shown. No figure changes.'],
 	['Share', 'of what the filters for thread and kind of memory let through.'],
 	['Grey slivers', 'are frames too narrow to draw. Zoom in to see them.'],

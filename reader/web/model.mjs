@@ -7,6 +7,7 @@ import { pathOf, sumCosts, tabulate } from './tree.mjs';
 import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
+import { parseWindow, windowCosts, windowInfo, windowText } from './slices.mjs';
 
 // A few values by key, the oldest dropped: going back and forth costs nothing, and memory stays bounded.
 class Recent {
@@ -54,6 +55,44 @@ export class Model {
 		this.arounds = new Recent(4);
 		this.children = new WeakMap();
 		this.searches = new Recent(16);
+		this.windows = new Recent(8);
+		this.window = '';
+		this.whole = this.shownCosts();
+	}
+
+	// What the page's data say that depends on the window: everything else is summed up from it.
+	shownCosts() {
+		const { sites, meta } = this.report;
+		return {
+			sites: [...sites.costs], total: meta.total, domains: meta.domains?.map(({ costs }) => costs),
+			allocators: Object.entries(meta.allocators ?? {}).map(([number, { costs }]) => [number, costs]),
+		};
+	}
+
+	// Every view shows the costs of a window of time from now on; '': those of the whole run.  They are put in the place
+	// of the others, so that trees made before, and views, need not know of it.
+	setWindow(text) {
+		const { report, whole } = this;
+		const window = parseWindow(text, report.slices);
+		if (windowText(window) === this.window)
+			return;
+		this.window = windowText(window);
+		report.meta.window = window && windowInfo(report, window);
+		const shown = window ? this.windows.get(this.window, () => {
+			const costs = windowCosts(report, window);
+			const sum = (filter) => sumCosts({ sites: { ...report.sites, costs } }, filter);
+			return {
+				sites: costs, total: sum({ thread: -1, domain: -1 }),
+				domains: whole.domains.map((_, domain) => sum({ thread: -1, domain })),
+				allocators: whole.allocators.map(([number]) => [number,
+					sum({ thread: -1, domain: -1, allocator: Number(number) })]),
+			};
+		}) : whole;
+		report.sites.costs.splice(0, COSTS, ...shown.sites);
+		report.meta.total = shown.total;
+		shown.domains.forEach((costs, domain) => report.meta.domains[domain].costs = costs);
+		for (const [number, costs] of shown.allocators)
+			report.meta.allocators[number].costs = costs;
 	}
 
 	filter(state) {
@@ -68,7 +107,7 @@ export class Model {
 
 	filterKey(state) {
 		const { thread, domain } = this.filter(state);
-		return thread + '/' + domain;
+		return thread + '/' + domain + '/' + this.window;
 	}
 
 	// The report whose tree the state is about: of the page, split into parts, recursion merged.

@@ -4,6 +4,7 @@
 // A field of the state has a letter in the address, its first value, and what it accepts (a list, or an expression that
 // the whole text must match).  The fields here concern all views; a view adds its own (see views.mjs).
 import { SPLITS } from './derive.mjs';
+import { WINDOW_PATTERN } from './slices.mjs';
 import { METRICS } from './tree.mjs';
 
 export const COMMON_FIELDS = {
@@ -20,6 +21,7 @@ export const COMMON_FIELDS = {
 	zoom: { letter: 'z', initial: '', accepts: /(\d+|i[\d.]+)?/ },
 	// The function that callers and callees are about: the number of one of its frames.
 	fn: { letter: 'n', initial: '', accepts: /\d*/ },
+	window: { letter: 'r', initial: '', accepts: WINDOW_PATTERN },
 	table: { letter: 'b', initial: 'functions', accepts: ['functions', 'sites'] },
 };
 

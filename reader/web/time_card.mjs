@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MIT
-// The card of the time line, above all views: the curve, what is read out under the pointer, its legend and switches.
-import { Timeline } from './timeline.mjs';
+// The card of the time line, above all views: the curve, what is read out under the pointer, its legend and switches,
+// and the window or instant that all views then show.
+import { ARENA, MAPPED, Timeline } from './timeline.mjs';
 import { byId, legendEntry } from './dom.mjs';
+import { parseWindow, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
 
 export class TimeCard {
 	constructor(app) {
+		this.app = app;
 		this.report = app.report;
-		this.timeline = new Timeline(byId('time-canvas'), { onHover: (point) => this.readOut(point) });
+		this.timeline = new Timeline(byId('time-canvas'), {
+			onHover: (point) => this.readOut(point),
+			onWindow: (window, step) => app.set({ window: windowText(window) }, step),
+		});
 		this.timeline.show(this.report, app.countedDomains);
 		const { count, resident } = this.report.timeline;
 		byId('time-empty').hidden = count > 0;
@@ -17,6 +23,11 @@ export class TimeCard {
 		byId('time-stacked').hidden = this.timeline.domains.length < 2;
 		byId('time-stacked').addEventListener('click', () => this.toggle('stacked', byId('time-stacked')));
 		byId('time-resident').addEventListener('click', () => this.toggle('resident', byId('time-resident')));
+		byId('time-window').addEventListener('click', () => app.set({ window: '' }));
+		for (const [name, domain] of [['mapped', MAPPED], ['arena', ARENA]]) {
+			byId('time-' + name).hidden = !this.report.timeline.domains[domain].some((bytes) => bytes > 0);
+			byId('time-' + name).addEventListener('click', () => this.toggle(name, byId('time-' + name)));
+		}
 		this.updateLegend();
 		this.readOut(-1);
 	}
@@ -34,15 +45,51 @@ export class TimeCard {
 			[['line-live', 'live']];
 		if (this.timeline.resident)
 			entries.push(['line-resident', 'resident']);
+		if (this.timeline.mapped && !this.timeline.stacked)
+			entries.push(['d' + MAPPED, 'mapped']);
+		if (this.timeline.arena)
+			entries.push(['d' + ARENA, 'arenas']);
 		byId('time-legend').replaceChildren(...entries.map(([className, text]) => legendEntry(className, text)));
+	}
+
+	// The state's window or instant, in words and in the curve.
+	update() {
+		const { report, app } = this;
+		const window = parseWindow(app.state.window, report.slices);
+		this.timeline.window = window;
+		this.timeline.schedule();
+		const chosen = byId('time-window');
+		chosen.hidden = !window;
+		if (window) {
+			const { title } = report.meta.window;
+			chosen.textContent = title + '  ×';
+			chosen.title = 'All views show this ' + (window.instant ? 'instant' : 'window') + ' only; click to show ' +
+				'the whole run again.\nThe same in a terminal: sctmem tree ' + windowOptions(report, window);
+			chosen.setAttribute('aria-label', 'Shown: ' + title + '. Show the whole run again');
+		}
+		this.readOut(this.timeline.hovered);
+	}
+
+	// What can be done here, and how fine the cut is.
+	hint() {
+		const { slices, meta } = this.report;
+		if (!slices?.count)
+			return '';
+		const cut = formatExact(slices.count) + ' slices of ' + formatTime(slices.end[0]);
+		return 'Drag over the curve for a window of time, click for an instant: all views then show it. The run is cut ' +
+			'into ' + cut + '; figures are exact at their borders.' + (meta.slices_crowded ? ' There are fewer slices than ' +
+			formatExact(meta.slice_limit) + ' because so many places allocate: sctmem flamegraph --slices N allows more, ' +
+			'for a larger page.' : '');
 	}
 
 	readOut(point) {
 		const { timeline, meta } = this.report;
 		const readout = byId('time-readout');
 		if (point < 0) {
-			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) : '';
-			readout.title = '';
+			const { count } = this.report.slices ?? { count: 0 };
+			const hint = !count || this.app.state.window ? '' : '  ·  drag: a window, click: an instant';
+			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + hint : '';
+			readout.title = this.hint();
 			return;
 		}
 		const parts = [formatTime(timeline.time[point]), 'live ' + formatBytes(timeline.live[point])];

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Memory over time: the live heap (as one area, or stacked by kind of memory), resident memory, the peak, marks, and
-// below them how much was allocated.  The figures under the pointer are read out beside it.
+// below them how much was allocated.  The figures under the pointer are read out beside it.  Dragging selects a window
+// of time, a click an instant (brush.mjs).
+import { Brush } from './brush.mjs';
 import { axisTicks, formatBytes, formatTime } from './units.mjs';
 
+export const MAPPED = 2;
+export const ARENA = 3;
 const RATE_HEIGHT = 22;
 const BAR_WIDTH = 5;
 const AXIS_WIDTH = 62;
@@ -11,10 +15,12 @@ const TOP = 10;
 const RIGHT = 12;
 
 // The highest of what is drawn, so that the scale has room for all of it.
-export function timelineMaximum(timeline, withResident) {
+export function timelineMaximum(timeline, withResident, lines = []) {
 	let max = 0;
 	for (let i = 0; i < timeline.count; i++)
 		max = Math.max(max, timeline.live[i], timeline.liveMax[i], withResident ? timeline.resident[i] : 0);
+	for (const line of lines)
+		max = timeline.domains[line].reduce((most, bytes) => Math.max(most, bytes), max);
 	return max;
 }
 
@@ -54,9 +60,11 @@ export function timeTicks(from, to, count) {
 }
 
 export class Timeline {
-	// events: onHover(point or -1, x, y)
+	// events: onHover(point or -1, x, y), onWindow(window or null, whether it is a step of its own for Back)
 	constructor(canvas, events) {
-		Object.assign(this, { canvas, events, hovered: -1, stacked: false, resident: true, scheduled: false });
+		Object.assign(this, { canvas, events, hovered: -1, stacked: false, resident: true, arena: false, mapped: false,
+			scheduled: false, window: null });
+		this.brush = new Brush(this);
 		this.context = canvas.getContext('2d', { alpha: false });
 		canvas.addEventListener('pointermove', (event) => this.point(event));
 		canvas.addEventListener('pointerleave', () => this.hover(-1));
@@ -68,6 +76,7 @@ export class Timeline {
 	show(report, counted) {
 		this.report = report;
 		this.timeline = report.timeline;
+		this.peak = report.meta.total[2];
 		this.domains = stackedDomains(this.timeline, counted);
 		const last = this.timeline.count ? this.timeline.time[this.timeline.count - 1] : 0;
 		this.end = Math.max(report.meta.duration_us, last, 1);
@@ -109,7 +118,8 @@ export class Timeline {
 			canvas.height = Math.round(this.height * ratio);
 		}
 		this.bottom = this.height - AXIS_HEIGHT - RATE_HEIGHT - 4;
-		const peak = timelineMaximum(timeline, this.resident);
+		const lines = [[this.arena, ARENA], [this.mapped, MAPPED]].filter(([shown]) => shown).map(([, domain]) => domain);
+		const peak = timelineMaximum(timeline, this.resident, lines);
 		this.max = Math.max(peak * 1.06, 1);
 		context.setTransform(ratio, 0, 0, ratio, 0, 0);
 		context.fillStyle = palette.paper;
@@ -123,12 +133,26 @@ export class Timeline {
 				this.drawLive();
 			if (this.resident)
 				this.drawLine(timeline.resident, palette.resident, [4, 3]);
+			for (const domain of lines)
+				this.drawLine(timeline.domains[domain], palette.domains[domain], [2, 2]);
 			this.drawRate();
+			this.brush.shade();
 			this.drawMarks();
 			this.drawPeak();
 		}
+		this.brush.draw();
 		if (this.hovered >= 0)
 			this.drawCross();
+	}
+
+	timeAt(clientX) {
+		const share = (clientX - this.canvas.getBoundingClientRect().left - AXIS_WIDTH) / (this.width - AXIS_WIDTH - RIGHT);
+		return Math.min(1, Math.max(0, share)) * this.end;
+	}
+
+	// What is drawn in, in pixels of the canvas.
+	get plot() {
+		return { left: AXIS_WIDTH, right: this.width - RIGHT, top: TOP, bottom: this.height - AXIS_HEIGHT };
 	}
 
 	drawAxes(peak) {
@@ -238,7 +262,7 @@ export class Timeline {
 
 	drawPeak() {
 		const { context, palette, report } = this;
-		const peak = report.meta.total[2];
+		const { peak } = this;
 		if (!peak)
 			return;
 		const x = this.xOf(report.meta.peak_time_us);
@@ -280,9 +304,7 @@ export class Timeline {
 	point(event) {
 		if (!this.timeline?.count)
 			return;
-		const box = this.canvas.getBoundingClientRect();
-		const share = (event.clientX - box.left - AXIS_WIDTH) / (this.width - AXIS_WIDTH - RIGHT);
-		this.hover(nearestPoint(this.timeline, Math.min(1, Math.max(0, share)) * this.end), event.clientX, event.clientY);
+		this.hover(nearestPoint(this.timeline, this.timeAt(event.clientX)), event.clientX, event.clientY);
 	}
 
 	hover(point, x = 0, y = 0) {
@@ -294,6 +316,11 @@ export class Timeline {
 	}
 
 	key(event) {
+		if (this.timeline?.count && this.brush.key(event)) {
+			event.preventDefault();
+			event.stopPropagation();
+			return;
+		}
 		if (!this.timeline?.count || (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight'))
 			return;
 		event.preventDefault();

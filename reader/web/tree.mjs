@@ -33,10 +33,11 @@ export function indexChildren(nodes) {
 	return { start, list };
 }
 
-// filter: thread (index, -1: all), domain (number, -1: those that are counted).
+// filter: thread (index, -1: all), domain (number, -1: those that are counted), allocator (number; none: all).
 export function siteSelected(sites, i, filter) {
 	return (filter.domain < 0 ? sites.counted[i] === 1 : sites.domain[i] === filter.domain) &&
-		(filter.thread < 0 || sites.thread[i] === filter.thread);
+		(filter.thread < 0 || sites.thread[i] === filter.thread) &&
+		(filter.allocator === undefined || sites.allocator[i] === filter.allocator);
 }
 
 // What was allocated at each node itself.

@@ -20,6 +20,8 @@ export function summaryText(report, top) {
 		lines.push(name + ': ' + visibleText(text) + (exact && !exact.includes('\n') ? '  (' +
 			visibleText(exact) + ')' : ''));
 	lines.push('');
+	if (meta.window)
+		lines.push('Shown: ' + meta.window.title);
 	for (const metric of METRICS) {
 		lines.push(metricLabel(metric, meta) + ': ' + formatBytes(meta.total[costColumn(metric, 'bytes')]) + '  (' +
 			formatExactValue(meta.total[costColumn(metric, 'bytes')], 'bytes') + ' in ' +
@@ -118,7 +120,7 @@ class SummaryView {
 		const { app } = this;
 		const { meta } = app.report;
 		const { state } = app;
-		const card = this.card('Kinds of memory', metricLabel(state.metric, meta) + ', of the whole run');
+		const card = this.card('Kinds of memory', metricLabel(state.metric, meta) + ', ' + (meta.window ? meta.window.title : 'of the whole run'));
 		const rows = [];
 		meta.domains.forEach(({ name, costs }, i) => {
 			if (costs[costColumn('total', 'count')] > 0) {

@@ -88,6 +88,10 @@ class Packer {
 		values.forEach((value) => this.varint(value));
 	}
 
+	signed(values) {
+		values.forEach((value) => this.varint(value < 0 ? -value * 2 - 1 : value * 2));
+	}
+
 	raw(values) {
 		this.bytes.push(...values);
 	}
@@ -98,7 +102,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -123,6 +127,15 @@ function packSmallReport() {
 	p.deltas([11, 12]);
 	p.varints([1, 2]);
 	p.raw(Buffer.from('xé'));
+	p.deltas([1000, 1500]);
+	p.varints([2, 1]);
+	p.varints([0, 2]);
+	p.deltas([0, 1, 0]);
+	for (let i = 0; i < 4; i++)
+		p.varints([i, 100 + i, BIG - i]);
+	p.deltas([0, 1]);
+	p.signed([-5, BIG]);
+	p.signed([-1, 2]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -137,6 +150,14 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.sites.counted], [1, 0]);
 	assert.deepEqual(report.sites.costs.map((column) => [...column]), [...Array(8).keys()].map((i) => [i, BIG - i]));
 	assert.deepEqual([...report.timeline.allocatedBytes], [11000, BIG - 11]);
+	assert.deepEqual([...report.slices.end], [1000, 1500]);
+	assert.deepEqual([...report.slices.cellEnd], [2, 3]);
+	assert.deepEqual([...report.slices.lossEnd], [0, 2]);
+	assert.deepEqual([...report.slices.site], [0, 1, 0]);
+	assert.deepEqual([...report.slices.keptCount], [3, 103, BIG - 3]);
+	assert.deepEqual([...report.slices.lossCell], [0, 1]);
+	assert.deepEqual([...report.slices.lossBytes], [-5, BIG]);
+	assert.deepEqual([...report.slices.lossCount], [-1, 2]);
 	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
 		new Map([[11, 'x'], [12, 'é']]) });
 });
@@ -563,4 +584,107 @@ test('the model zooms where the address says, and to the nearest caller when tha
 	}
 	assert.equal(model.view({ ...base, zoom: '999999' }).focus, 0);
 	assert.equal(model.wholeOf(base), model.view(base).value[0]);
+});
+
+// ---- windows of time against a list of blocks
+
+// Blocks with slices of birth and death (the number of slices: never), as the reader would cut them.
+function randomSlices(seed, report, sliceCount, blockCount) {
+	const random = randomSource(seed);
+	const below = (limit) => Math.floor(random() * limit);
+	const blocks = Array.from({ length: blockCount }, () => {
+		const birth = below(sliceCount);
+		const death = random() < 0.3 ? sliceCount : birth + below(sliceCount - birth + 1);
+		return { site: below(report.sites.count), birth, death, size: below(500) };
+	});
+	const slices = { count: sliceCount, end: Float64Array.from({ length: sliceCount }, (_, i) => (i + 1) * 1000),
+		cellEnd: [], lossEnd: [] };
+	const columns = { site: [], totalBytes: [], totalCount: [], keptBytes: [], keptCount: [], lossCell: [], lossBytes: [],
+		lossCount: [] };
+	const cells = [];
+	for (let slice = 0; slice < sliceCount; slice++) {
+		for (let site = 0; site < report.sites.count; site++) {
+			const own = blocks.filter((block) => block.site === site && block.birth === slice);
+			if (own.length === 0)
+				continue;
+			const kept = own.filter((block) => block.death > slice);
+			const sum = (list) => list.reduce((all, block) => all + block.size, 0);
+			cells.push(own);
+			for (const [name, value] of [['site', site], ['totalBytes', sum(own)], ['totalCount', own.length],
+				['keptBytes', sum(kept)], ['keptCount', kept.length]])
+				columns[name].push(value);
+		}
+		cells.forEach((own, cell) => {
+			const gone = own.filter((block) => block.birth < slice && block.death === slice);
+			if (gone.length) {
+				columns.lossCell.push(cell);
+				columns.lossBytes.push(gone.reduce((all, block) => all + block.size, 0));
+				columns.lossCount.push(gone.length);
+			}
+		});
+		slices.cellEnd.push(cells.length);
+		slices.lossEnd.push(columns.lossCell.length);
+	}
+	for (const [name, values] of Object.entries(columns))
+		slices[name] = Float64Array.from(values);
+	return { slices, blocks };
+}
+
+test('a window has what the blocks of it say, for each site', () => {
+	for (let seed = 1; seed <= 6; seed++) {
+		const report = randomReport(seed, 40, 10, 25);
+		const { slices, blocks } = randomSlices(seed, report, 9, 300);
+		report.slices = slices;
+		for (let from = 0; from < 9; from++) {
+			for (let to = from; to < 9; to++) {
+				const costs = sctmem.windowCosts(report, { from, to });
+				for (let site = 0; site < 25; site++) {
+					const born = (block) => block.site === site && block.birth <= to;
+					const inside = (block) => born(block) && block.birth >= from;
+					const alive = (block) => block.death > to;
+					const expected = [inside, (block) => born(block) && alive(block), (block) => inside(block) && alive(block),
+						(block) => inside(block) && block.death === 9].flatMap((chosen) => {
+						const list = blocks.filter(chosen);
+						return [list.reduce((all, block) => all + block.size, 0), list.length];
+					});
+					assert.deepEqual(costs.map((column) => column[site]), expected);
+				}
+			}
+		}
+		const series = sctmem.liveSeries(slices, Uint8Array.from({ length: 25 }, (_, site) => site % 2));
+		assert.deepEqual([...series], [...series.keys()].map((slice) => blocks.filter((block) => block.site % 2 &&
+			block.birth <= slice && block.death > slice).reduce((all, block) => all + block.size, 0)));
+	}
+});
+
+test('windows in the address are valid or none; borders are the nearest', () => {
+	const slices = { count: 4, end: Float64Array.of(1000, 2000, 3000, 3500) };
+	for (const [text, again] of [['', ''], ['2', '2'], ['0-3', '0-3'], ['3-2', ''], ['4', ''], ['1-4', '']])
+		assert.equal(sctmem.windowText(sctmem.parseWindow(text, slices)), again);
+	assert.equal(sctmem.parseWindow('1', undefined), null);
+	for (const [time, border] of [[0, -1], [499, -1], [501, 0], [1499, 0], [1501, 1], [3200, 2], [3300, 3], [9999, 3]])
+		assert.equal(sctmem.nearestBorder(slices, time), border, String(time));
+	const report = { slices, meta: {} };
+	assert.equal(sctmem.windowOptions(report, { from: 0, to: 1, instant: true }), '--at 2000us');
+	assert.equal(sctmem.windowOptions(report, { from: 1, to: 3, instant: false }), '--time 1000001ns.. --at end');
+	assert.equal(sctmem.windowOptions(report, { from: 2, to: 2, instant: false }), '--time 2000001ns..3000us --at 3000us');
+});
+
+test('a window changes what every view sums up, and going back brings the whole run', () => {
+	const report = randomReport(3, 60, 10, 40);
+	report.slices = randomSlices(3, report, 8, 400).slices;
+	const model = new sctmem.Model(report);
+	const base = { ...new sctmem.Address(sctmem.VIEWS).defaults };
+	const whole = model.sumOf(base);
+	model.setWindow('2-5');
+	const costs = sctmem.windowCosts(report, { from: 2, to: 5 });
+	const { counted } = report.sites;
+	const sums = costs.map((column) => column.reduce((sum, value, site) => sum + counted[site] * value, 0));
+	assert.deepEqual(model.sumOf(base), sums);
+	for (const [metric, column] of [['total', 0], ['peak', 2], ['leaked', 4], ['temporary', 6]])
+		assert.equal(model.view({ ...base, metric }).value[0], sums[column]);
+	assert.equal(sctmem.metricLabel('total', report.meta), 'Allocated in it');
+	model.setWindow('');
+	assert.deepEqual(model.sumOf(base), whole);
+	assert.equal(sctmem.metricLabel('total', report.meta), 'Total');
 });

@@ -142,6 +142,15 @@ class Browser:
         self.post("actions", {"actions": [{"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
                                            "actions": actions}]})
 
+    def drag(self, x, y, to_x, to_y):
+        """With the button held, by way of the middle."""
+        places = [(x, y), ((x + to_x) / 2, (y + to_y) / 2), (to_x, to_y)]
+        moves = [{"type": "pointerMove", "duration": 20, "x": int(round(a)), "y": int(round(b)), "origin": "viewport"}
+                 for a, b in places]
+        actions = moves[:1] + [{"type": "pointerDown", "button": 0}] + moves[1:] + [{"type": "pointerUp", "button": 0}]
+        self.post("actions", {"actions": [{"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
+                                           "actions": actions}]})
+
     def click(self, selector):
         element = self.post("element", {"using": "css selector", "value": selector})[ELEMENT]
         self.post("element/{}/click".format(element), {})

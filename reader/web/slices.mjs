@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+// Windows of time: what was allocated in one, what was alive at its end, what is left of it; and the live heap at any
+// instant.  Ends lie on borders between slices, so that every figure is exact; formats/report.md says what they hold.
+//
+// In the address a window is "from-to" (numbers of slices, both within), an instant is "to": the border of that slice.
+import { formatTime } from './units.mjs';
+
+export const WINDOW_PATTERN = /(\d+(-\d+)?)?/;
+
+// { from, to, instant }; null for the whole run, and for what this page does not have.
+export function parseWindow(text, slices) {
+	if (!text || !slices?.count)
+		return null;
+	const [from, to] = text.includes('-') ? text.split('-').map(Number) : [0, Number(text)];
+	return from <= to && to < slices.count ? { from, to, instant: !text.includes('-') } : null;
+}
+
+export function windowText(window) {
+	return window ? (window.instant ? '' : window.from + '-') + window.to : '';
+}
+
+function cellsBefore(slices, slice) {
+	return slice > 0 ? slices.cellEnd[slice - 1] : 0;
+}
+
+// When a slice begins: the border of the one before it.
+export function sliceStart(slices, slice) {
+	return slice > 0 ? slices.end[slice - 1] : 0;
+}
+
+// The slice whose border is nearest to a time; -1: the start of the run is.
+export function nearestBorder(slices, time) {
+	let low = 0;
+	let high = slices.count - 1;
+	while (low < high) {
+		const middle = (low + high) >>> 1;
+		if (slices.end[middle] < time)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	const before = sliceStart(slices, low);
+	return time - before < slices.end[low] - time ? low - 1 : low;
+}
+
+// The eight costs of each site for a window, in the order of data.mjs: allocated in it, alive at its end, allocated in
+// it and alive at its end, allocated in it and never freed; bytes and count each.
+export function windowCosts(report, { from, to }) {
+	const { slices } = report;
+	const costs = Array.from({ length: 8 }, () => new Float64Array(report.sites.count));
+	const [totalBytes, totalCount, liveBytes, liveCount, leftBytes, leftCount, neverBytes, neverCount] = costs;
+	const first = cellsBefore(slices, from);
+	const end = slices.cellEnd[to];
+	for (let i = 0; i < end; i++) {
+		const site = slices.site[i];
+		liveBytes[site] += slices.keptBytes[i];
+		liveCount[site] += slices.keptCount[i];
+		if (i < first)
+			continue;
+		totalBytes[site] += slices.totalBytes[i];
+		totalCount[site] += slices.totalCount[i];
+		leftBytes[site] += slices.keptBytes[i];
+		leftCount[site] += slices.keptCount[i];
+		neverBytes[site] += slices.keptBytes[i];
+		neverCount[site] += slices.keptCount[i];
+	}
+	const lossEnd = slices.lossEnd[to];
+	for (let i = 0; i < slices.lossCell.length; i++) {
+		const cell = slices.lossCell[i];
+		if (cell >= end)
+			continue;
+		const site = slices.site[cell];
+		if (i < lossEnd) {
+			liveBytes[site] -= slices.lossBytes[i];
+			liveCount[site] -= slices.lossCount[i];
+		}
+		if (cell < first)
+			continue;
+		if (i < lossEnd) {
+			leftBytes[site] -= slices.lossBytes[i];
+			leftCount[site] -= slices.lossCount[i];
+		}
+		neverBytes[site] -= slices.lossBytes[i];
+		neverCount[site] -= slices.lossCount[i];
+	}
+	return costs;
+}
+
+// The live bytes of some sites at each border.  chosen: by site, not 0 for those that count.
+export function liveSeries(slices, chosen) {
+	const series = new Float64Array(slices.count);
+	let cell = 0;
+	let loss = 0;
+	let live = 0;
+	for (let i = 0; i < slices.count; i++) {
+		for (; cell < slices.cellEnd[i]; cell++)
+			live += chosen[slices.site[cell]] ? slices.keptBytes[cell] : 0;
+		for (; loss < slices.lossEnd[i]; loss++)
+			live -= chosen[slices.site[slices.lossCell[loss]]] ? slices.lossBytes[loss] : 0;
+		series[i] = live;
+	}
+	return series;
+}
+
+// A time with as many digits as tell one border from the next.
+export function formatBorder(slices, time) {
+	const width = slices.end[0];
+	if (time >= 60e6 || width >= 1e6)
+		return formatTime(time);
+	if (time === 0)
+		return '0 s';
+	const [unit, name] = time >= 1e6 ? [1e6, ' s'] : time >= 1e3 ? [1e3, ' ms'] : [1, ' µs'];
+	return (time / unit).toFixed(Math.min(3, Math.max(0, Math.ceil(Math.log10(unit / width))))) + name;
+}
+
+// What the page says of a window: its times, and what the four metrics mean in it.  At an instant, what is left of all
+// that was allocated is what lives: that metric has no name then, and is shown as the other.
+export function windowInfo(report, window) {
+	const { slices } = report;
+	const start = sliceStart(slices, window.from);
+	const end = slices.end[window.to];
+	const at = formatBorder(slices, end);
+	if (window.instant) {
+		return {
+			...window, start, end, title: 'at ' + at,
+			labels: { peak: 'Live then', leaked: '', total: 'Allocated until then', temporary: 'Never freed' },
+			notes: { peak: 'at ' + at, leaked: 'at ' + at, total: 'until ' + at, temporary: 'of what was allocated' },
+		};
+	}
+	const span = formatBorder(slices, start) + ' to ' + at;
+	return {
+		...window, start, end, title: span,
+		labels: { peak: 'Live at its end', leaked: 'Leaked from it', total: 'Allocated in it', temporary: 'Never freed' },
+		notes: { peak: 'at ' + at, leaked: 'still there at ' + at, total: span, temporary: 'of what was allocated in it' },
+	};
+}
+
+// The options that make the command look at the same.  The last border is the end of the run.
+export function windowOptions(report, { from, to, instant }) {
+	const { slices } = report;
+	const last = to === slices.count - 1;
+	const at = last ? 'end' : slices.end[to] + 'us';
+	if (instant)
+		return '--at ' + at;
+	const start = from > 0 ? slices.end[from - 1] * 1000 + 1 + 'ns' : '';
+	return '--time ' + start + '..' + (last ? '' : slices.end[to] + 'us') + ' --at ' + at;
+}

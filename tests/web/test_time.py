@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Windows and instants of a real capture in a real browser: each row must be what the command says of them."""
+import json
+import os
+import subprocess
+
+import pytest
+import webdriver
+from test_browser import app, browser, metric_bytes, shared_browser  # noqa: F401 (fixtures)
+
+pytestmark = [
+    pytest.mark.skipif(webdriver.find_programs() is None, reason="no chromium or no chromedriver"),
+    pytest.mark.skipif("WEB_COMMAND" not in os.environ, reason="no sctmem and libsctmem.so in this build"),
+]
+
+# Grows, keeps, drops and reallocs, in threads; a mapping comes and goes.
+PROGRAM = """
+import json, mmap, threading, time
+kept, cache, text = [], {}, bytearray()
+def work(n):
+    for i in range(250):
+        data = json.loads(json.dumps({"a": list(range(30)), "b": "x" * i}))
+        if i % 3 == n:
+            kept.append(data)
+        cache[i % 40] = data
+        text.extend(b"y" * 50)
+        if i == 120:
+            area = mmap.mmap(-1, 1 << 20)
+            time.sleep(0.02)
+            area.close()
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+del kept[::2]
+cache.clear()
+for i in range(100):
+    kept.append(b"z" * 1000)
+"""
+# What the four metrics are called in the state, and how the command is asked for the same.
+MEANING = {"total": ("{time}", "total"), "leaked": ("{time} {at}", "live"), "peak": ("{at}", "live"),
+           "temporary": ("{time}", "leaked")}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("time")
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(folder / "run.bin"))
+    subprocess.run(["/usr/bin/python3", "-c", PROGRAM], check=True, cwd=str(folder), env=environment)
+    page = folder / "run.html"
+    capture = str(folder / "run.bin")
+    subprocess.run([os.environ["WEB_COMMAND"], "flamegraph", "--slices", "64", "-o", str(page), capture], check=True)
+    return capture, str(page)
+
+
+def rows_of_command(capture, options, metric):
+    command = [os.environ["WEB_COMMAND"], "table", "--json", "-n", "0", "-m", metric] + options + [capture]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode("utf-8", "replace")
+    return sorted([row["function"], row["file"], row["line"], row.get("module", ""), row["own_bytes"],
+                   row["total_bytes"]] for row in json.loads(text)["rows"] if row["total_bytes"])
+
+
+def rows_of_page(browser):
+    return sorted(app(browser, """(() => {
+        const { groups } = app.model.groupsOf(app.state), table = app.model.table(app.state);
+        const { strings, frames } = app.report;
+        return table.groups.map((group) => {
+            const i = groups.frame[group];
+            return [strings[frames.function[i]], strings[frames.file[i]], frames.line[i], strings[frames.module[i]],
+                table.own[group], table.all[group]];
+        });
+    })()"""))
+
+
+def options_of(browser, window):
+    """As the page itself says them: --time A..B --at B."""
+    text = app(browser, "sctmem.windowOptions(app.report, sctmem.parseWindow('%s', app.report.slices))" % window)
+    words = text.split()
+    options = dict(zip(words[::2], words[1::2]))
+    at = ["--at", options["--at"]] if options["--at"] != "end" else []
+    # An instant is a window from the start on.
+    stretch = options.get("--time", ".." + ("" if options["--at"] == "end" else options["--at"]))
+    return {"{at}": at, "{time}": ["--time", stretch] if stretch != ".." else []}
+
+
+def test_every_row_of_windows_and_instants_equals_the_commands(browser, recorded):
+    capture, page = recorded
+    browser.open_report(page)
+    count = app(browser, "app.report.slices.count")
+    assert 32 <= count <= 64
+    last = count - 1
+    seen = set()
+    for window in (str(count // 2), "0-1", "3-%d" % (count // 3), "%d-%d" % (count // 2, last)):
+        options = options_of(browser, window)
+        for metric, (times, asked) in MEANING.items():
+            wanted = [word for part in times.split() for word in options[part]]
+            app(browser, "app.set({ window: '%s', metric: '%s' })" % (window, metric))
+            if asked == "live" and "--at" not in wanted:
+                asked = "leaked"
+            expected = rows_of_command(capture, wanted, asked)
+            assert rows_of_page(browser) == expected, (window, metric)
+            seen.add(len(expected))
+    assert max(seen) > 100
+
+
+def test_an_instant_says_what_stats_says_to_the_byte(browser, recorded):
+    capture, page = recorded
+    browser.open_report(page)
+    for slice_number in range(0, app(browser, "app.report.slices.count") - 1, 7):
+        app(browser, "app.set({ window: '%d' })" % slice_number)
+        at = app(browser, "app.report.slices.end[%d]" % slice_number)
+        command = [os.environ["WEB_COMMAND"], "stats", "--json", "--at", "%dus" % at, capture]
+        figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode())
+        live = app(browser, "[2, 3].map((column) => app.model.sumOf(app.state)[column])")
+        assert live == [figures["total"]["live_bytes"], figures["total"]["live_count"]]
+        point = app(browser, "app.report.timeline.time.indexOf(%d)" % at)
+        assert app(browser, "app.report.timeline.live[%d]" % point) == live[0]
+
+
+def canvas_x(browser, time_us):
+    left = "document.getElementById('time-canvas').getBoundingClientRect().left"
+    return app(browser, left + " + app.timeline.xOf(%f)" % time_us)
+
+
+def middle_y(browser):
+    return browser.run("const box = document.getElementById('time-canvas').getBoundingClientRect();"
+                       "return box.top + box.height / 2")
+
+
+def test_dragging_selects_and_moves_and_a_click_is_an_instant(browser, recorded):
+    _, page = recorded
+    browser.open_report(page)
+    end = app(browser, "[...app.report.slices.end]")
+    whole = metric_bytes(browser)
+    y = middle_y(browser)
+    browser.drag(canvas_x(browser, end[9]), y, canvas_x(browser, end[20]), y)
+    assert app(browser, "app.state.window") == "10-20"
+    assert browser.run("return location.hash") == "#r=10-20"
+    assert metric_bytes(browser) != whole
+    # An end, then the whole of it.
+    browser.drag(canvas_x(browser, end[20]), y, canvas_x(browser, end[25]), y)
+    assert app(browser, "app.state.window") == "10-25"
+    browser.drag(canvas_x(browser, end[15]), y, canvas_x(browser, end[12]), y)
+    assert app(browser, "app.state.window") == "7-22"
+    # Each drag is one step back.
+    browser.run("history.back()")
+    browser.wait("sctmem.page.then((app) => app.state.window === '10-25')", "the window before")
+    browser.click_at(canvas_x(browser, end[28]), y)
+    assert app(browser, "app.state.window") == "28"
+    assert browser.run("return [...document.querySelectorAll('.metric')].filter((b) => b.offsetParent)"
+                       ".map((b) => b.firstChild.textContent)") == ["Live then", "Allocated until then", "Never freed"]
+    browser.drag(canvas_x(browser, end[28]), y, canvas_x(browser, end[3]), y)
+    assert app(browser, "app.state.window") == "3"
+    browser.run("document.getElementById('time-window').click()")
+    assert app(browser, "app.state.window") == ""
+    assert metric_bytes(browser) == whole
+
+
+def test_windows_by_keys(browser, recorded):
+    _, page = recorded
+    browser.open_report(page)
+    browser.run("document.getElementById('time-canvas').focus()")
+    for key, window in (("Enter", None), ("[", None), ("]", None)):
+        browser.type("ArrowLeft")
+        browser.type(key)
+        window = app(browser, "app.state.window")
+        assert window and ("-" in window) == (key != "Enter")
+    browser.type("Escape")
+    assert app(browser, "app.state.window") == ""
+
+
+@pytest.mark.parametrize("fragment", ["r=999999", "r=5-2", "r=0-99999", "r=x"])
+def test_an_address_with_a_window_that_is_not_there_shows_the_whole_run(browser, recorded, fragment):
+    _, page = recorded
+    browser.open_report(page)
+    whole = metric_bytes(browser)
+    browser.open_report(page, fragment)
+    assert metric_bytes(browser) == whole
+    assert browser.run("return document.getElementById('time-window').hidden")
