@@ -175,7 +175,7 @@ static bool show(struct invocation *invocation, struct table *settings, struct e
 	if (!command_parse(invocation, settings, error))
 		goto out;
 	if (settings->html) {
-		const struct report_file page = { .begin = "table" };
+		const struct report_file page = { .begin = "table", REPORT_FILE_DEFAULT };
 
 		if (settings->view.json)
 			return fail(error, STATUS_USAGE, "--html and --json: one of them");

@@ -14,6 +14,8 @@ static const struct { const char *word, *meaning; } keepers[] = {
 		"kept by imports: modules, types, functions and constants of the standard library and packages" },
 	[KEEPER_START] = { "interpreter",
 		"kept by the interpreter: its start-up, and what it allocated outside any Python code" },
+	[KEEPER_INTERNED] = { "interned", "kept by the table of interned strings" },
+	[KEEPER_CODE] = { "code", "code objects that the program compiled" },
 	[KEEPER_ARENA] = { "arena", "arenas of Python's allocator, whose blocks were not recorded" },
 	[KEEPER_SUPPRESSED] = { "suppressed", "suppressed by the file of --suppressions" },
 };
@@ -36,7 +38,30 @@ enum path_flag {
 	                                 bodies are his program, not the interpreter's */
 	PATH_USER = 1 << 3,           /* a Python frame that is neither the library's nor the import system's */
 	PATH_SITE = 1 << 4,           /* the start-up's site module, before any user code: .pth files run under it */
+	PATH_INTERNED = 1 << 5,       /* the runtime interns a string */
+	PATH_CODE = 1 << 6,           /* the runtime makes a code object */
 };
+
+/*
+ * Entries of the runtime whose blocks live as long as it does, or as the code does.  Free lists have none: what they
+ * keep was allocated by whoever needed the object first.
+ */
+static const struct { const char *function; uint8_t path; } runtime_entries[] = {
+	{ "PyUnicode_InternInPlace", PATH_INTERNED }, { "PyUnicode_InternFromString", PATH_INTERNED },
+	{ "_PyUnicode_InternMortal", PATH_INTERNED }, { "_PyUnicode_InternImmortal", PATH_INTERNED },
+	{ "intern_common", PATH_INTERNED },
+	{ "_PyCode_New", PATH_CODE }, { "PyCode_New", PATH_CODE }, { "PyCode_NewWithPosOnlyArgs", PATH_CODE },
+	{ "PyUnstable_Code_New", PATH_CODE }, { "PyUnstable_Code_NewWithPosOnlyArgs", PATH_CODE },
+	{ "_PyAST_Compile", PATH_CODE }, { "PyAST_CompileObject", PATH_CODE },
+};
+
+static uint8_t path_of_entry(const char *function)
+{
+	for (size_t i = 0; i < sizeof(runtime_entries) / sizeof(*runtime_entries); i++)
+		if (strcmp(function, runtime_entries[i].function) == 0)
+			return runtime_entries[i].path;
+	return 0;
+}
 
 static bool is_site(const char *file)
 {
@@ -62,7 +87,7 @@ static uint8_t *walk_paths(const struct profile *profile)
 			else if (!(frame->flags & FRAME_LIBRARY))
 				path = (uint8_t)((path & ~PATH_IMPORT) | PATH_USER);
 		} else if (frame->flags & FRAME_INTERPRETER) {
-			path |= PATH_INTERPRETER;
+			path |= (uint8_t)(PATH_INTERPRETER | path_of_entry(frame->function));
 		}
 		paths[i] = path;
 	}
@@ -77,6 +102,10 @@ static enum keeper keeper_of(uint8_t path, const struct site *site)
 		return KEEPER_START;
 	if (path & PATH_IMPORT)
 		return KEEPER_IMPORT;
+	if (path & PATH_INTERNED)
+		return KEEPER_INTERNED;
+	if (path & PATH_CODE)
+		return KEEPER_CODE;
 	return KEEPER_PROGRAM;
 }
 
@@ -111,13 +140,23 @@ void leak_rules_finish(struct leak_rules *rules)
 	*rules = (struct leak_rules){ 0 };
 }
 
+static uint16_t rule_of(const struct leak_rules *rules, const struct site *site)
+{
+	return rules->suppressed ? rules->suppressed[site->node] : SUPPRESSION_NONE;
+}
+
+enum keeper leak_rules_keeper(const struct leak_rules *rules, const struct site *site)
+{
+	return rule_of(rules, site) == SUPPRESSION_NONE ? keeper_of(rules->paths[site->node], site) : KEEPER_SUPPRESSED;
+}
+
 /* Where a site belongs; a suppression gets its hit. */
 static enum keeper book(const struct leak_rules *rules, const struct site *site)
 {
-	uint16_t rule = rules->suppressed ? rules->suppressed[site->node] : SUPPRESSION_NONE;
+	uint16_t rule = rule_of(rules, site);
 
 	if (rule == SUPPRESSION_NONE)
-		return keeper_of(rules->paths[site->node], site);
+		return leak_rules_keeper(rules, site);
 	rules->suppressions->rules[rule].bytes += site->cost.live_bytes;
 	rules->suppressions->rules[rule].count += site->cost.live_count;
 	return KEEPER_SUPPRESSED;

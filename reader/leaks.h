@@ -16,7 +16,10 @@
 #include "calltree.h"
 #include "suppressions.h"
 
-enum keeper { KEEPER_PROGRAM, KEEPER_IMPORT, KEEPER_START, KEEPER_ARENA, KEEPER_SUPPRESSED, KEEPER_COUNT };
+enum keeper {
+	KEEPER_PROGRAM, KEEPER_IMPORT, KEEPER_START, KEEPER_INTERNED, KEEPER_CODE, KEEPER_ARENA, KEEPER_SUPPRESSED,
+	KEEPER_COUNT
+};
 
 /* For programs: "program", "import" ...; for people: a phrase. */
 const char *keeper_word(enum keeper keeper);
@@ -45,6 +48,9 @@ struct leak_rules {
 
 void leak_rules_init(struct leak_rules *rules, const struct profile *profile, struct suppressions *suppressions);
 void leak_rules_finish(struct leak_rules *rules);
+
+/* Who keeps what a site allocated. */
+enum keeper leak_rules_keeper(const struct leak_rules *rules, const struct site *site);
 
 /* Of so many sites of the tree's profile.  The suppressions' hit counts grow by what they suppress. */
 void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct leak_rules *rules, size_t site_first,

@@ -6,6 +6,9 @@
  *     killed.bin    the same without its end: no exit, the last free missing
  *     hostile.bin   names that try to act on a terminal or to fool the eye
  *     child.bin     a fork child of sample's process, to be merged with it
+ *     windows.bin   marks, and windows between them
+ *     leaky.bin     two seconds with a leak, a cache that fills and is cleared at the end, a table, and churn
+ *     leakier.bin   the same program changed: lines moved, the leak doubled, the churn gone, a thread's block new
  *
  * All of it is fixed: times, addresses, host, process ids.  With `plain` the same is in small windows and in blocks that
  * are not compressed: so each byte means something, as seeds of a fuzzer should.
@@ -68,6 +71,9 @@ static void code(struct writer_stream *stream, uint32_t id, uint32_t line, const
 	put_code(stream, id, line, CAPTURE_LINES_LNOTAB, file, name, "", 0);
 }
 
+/* Lines of decoder.py, and of app.py but for <module>, lie that much further down. */
+static uint32_t moved;
+
 /*
  *  1 <module> app.py:40
  *  2   load app.py:10          5 import re.py at app.py:1 (importlib)      8 demo.so, native, under load
@@ -84,11 +90,11 @@ static void names(struct writer_stream *stream)
 	put_module(stream, MODULE_START, MODULE_START + 0x10000, MODULE_START, 0, 0, "/opt/golden/libdemo.so");
 	put_module(stream, 0x400000, 0x800000, 0x400000, 0, 1, "/opt/golden/python3.11");
 	code(stream, 1, 40, "app.py", "<module>");
-	code(stream, 2, 10, "app.py", "load");
-	code(stream, 3, 353, "/usr/lib/python3.11/json/decoder.py", "JSONDecoder.raw_decode");
+	code(stream, 2, 10 + moved, "app.py", "load");
+	code(stream, 3, 353 + moved, "/usr/lib/python3.11/json/decoder.py", "JSONDecoder.raw_decode");
 	code(stream, 4, 1178, "<frozen importlib._bootstrap>", "_find_and_load");
 	code(stream, 5, 5, "/usr/lib/python3.11/re.py", "<module>");
-	code(stream, 6, 30, "app.py", "worker");
+	code(stream, 6, 30 + moved, "app.py", "worker");
 	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
 	put_node(stream, 2, 1, CAPTURE_PYTHON_FRAME(2, 0));
 	put_node(stream, 3, 2, CAPTURE_PYTHON_FRAME(3, 0));
@@ -196,6 +202,42 @@ static void windows_story(void)
 	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x40000, 64, 3);
 }
 
+enum { STEPS = 200, CACHED = 40 };
+
+/*
+ * One step each 10 ms: at 4 a block, of which every second is freed five steps later; at 3 an entry of a cache that holds
+ * the newest 40 and is cleared in the last 2 %; at 8 churn; at 2 a table, at 6 what an import made, once.
+ */
+static void leaky_story(bool more)
+{
+	struct writer_stream *stream = writer_stream(&writer, 0, 1 << 14);
+	const uint64_t leak = BASE, cache = BASE + 0x1000000, churn = BASE + 0x2000000;
+
+	names(stream);
+	put_thread(stream, 0);
+	at(stream, 1, 5);
+	put_alloc(stream, CAPTURE_MALLOC, BASE + 0x3000000, 50000, 2);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x3100000, 3000, 6);
+	put_alloc(stream, CAPTURE_MALLOC, BASE + 0x3200000, 4000, 7);
+	for (uint64_t step = 0; step < STEPS; step++) {
+		at(stream, step + 2, 10 * step + 10);
+		put_alloc(stream, CAPTURE_PYMEM_MALLOC, leak + step * 0x1000, more ? 2000 : 1000, 4);
+		if (step >= 5 && step % 2 == 1)
+			put_free(stream, CAPTURE_FREE_PYTHON, leak + (step - 5) * 0x1000);
+		if (step >= CACHED)
+			put_free(stream, CAPTURE_FREE_PYTHON, cache + (step - CACHED) * 0x1000);
+		put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, cache + step * 0x1000, 500 + step, 3);
+		if (more && step == 100)
+			put_alloc(stream, CAPTURE_MALLOC, BASE + 0x3300000, 7000, 9);
+		if (more)
+			continue;
+		put_alloc(stream, CAPTURE_MALLOC, churn, 300, 8);
+		put_free(stream, CAPTURE_FREE, churn);
+	}
+	for (uint64_t step = STEPS - CACHED; step < STEPS; step++)
+		put_free(stream, CAPTURE_FREE_PYTHON, cache + step * 0x1000);
+}
+
 int main(int argc, char **argv)
 {
 	const unsigned long long start = 1700000000000000000;
@@ -217,6 +259,14 @@ int main(int argc, char **argv)
 	begin(4242, 1, start);
 	windows_story();
 	finish(argv[1], "windows.bin", CAPTURE_EXITED);
+	begin(4242, 1, start);
+	leaky_story(false);
+	finish(argv[1], "leaky.bin", CAPTURE_EXITED);
+	moved = 7;
+	begin(4242, 1, start);
+	leaky_story(true);
+	finish(argv[1], "leakier.bin", CAPTURE_EXITED);
+	moved = 0;
 	begin(4300, 4242, start + 600000000);
 	child_story();
 	finish(argv[1], "child.bin", CAPTURE_EXITED);

@@ -68,6 +68,8 @@ CASES = {
     "tree": ["tree", "sample.bin"],
     "tree-at": ["tree", "--at", "600ms", "--min-percent", "10", "sample.bin"],
     "leaks": ["leaks", "sample.bin"],
+    "leaks-evidence": ["leaks", "--all", "leaky.bin"],
+    "leaks-late": ["leaks", "--late", "leaky.bin"],
     "leaks-all": ["leaks", "--all", "--frames", "1", "-n", "2", "killed.bin"],
     "hostile": ["tree", "hostile.bin"],
     "dump-hostile": ["dump", "hostile.bin"],
@@ -202,6 +204,8 @@ def test_a_window_has_the_numbers_of_the_other_views(captures):
         assert window["total"] == {"bytes": stats["total_bytes_allocated"], "count": stats["total_num_allocations"]}
         assert window["kept"] == leaks["total"]
         assert window["kept"]["bytes"] == stats["live_at_end"]["bytes"]
+        for leak in leaks["leaks"]:
+            leak.pop("evidence", None)     # where the window lasts to the end
         assert window["leaks"] == leaks["leaks"] and window["groups"] == leaks["groups"]
         assert window["peak"]["bytes"] == table["total_bytes"] == tree["total_bytes"]
         assert window["peak"]["bytes"] == sum(place["peak_bytes"] for place in window["places"])
@@ -210,6 +214,51 @@ def test_a_window_has_the_numbers_of_the_other_views(captures):
     # At the end of the run, not of the window, when that is asked for.
     assert json.loads(output(captures, "leaks", "--json", "--from", "begin load", "--to", "end load", "--at", "end",
                              "windows.bin"))["total"] == {"bytes": 0, "count": 0}
+
+
+def test_evidence_of_leaks_is_what_replays_of_its_times_say(captures):
+    leaks = json.loads(output(captures, "leaks", "--json", "--all", "-n", "0", "leaky.bin"))
+    ends, late = leaks["part_ends_s"], leaks["late"]
+    assert len(ends) == 16
+    stacks = {(leak["group"], *leak["stack"]): leak["evidence"] for leak in leaks["leaks"]}
+    for part, end in enumerate(ends[:-1]):
+        then = json.loads(output(captures, "leaks", "--json", "--all", "-n", "0", "--at", "{:.9f}".format(end),
+                                 "leaky.bin"))
+        held = {(leak["group"], *leak["stack"]): leak["bytes"] for leak in then["leaks"]}
+        for stack, evidence in stacks.items():
+            assert evidence["held_bytes"][part] == held.get(stack, 0)
+    for leak in leaks["leaks"]:
+        evidence, held = leak["evidence"], [0] + leak["evidence"]["held_bytes"]
+        steps = list(zip(held, held[1:]))
+        assert evidence["parts_grown"] == sum(after > before for before, after in steps)
+        assert evidence["parts_shrunk"] == sum(after < before for before, after in steps)
+        score = (max(0, evidence["parts_grown"] - evidence["parts_shrunk"]) + 1) / 18
+        assert evidence["score"] == pytest.approx(score, abs=1e-4)
+        assert held[-1] == leak["bytes"]
+        # Nothing of it is older than the first, and something is.
+        for time, there in (("oldest_from_s", 0), ("oldest_to_s", 1)):
+            old = json.loads(output(captures, "leaks", "--json", "--all", "-n", "0", "--time",
+                                    "..{:.9f}".format(evidence[time]), "leaky.bin"))
+            assert sum(other["stack"] == leak["stack"] for other in old["leaks"]) == there
+    born = ["--time", "..{:.9f}".format(late["born_before_s"])]
+    held = json.loads(output(captures, "stats", "--json", *born, "--at", "{:.9f}".format(late["freed_after_s"]),
+                             "leaky.bin"))["live_at_end"]
+    left = json.loads(output(captures, "stats", "--json", *born, "leaky.bin"))["live_at_end"]
+    assert (late["bytes"], late["count"]) == (held["bytes"] - left["bytes"], held["count"] - left["count"])
+    assert late["count"] == 24
+
+
+def test_leaks_can_fail_a_build(captures, tmp_path):
+    (tmp_path / "supp").write_text("leak:^JSONDecoder.raw_decode$\nleak:nowhere\n")
+    program = json.loads(output(captures, "leaks", "--json", "leaky.bin"))["groups"]["program"]["bytes"]
+    for limit, status in ((program, 0), (program - 1, 1)):
+        assert sctmem(captures, "leaks", "--max-leak", str(limit), "leaky.bin").returncode == status
+    done = sctmem(captures, "leaks", "--max-leak", "64KB", "--suppressions", str(tmp_path / "supp"), "leaky.bin")
+    assert done.returncode == 0
+    assert "leak:nowhere  (nothing: it can go)" in done.stdout.decode()
+    assert sctmem(captures, "leaks", "--late", "--at", "1", "leaky.bin").returncode == 2
+    scored = json.loads(output(captures, "leaks", "--json", "--min-score", "80", "leaky.bin"))
+    assert [leak["stack"][0].split(":")[0] for leak in scored["leaks"]] == ["JSONDecoder.raw_decode"]
 
 
 def test_what_is_suppressed_is_counted(captures, tmp_path):
