@@ -21,7 +21,7 @@ export const COMMON_FIELDS = {
 	zoom: { letter: 'z', initial: '', accepts: /(\d+|i[\d.]+)?/ },
 	// The function that callers and callees are about: the number of one of its frames.
 	fn: { letter: 'n', initial: '', accepts: /\d*/ },
-	window: { letter: 'r', initial: '', accepts: WINDOW_PATTERN },
+	window: { letter: 'i', initial: '', accepts: WINDOW_PATTERN },
 	table: { letter: 'b', initial: 'functions', accepts: ['functions', 'sites'] },
 };
 

@@ -120,7 +120,8 @@ class SummaryView {
 		const { app } = this;
 		const { meta } = app.report;
 		const { state } = app;
-		const card = this.card('Kinds of memory', metricLabel(state.metric, meta) + ', ' + (meta.window ? meta.window.title : 'of the whole run'));
+		const when = meta.window ? meta.window.title : 'of the whole run';
+		const card = this.card('Kinds of memory', metricLabel(state.metric, meta) + ', ' + when);
 		const rows = [];
 		meta.domains.forEach(({ name, costs }, i) => {
 			if (costs[costColumn('total', 'count')] > 0) {

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import webdriver
-from test_browser import app, browser, metric_bytes, shared_browser  # noqa: F401 (fixtures)
+from pagetools import app, metric_bytes
 
 pytestmark = [
     pytest.mark.skipif(webdriver.find_programs() is None, reason="no chromium or no chromedriver"),
@@ -134,7 +134,7 @@ def test_dragging_selects_and_moves_and_a_click_is_an_instant(browser, recorded)
     y = middle_y(browser)
     browser.drag(canvas_x(browser, end[9]), y, canvas_x(browser, end[20]), y)
     assert app(browser, "app.state.window") == "10-20"
-    assert browser.run("return location.hash") == "#r=10-20"
+    assert browser.run("return location.hash") == "#i=10-20"
     assert metric_bytes(browser) != whole
     # An end, then the whole of it.
     browser.drag(canvas_x(browser, end[20]), y, canvas_x(browser, end[25]), y)
@@ -168,7 +168,7 @@ def test_windows_by_keys(browser, recorded):
     assert app(browser, "app.state.window") == ""
 
 
-@pytest.mark.parametrize("fragment", ["r=999999", "r=5-2", "r=0-99999", "r=x"])
+@pytest.mark.parametrize("fragment", ["i=999999", "i=5-2", "i=0-99999", "i=x"])
 def test_an_address_with_a_window_that_is_not_there_shows_the_whole_run(browser, recorded, fragment):
     _, page = recorded
     browser.open_report(page)
