@@ -302,6 +302,7 @@ static bool describe_capture(struct build *build, uint32_t number)
 	*out = (struct profile_capture){
 		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
 		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = duration_of(build, number),
+		.peak_bytes = process->counted_peak_bytes,
 		.peak_time_ns = process->peak_time_ns - (process->peak_time_ns ? process->start_ns : 0),
 		.events = process->events, .file_bytes = capture->used_size, .features = capture->header.features,
 		.state = (uint32_t)status->state, .alive = capture->alive,

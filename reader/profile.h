@@ -90,7 +90,7 @@ struct profile_capture {
 	uint32_t pid, parent_pid;
 	uint64_t start_realtime_ns;
 	uint64_t duration_ns;         /* from the start to the orderly end, or to the last event */
-	uint64_t peak_time_ns;        /* of this capture alone */
+	uint64_t peak_bytes, peak_time_ns;   /* of this capture alone, whatever is filtered */
 	uint64_t events;              /* allocations, frees, maps ... */
 	uint64_t file_bytes;          /* in use */
 	uint32_t python_version;      /* PY_VERSION_HEX; 0: no Python seen */

@@ -193,6 +193,7 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	json_number(json, "parent_pid", capture->parent_pid);
 	json_number(json, "start_ms", capture->start_realtime_ns / 1000000);
 	json_number(json, "duration_us", capture->duration_ns / 1000);
+	json_number(json, "peak_bytes", capture->peak_bytes);
 	json_number(json, "peak_time_us", capture->peak_time_ns / 1000);
 	json_number(json, "events", capture->events);
 	json_number(json, "file_bytes", capture->file_bytes);

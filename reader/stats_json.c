@@ -77,6 +77,7 @@ static void write_capture(struct json *json, const char *key, const struct profi
 	write_date(json, "start_time", capture->start_realtime_ns);
 	write_date(json, "end_time", capture->start_realtime_ns + capture->duration_ns);
 	json_decimal(json, "duration_s", (double)capture->duration_ns / 1e9, 9);
+	json_number(json, "peak_bytes", capture->peak_bytes);
 	json_decimal(json, "peak_time_s", (double)capture->peak_time_ns / 1e9, 9);
 	json_text(json, "state", stats_state_word(capture));
 	json_bool(json, "paused", capture->paused);

@@ -111,6 +111,9 @@ export function reportFacts(meta) {
 	add('Started', first.start_ms ? new Date(first.start_ms).toLocaleString(undefined,
 		{ dateStyle: 'medium', timeStyle: 'short' }) : '', first.start_ms ? new Date(first.start_ms).toISOString() : '');
 	add('Duration', formatTime(meta.duration_us), formatExact(meta.duration_us) + ' µs');
+	// [mean distance of blocks in bytes, ...] of a sample; see formats/report.md.
+	add('Sampling', meta.sample ? 'a block about every ' + formatBytes(meta.sample[0]) : 'none',
+		meta.sample ? 'figures of blocks are estimates' : 'every allocation was recorded');
 	if (meta.sample) {
 		const [, , , ...ends] = meta.sample;
 		const interval = (index) => formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);

@@ -148,8 +148,10 @@ function describeProcesses(app) {
 					fillName(cell, 'k0', '\u2003'.repeat(depth.get(row)) + pid + '  ' + command(row), path);
 				},
 			},
-			textColumn('state', 'State', '110px', (row) => captureState(captures[row])),
+			textColumn('state', 'State', '150px', (row) => captureState(captures[row])),
 			numberColumn('duration', 'Duration', '84px', (row) => captures[row].duration_us, formatTime),
+			numberColumn('own', 'Own peak', '84px', (row) => captures[row].peak_bytes, formatBytes,
+				'The most that it held by itself, at a time of its own; bytes of all its threads and kinds'),
 			...metricColumns(meta, state.unit, (row, column) => sums[row][column], whole),
 			numberColumn('events', 'Events', '84px', (row) => captures[row].events, formatCount),
 			numberColumn('lost', 'Lost', '64px', (row) => captures[row].lost_events, formatCount,

@@ -160,6 +160,20 @@ class SourceView {
 					} },
 			],
 		});
+		if (this.scrolled !== file)
+			this.scrollToHottest(numbers);
+		this.scrolled = file;
+	}
+
+	// A file begins at its hottest line, not at its licence.
+	scrollToHottest(numbers) {
+		const { lineTable, entries, sums, metric } = this;
+		const own = (line) => (entries.has(line) ? sums.own[metric][entries.get(line)] : 0);
+		const hottest = numbers.reduce((best, line) => (own(line) > own(best) ? line : best), numbers[0]);
+		const top = numbers.indexOf(hottest) * LINE_HEIGHT - lineTable.body.clientHeight / 3;
+		if (lineTable.order.key === 'line' && !lineTable.order.descending)
+			lineTable.body.scrollTop = Math.max(0, top);
+		lineTable.render();
 	}
 
 	showTitle(file, source) {

@@ -7,6 +7,8 @@ import { saveButtons } from './picture.mjs';
 import { formatShare, formatValue, shorten } from './units.mjs';
 
 const RINGS = 9;
+// What covers less of its ring is seen when it is zoomed into.
+const RING_SHARE = 0.04;
 const TURN = 2 * Math.PI;
 // A thinner slice than this is half a pixel wide on the outermost ring.
 const SLICE_PIXELS = 0.7;
@@ -100,11 +102,12 @@ class SunburstView {
 
 	measures(width, height) {
 		const radius = Math.max(40, Math.min(width, height) / 2 - 8);
-		// As many rings as the tree has below its focus, so that a shallow one is not a dot in the middle.
-		let rings = 1;
-		layoutSunburst(this.tree, RINGS, SLICE_PIXELS / (TURN * radius), (node, ring) => {
-			rings = Math.max(rings, ring);
+		// As many rings as have something to show, so that a shallow tree is not a dot in the middle.
+		const covered = new Array(RINGS + 1).fill(0);
+		layoutSunburst(this.tree, RINGS, SLICE_PIXELS / (TURN * radius), (node, ring, from, to) => {
+			covered[ring] += to - from;
 		});
+		const rings = Math.max(1, covered.findLastIndex((share) => share >= RING_SHARE));
 		const core = radius * (rings < 3 ? 0.34 : 0.2);
 		return { x: width / 2, y: height / 2, radius, rings, core, ring: (radius - core) / rings };
 	}
