@@ -6,6 +6,7 @@ With SCTMEM_WEB_SCREENSHOTS=FOLDER pictures of all views are left there, light a
 """
 import json
 import os
+import pathlib
 import subprocess
 import time
 import xml.etree.ElementTree
@@ -15,6 +16,7 @@ from pagetools import app, graph_place, make_page, metric_bytes, settle
 
 VIEWS = {"summary": "U", "flame": "F", "sunburst": "B", "callers": "C", "table": "T", "source": "S", "threads": "H",
          "modules": "M"}
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 METRICS = ("peak", "leaked", "total", "temporary")
 WIDE, PHONE = (1440, 900), (390, 844)
 
@@ -244,6 +246,60 @@ def test_lines_of_source_have_their_text_and_figures(browser, tmp_path):
     assert app(browser, "[...app.report.sources.values()].every((one) => one.lines.size > 0)")
 
 
+def test_the_example_shows_its_story(browser, tmp_path):
+    if "WEB_COMMAND" not in os.environ:
+        pytest.skip("no sctmem and libsctmem.so in this build")
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(tmp_path / "orders.%p.bin"))
+    subprocess.run(["/usr/bin/python3", str(EXAMPLES / "orders.py")], check=True, env=environment)
+    captures = sorted(str(path) for path in tmp_path.glob("orders.*.bin"))
+    page = str(tmp_path / "orders.html")
+    run_command("report", "-o", page, *captures)
+    browser.open_report(page, "g=function")
+    mib = 1 << 20
+
+    def costs(function, metric, which):
+        return app(browser, """(() => {
+            const { groups } = app.model.groupsOf(app.state), { frames, strings } = app.report;
+            const costs = app.model.groupCosts(app.state).%s[sctmem.costColumn('%s', 'bytes')];
+            return groups.frame.reduce((sum, frame, group) =>
+                sum + (strings[frames.function[frame]] === '%s' ? costs[group] : 0), 0);
+        })()""" % (which, metric, function))
+
+    assert 24 * mib <= costs("picture", "leaked", "own") < 24.1 * mib
+    assert costs("load_catalogue", "leaked", "all") >= 24 * mib > 0.1 * mib > costs("preview", "leaked", "all")
+    assert costs("parse", "peak", "all") > 20 * mib
+    assert 8 * mib <= costs("preview", "temporary", "all") < 8.1 * mib
+    shown = "[...document.querySelectorAll('.summary-row .name')].slice(0, 3).map((name) => name.textContent)"
+    app(browser, "app.set({ metric: 'leaked' })")
+    assert browser.run("return " + shown)[0] == "picture"
+
+    # Threads: each worker by itself; and the child beside its parent.
+    app(browser, "app.set({ view: 'threads', metric: 'total' })")
+    totals = [row[3] for row in cells(browser, "#view-threads-rows")]
+    assert sum(8 * mib <= total < 9 * mib for total in totals) == 3
+    app(browser, "app.set({ view: 'processes' })")
+    peaks = sorted(row[1] for row in cells(browser, "#view-processes-rows"))
+    assert len(peaks) == 2 and 5 * mib <= peaks[0] < 6 * mib
+
+    # Recursion: a tower of 41 boxes, or one.
+    tower = """(() => { const { tree } = app, { frames, strings } = app.report; let count = 0;
+        for (let v = 0; v < tree.count; v++)
+            count += strings[frames.function[tree.groups.frame[tree.group[v]]]] === 'visit' ? 1 : 0;
+        return count; })()"""
+    app(browser, "app.set({ view: 'flame', metric: 'total' })")
+    assert app(browser, tower) == 41
+    browser.type("r")
+    assert app(browser, tower) == 1
+
+    # Source: what liblzma takes is no Python object, what parse makes is.
+    browser.open_report(page, "w=source&m=total")
+    lines = browser.run("""return [...document.querySelectorAll('#source-lines .table-row')].filter((r) => !r.hidden)
+        .map((r) => [r.querySelector('.code').textContent.trim(), r.querySelector('.share-cell').title])""")
+    shares = {text: share for text, share in lines if share}
+    assert shares["packer = lzma.LZMACompressor(preset=1)"].endswith("100 % native"), shares
+    assert [share for text, share in shares.items() if text.startswith('return [("order')][0].startswith("100 %")
+
+
 def test_wheel_drag_and_keys_move_the_window_and_the_address_keeps_it(browser, pages):
     page, figures = pages["demo"]
     browser.open_report(page, "w=flame")
@@ -424,6 +480,6 @@ def test_large_trees_open_and_move(browser, tmp_path, nodes, bytes_max, capsys):
     finally:
         browser.cdp("Performance.disable", {})
     with capsys.disabled():
-        print("\n{} nodes: {:.2f} MB, first paint after {:.0f} ms, all there after {} ms ({:.0f} ms of processor time); "
-              "then in processor time: {:.1f} ms a frame while moving, {}".format(
+        print("\n{} nodes: {:.2f} MB, first paint after {:.0f} ms, all there after {} ms ({:.0f} ms of processor "
+              "time); then in processor time: {:.1f} ms a frame while moving, {}".format(
                   nodes, size / 1e6, paint, ready, opened, frame, ", ".join(changes)))
