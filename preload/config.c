@@ -154,6 +154,21 @@ static const char *read_size(uint64_t *out, const char *value)
 	return value;
 }
 
+static void read_max_size(const char *value)
+{
+	uint64_t bytes;
+	const char *end;
+
+	if (is_one_of(value, "no", "0", "off")) {
+		config.max_size = 0;
+		return;
+	}
+	end = read_size(&bytes, value);
+	/* Less would hold the windows of a few threads, and nothing else. */
+	if (end && *end == 0 && bytes >= CONFIG_MAX_SIZE_LEAST)
+		config.max_size = bytes;
+}
+
 /* "512KiB" or, for the same draws each time, "512KiB,seed=7". */
 static void read_sample(const char *value)
 {
@@ -165,8 +180,11 @@ static void read_sample(const char *value)
 		config.sample_bytes = 0;
 		return;
 	}
-	end = read_size(&bytes, value);
-	if (!end || bytes == 0 || bytes >> MEAN_BITS_MAX)
+	/* "no,seed=7" is for captures that may become a sample: SCTMEM_MAX_SIZE. */
+	end = strncmp(value, "no,", 3) == 0 ? value + 2 : read_size(&bytes, value);
+	if (value[0] == 'n')
+		bytes = 0;
+	else if (!end || bytes == 0 || bytes >> MEAN_BITS_MAX)
 		return;
 	if (strncmp(end, ",seed=", 6) == 0) {
 		for (end += 6; *end >= '0' && *end <= '9' && seed >> 59 == 0; end++)

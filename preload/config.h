@@ -19,6 +19,7 @@
 	X("SCTMEM_PROGRAM", program, "*", "record only in programs whose name matches this pattern") \
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE", sample, "no", "record a sample of the blocks, one about every so many bytes: 512KiB; no: all") \
+	X("SCTMEM_MAX_SIZE", max_size, "no", "largest size of a capture; as it nears, fewer blocks are recorded: 2G; no") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
 	X("SCTMEM_BACKEND", backend, "libc", "allocator that serves the program: libc (or what it brings), jemalloc") \
 	X("SCTMEM_START", start, "on", "record from the start: on; off: when sctmem_start() or sctmem ctl says so") \
@@ -37,8 +38,11 @@ struct config {
 	uint32_t depth;
 	uint32_t sample_ms;
 	uint64_t sample_bytes;        /* mean distance of recorded blocks; 0: every block is recorded */
+	uint64_t max_size;            /* of the file; 0: as large as it gets */
 	uint64_t sample_seed;         /* 0: other draws each time */
 };
+
+enum { CONFIG_MAX_SIZE_LEAST = 4 << 20 };
 
 extern struct config config;
 extern bool config_python_allocators;

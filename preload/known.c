@@ -28,22 +28,30 @@ static void *make(void *_Atomic *pointer, size_t size)
 	return fresh;
 }
 
+/* The word, with all that leads to it; NULL: no memory. */
+static __attribute__((noinline)) _Atomic uint64_t *make_word(uintptr_t address)
+{
+	struct known_upper *upper = MAKE(known_upper_place(address), struct known_upper);
+	struct known_middle *middle = NULL;
+	struct known_leaf *leaf = NULL;
+
+	if (upper)
+		middle = MAKE(&upper->middles[known_middle_place(address)], struct known_middle);
+	if (middle)
+		leaf = MAKE(&middle->leaves[known_leaf_place(address)], struct known_leaf);
+	return leaf ? &leaf->words[known_word_place(address)] : NULL;
+}
+
 bool known_add(const void *block)
 {
 	uintptr_t address = (uintptr_t)block;
-	struct known_upper *upper = MAKE(known_upper_place(address), struct known_upper);
+	_Atomic uint64_t *word = known_word(address);
 
-	if (!upper)
+	if (__builtin_expect(!word, 0))
+		word = make_word(address);
+	if (!word)
 		return false;
-	struct known_middle *middle = MAKE(&upper->middles[known_middle_place(address)], struct known_middle);
-
-	if (!middle)
-		return false;
-	struct known_leaf *leaf = MAKE(&middle->leaves[known_leaf_place(address)], struct known_leaf);
-
-	if (!leaf)
-		return false;
-	atomic_fetch_or_explicit(&leaf->words[known_word_place(address)], known_bit(address), memory_order_relaxed);
+	atomic_fetch_or_explicit(word, known_bit(address), memory_order_relaxed);
 	return true;
 }
 

@@ -34,6 +34,7 @@
 
 enum {
 	HOLDER_LOOK = 128,            /* turns that a thread waits before it looks whether the other still exists */
+	EXTENT_SIZE_LEAST = 32 << 10, /* where the file may only be so large */
 	EXTENT_SIZE_MIN = 256 << 10,
 	EXTENT_SIZE_MAX = 8 << 20,
 	HEADER_SIZE_MAX = 64 << 10,
@@ -131,12 +132,16 @@ static uint8_t *grow(uint64_t size, uint64_t *offset)
 	int fd = our_fd();
 
 	*offset = atomic_load_explicit(&output.end, memory_order_relaxed);
+	if (config.max_size && *offset + size > config.max_size)
+		return NULL;
 	if (fd < 0 || !sys_allocate(fd, *offset, size))
 		return NULL;
 	uint8_t *base = sys_map_file(fd, *offset, size);
 
-	if (base)
+	if (base) {
 		atomic_store_explicit(&output.end, *offset + size, memory_order_relaxed);
+		sample_file_grew(*offset + size);
+	}
 	return base;
 }
 
@@ -156,6 +161,24 @@ static void finish_bytes(struct extent *extent, uint64_t size)
 		sys_unmap(extent->base, extent->size);
 }
 
+/*
+ * Of the next extent, with room for `size` bytes.  Where the file may only be so large, small steps: it is to be seen
+ * in time that it nears that, and the last of it is to be used.
+ */
+static uint64_t extent_size(uint64_t size)
+{
+	uint64_t wanted = output.extent_size, end = atomic_load_explicit(&output.end, memory_order_relaxed);
+
+	if (config.max_size) {
+		uint64_t left = config.max_size > end ? config.max_size - end : 0;
+
+		wanted = wanted > left / 32 ? left / 32 : wanted;
+		if (wanted < EXTENT_SIZE_LEAST)
+			wanted = left < EXTENT_SIZE_LEAST ? left & ~(uint64_t)4095 : EXTENT_SIZE_LEAST;
+	}
+	return ((wanted > size ? wanted : size) + 4095) & ~(uint64_t)4095;
+}
+
 /* Makes an extent with room for `size` bytes the current one, unless somebody else has just done so. */
 static bool next_extent(struct extent *full, uint64_t size)
 {
@@ -168,8 +191,7 @@ static bool next_extent(struct extent *full, uint64_t size)
 		struct extent *extent = arena_alloc(sizeof(*extent));
 
 		if (extent) {
-			extent->size = (output.extent_size > size ? output.extent_size : size) + 4095;
-			extent->size &= ~(uint64_t)4095;
+			extent->size = extent_size(size);
 			extent->base = grow(extent->size, &extent->offset);
 			ok = extent->base != NULL;
 		}

@@ -100,7 +100,8 @@ static void sample(struct thread *thread, uint64_t now_ns)
 		return;
 	bool ok = read_resident(&resident, &anonymous);
 
-	atomic_store_explicit(&next_sample_ns, now_ns + (uint64_t)config.sample_ms * 1000000u, memory_order_release);
+	atomic_store_explicit(&next_sample_ns, now_ns + ((uint64_t)config.sample_ms * 1000000u << sample_slowness()),
+		memory_order_release);
 	if (!ok)
 		return;
 	stream_put(thread, stream_head(CAPTURE_SAMPLE, resident));
@@ -237,6 +238,7 @@ void record_sampled_allocation(struct thread *thread, unsigned kind, const void 
 	if (verdict & SAMPLE_FAILED)
 		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
 	if (verdict & SAMPLE_RECORD) {
+		sample_announce(thread);
 		uint32_t stack = stack_capture(thread, start);
 
 		if (begin_event(thread)) {

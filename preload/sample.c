@@ -13,18 +13,102 @@
 
 #include "banned.h"
 
+enum {
+	STEP_MEAN_BITS = 10,          /* of the first step; each has two more */
+	STEPS_MAX = 14,               /* the last one's mean is 2^38 bytes: about nothing */
+	STEPS_SLOW_MAX = 12,          /* 10 ms between looks at resident memory become 41 s */
+};
+
 static _Atomic uint64_t mean_bytes;   /* 0: every block is recorded */
+static _Atomic unsigned step;         /* how often it grew because of the file's size */
+static _Atomic bool announced;        /* the newest step is in the capture */
 static bool on;
 
 void sample_start(void)
 {
-	on = config.sample_bytes != 0;
+	on = config.sample_bytes != 0 || config.max_size != 0;
+	atomic_store_explicit(&step, 0, memory_order_relaxed);
+	atomic_store_explicit(&announced, true, memory_order_relaxed);
 	atomic_store_explicit(&mean_bytes, config.sample_bytes, memory_order_relaxed);
 }
 
 bool sample_is_on(void)
 {
 	return on;
+}
+
+/* The step at which a file of this size has to be: one more each time that half of the rest is used. */
+static unsigned step_at(uint64_t size)
+{
+	uint64_t usable = config.max_size - config.max_size / 16, left = size < usable ? usable - size : 0;
+	unsigned steps = 0;
+
+	while (steps < STEPS_MAX && left <= usable / 2) {
+		left *= 2;
+		steps++;
+	}
+	return steps;
+}
+
+void sample_file_grew(uint64_t size)
+{
+	unsigned now = config.max_size ? step_at(size) : 0;
+	uint64_t mean = now ? (uint64_t)1 << (STEP_MEAN_BITS + 2 * (now - 1)) : 0;
+
+	/* One thread at a time makes the file grow. */
+	if (now <= atomic_load_explicit(&step, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&step, now, memory_order_relaxed);
+	if (mean <= atomic_load_explicit(&mean_bytes, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&mean_bytes, mean, memory_order_relaxed);
+	atomic_store_explicit(&announced, false, memory_order_release);
+}
+
+unsigned sample_slowness(void)
+{
+	unsigned now = atomic_load_explicit(&step, memory_order_relaxed);
+
+	return now < STEPS_SLOW_MAX ? now : STEPS_SLOW_MAX;
+}
+
+/* "... about every 4096 bytes". */
+static size_t put_number(char *at, uint64_t number)
+{
+	char digits[20];
+	size_t count = 0;
+
+	do
+		digits[count++] = (char)('0' + number % 10);
+	while (number /= 10);
+	for (size_t i = 0; i < count; i++)
+		at[i] = digits[count - 1 - i];
+	return count;
+}
+
+void sample_announce(struct thread *thread)
+{
+	static const char before[] = "the capture nears SCTMEM_MAX_SIZE: from here on one block is recorded about every ";
+	static const char after[] = " bytes";
+	bool told = false;
+	char number[24];
+
+	if (__builtin_expect(atomic_load_explicit(&announced, memory_order_acquire), 1) ||
+		!atomic_compare_exchange_strong(&announced, &told, true))
+		return;
+	const struct stream_part parts[] = { { before, sizeof(before) - 1 },
+		{ number, put_number(number, atomic_load_explicit(&mean_bytes, memory_order_relaxed)) },
+		{ after, sizeof(after) - 1 } };
+
+	uint64_t mean = atomic_load_explicit(&mean_bytes, memory_order_relaxed);
+	const struct capture_sampling sampling = { .mean_bytes = mean };
+	const struct stream_part part = { &sampling, sizeof(sampling) };
+
+	/* The reader learns of the mean also where no block is drawn any more. */
+	if (stream_metadata(thread, CAPTURE_NOTE, parts, 3) && stream_metadata(thread, CAPTURE_SAMPLING, &part, 1)) {
+		thread->sample.window = thread->window->sequence + 1;
+		thread->sample.named = mean;
+	}
 }
 
 /* splitmix64: each number of the sequence follows from one addition. */
@@ -119,6 +203,12 @@ unsigned sample_allocation(struct thread *thread, unsigned kind, const void *blo
 		return verdict;
 	if (__builtin_expect(!KNOWN_HAS_PLACE(block), 0))
 		return verdict | SAMPLE_RECORD;
+	/* Every block is recorded, and the next will be, too. */
+	if (sample->mean == 0 && atomic_load_explicit(&mean_bytes, memory_order_relaxed) == 0) {
+		sample->decided = 0;
+		remember(block, &verdict);
+		return verdict;
+	}
 	sample->left -= bytes;
 	if (__builtin_expect(sample->left >= 0, 1)) {
 		sample->passed++;

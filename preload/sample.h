@@ -17,6 +17,14 @@
  * A thread counts what it passes over, so that the reader knows a block's number among its thread's (SKIP records).
  * Mappings are always recorded.
  *
+ * A capture that may only be so large (SCTMEM_MAX_SIZE) begins with all blocks recorded, and each time half of what is
+ * left of the file is used up, the mean becomes four times as large: so each step lasts about twice as long as the one
+ * before, however long the run is.  The last part of the file is kept for the ends of blocks that are known: at last
+ * no other is drawn.
+ *
+ *     file  |-------- all --------|--- 1 KiB ---|- 4 KiB -|- 16 -|...| ends only |
+ *           0                    1/2           3/4       7/8       15/16       SCTMEM_MAX_SIZE
+ *
  * realloc: a block that moved, or has outgrown what the allocator had given it, is a new one: recorded or not by a
  * draw of its own.  One that stayed is recorded on if it was, with the weight that it had.  Whether it is a new one
  * does not depend on whether it was recorded: so no estimate is biased.
@@ -74,6 +82,11 @@ void sample_start(void);
 /* Whether the capture may hold fewer than all allocations. */
 bool sample_is_on(void);
 
+/* The file has come to this size.  From output.c, while it grows. */
+void sample_file_grew(uint64_t size);
+/* How often resident memory is looked at: so many times doubled is the time between. */
+unsigned sample_slowness(void);
+
 /* A thread begins to record. */
 void sample_begin(struct thread *thread);
 
@@ -87,6 +100,8 @@ bool sample_move_ends(struct thread *thread);
 void sample_moved_usable(struct thread *thread, const void *inner, size_t usable);
 /* Before the words of an event that is recorded, whose room has been made: SAMPLING and SKIP, where they are due. */
 void sample_put(struct thread *thread, bool allocation);
+/* Says in the stream, once, that the mean has grown.  Before an event. */
+void sample_announce(struct thread *thread);
 /* The last of a thread: what it passed over since its last event. */
 void sample_put_rest(struct thread *thread);
 

@@ -26,6 +26,7 @@
 
 enum {
 	CAPTURE_NODES_MAX = 1 << 26,      /* more distinct stack nodes than this are damage */
+	CAPTURE_STEPS_MAX = 32,           /* of the mean of sampling */
 	CAPTURE_NODE_GROUP = 1 << 12,
 };
 
@@ -124,7 +125,8 @@ struct capture {
 	struct capture_code_object *codes; size_t code_count;
 	struct capture_runtime *runtimes; size_t runtime_count;
 	struct capture_note *notes; size_t note_count;
-	uint64_t mean_max;            /* the largest mean of sampling; 0: every block was recorded */
+	struct capture_step { uint64_t mean_bytes, time_ns; } steps[CAPTURE_STEPS_MAX];   /* means of sampling, by size */
+	unsigned step_count;
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity;

@@ -44,7 +44,7 @@ struct run {
 	const char *output;
 	bool force, quiet, no_python_allocators;
 	int native, backend, start;   /* -1: not given */
-	const char *follow, *program, *sample;
+	const char *follow, *program, *sample, *max_size;
 	uint64_t depth, sample_ms;    /* UINT64_MAX: not given */
 };
 
@@ -76,6 +76,19 @@ static bool parse_sample(const char *value, void *field, struct error *error)
 	return true;
 }
 
+static bool parse_max_size(const char *value, void *field, struct error *error)
+{
+	uint64_t bytes = 0;
+	char *text;
+
+	if (!options_parse_size(value, &bytes) || bytes < 4 << 20 || bytes >> 44)
+		return fail(error, STATUS_USAGE, "not a size of 4M or more, like 500M or 2G");
+	text = memory_new(24, 1);
+	snprintf(text, 24, "%llu", (unsigned long long)bytes);
+	*(const char **)field = text;
+	return true;
+}
+
 static const struct option_spec run_output[] = {
 	OPTION_TEXT('o', "output", "FILE", struct run, output,
 		"the capture; %p is the process, %e the program, %h the host (default sctmem.%e.%p.bin)"),
@@ -99,6 +112,8 @@ static const struct option_spec run_recording[] = {
 		"off: record nothing until sctmem_start() or sctmem ctl says so (default on)"),
 	OPTION_CUSTOM(0, "sample", "SIZE", struct run, sample, const char *, parse_sample, NULL,
 		"record a sample of the blocks, one about every SIZE bytes: 512KiB; 512KiB,seed=N draws the same each time"),
+	OPTION_CUSTOM(0, "max-size", "SIZE", struct run, max_size, const char *, parse_max_size, NULL,
+		"largest size of a capture: as it nears, fewer and fewer blocks are recorded: 2G; at least 4M"),
 	OPTION_NUMBER(0, "sample-ms", "N", struct run, sample_ms, 0, 60000,
 		"time between samples of resident memory (default 10; 0: none)"),
 	OPTION_LAST
@@ -223,6 +238,7 @@ static void set_environment(const struct run *settings, const char *pattern, con
 	set_variable("SCTMEM_FOLLOW", settings->follow);
 	set_variable("SCTMEM_PROGRAM", settings->program);
 	set_variable("SCTMEM_SAMPLE", settings->sample);
+	set_variable("SCTMEM_MAX_SIZE", settings->max_size);
 	set_number("SCTMEM_DEPTH", settings->depth);
 	if (settings->start >= 0)
 		set_variable("SCTMEM_START", start_words[settings->start]);

@@ -167,6 +167,30 @@ static struct decoded_event *tell_mean(struct decoder *decoder, uint64_t mean, u
 	return out;
 }
 
+/* When each mean was first in use.  Where there are too many, the larger of two takes the smaller one's time. */
+static void note_step(struct capture *capture, uint64_t mean_bytes, uint64_t time_ns)
+{
+	unsigned at = 0;
+
+	if (mean_bytes == 0)
+		return;
+	pthread_mutex_lock(&capture->lock);
+	while (at < capture->step_count && capture->steps[at].mean_bytes < mean_bytes)
+		at++;
+	if (at < capture->step_count && (capture->steps[at].mean_bytes == mean_bytes ||
+		capture->step_count == CAPTURE_STEPS_MAX)) {
+		if (time_ns < capture->steps[at].time_ns)
+			capture->steps[at].time_ns = time_ns;
+	} else if (capture->step_count == CAPTURE_STEPS_MAX) {
+		capture->steps[at - 1].mean_bytes = mean_bytes;
+	} else {
+		memmove(&capture->steps[at + 1], &capture->steps[at], (capture->step_count - at) * sizeof(*capture->steps));
+		capture->steps[at] = (struct capture_step){ .mean_bytes = mean_bytes, .time_ns = time_ns };
+		capture->step_count++;
+	}
+	pthread_mutex_unlock(&capture->lock);
+}
+
 /* A SAMPLING record; one that cannot be is damage: what it governs would be weighed by nobody knows what. */
 static struct decoded_event *take_sampling(struct decoder *decoder, const struct capture_event *event,
 	struct decoded_event *out)
@@ -183,10 +207,7 @@ static struct decoded_event *take_sampling(struct decoder *decoder, const struct
 		capture_note_damage(decoder->capture, decoder->part->offset, 0, "a mean of sampling that cannot be");
 		return out;
 	}
-	pthread_mutex_lock(&decoder->capture->lock);
-	if (sampling.mean_bytes > decoder->capture->mean_max)
-		decoder->capture->mean_max = sampling.mean_bytes;
-	pthread_mutex_unlock(&decoder->capture->lock);
+	note_step(decoder->capture, sampling.mean_bytes, event->time_ns);
 	return tell_mean(decoder, sampling.mean_bytes, event->stamp, out);
 }
 

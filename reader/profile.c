@@ -291,6 +291,37 @@ static bool copy_arguments(struct build *build, const struct capture *capture, s
 	return true;
 }
 
+static void raise(uint64_t *mean, uint64_t to)
+{
+	*mean = to > *mean ? to : *mean;
+}
+
+/* The means of sampling, and which of them governs what was live when. */
+static bool describe_steps(struct build *build, uint32_t number, struct profile_capture *out)
+{
+	struct profile *profile = build->profile;
+	const struct capture *capture = build->captures[number].capture;
+	const struct replay *replay = &build->replay;
+
+	out->sample_steps = pool_take(&((struct profile_owner *)profile)->pool,
+		(capture->step_count + (size_t)1) * sizeof(*out->sample_steps));
+	if (!out->sample_steps)
+		return fail_memory(build->error);
+	out->sample_step_count = capture->step_count;
+	for (unsigned i = 0; i < capture->step_count; i++) {
+		const struct capture_step *step = &capture->steps[i];
+		const uint64_t time_ns = build->captures[number].start_ns + step->time_ns;
+
+		out->sample_steps[i] = (struct sample_step){ .mean_bytes = step->mean_bytes, .time_ns = step->time_ns };
+		raise(&profile->sample_mean_bytes, step->mean_bytes);
+		if (time_ns <= replay->peak_time_ns)
+			raise(&profile->sample_mean_peak_bytes, step->mean_bytes);
+		if (time_ns <= (build->options->at_peak ? replay->peak_time_ns : build->options->at_ns))
+			raise(&profile->sample_mean_live_bytes, step->mean_bytes);
+	}
+	return true;
+}
+
 static bool describe_capture(struct build *build, uint32_t number)
 {
 	const struct capture *capture = build->captures[number].capture;
@@ -317,11 +348,12 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.gap_count = process->gap_count, .gap_ns = process->gap_ns, .forgotten_bytes = process->forgotten_bytes,
 		.forgotten_count = process->forgotten_count,
 		.paused = process->gap_open || (status->paused && process->events == 0),
-		.sample_mean_bytes = capture->mean_max, .sample_recorded = process->recorded,
+		.sample_mean_bytes = capture->step_count ? capture->steps[capture->step_count - 1].mean_bytes : 0,
+		.sample_recorded = process->recorded,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};
-	if (capture->mean_max > build->profile->sample_mean_bytes)
-		build->profile->sample_mean_bytes = capture->mean_max;
+	if (!describe_steps(build, number, out))
+		return false;
 	if (runtime) {
 		out->python_version = runtime->info.version;
 		out->python_flags = runtime->info.flags;

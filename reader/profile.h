@@ -113,6 +113,8 @@ struct profile_capture {
 	bool paused;                  /* recording is stopped now, or was when it ended */
 	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
 	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
+	struct sample_step { uint64_t mean_bytes, time_ns; } *sample_steps;   /* each mean, and since when; ascending */
+	unsigned sample_step_count;
 	uint64_t sample_recorded, sample_passed, sample_passed_bytes;   /* allocations that were recorded, and were not */
 };
 
@@ -213,7 +215,8 @@ struct profile {
 	struct profile_thread *threads; uint32_t thread_count;
 	struct timeline_point *timeline; uint32_t timeline_count;
 	/* Of a sample: bytes and counts are estimates, and these say how good.  mean 0: all figures are exact. */
-	uint64_t sample_mean_bytes;
+	uint64_t sample_mean_bytes;   /* the largest of all; and as of the peak, and of the time of live figures: */
+	uint64_t sample_mean_peak_bytes, sample_mean_live_bytes;
 	struct cost_spread *spreads; uint32_t spread_count;
 	struct cost_spread total_spread, domain_spreads[DOMAIN_COUNT];
 	struct profile_mark *marks; uint32_t mark_count;

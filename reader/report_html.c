@@ -103,7 +103,8 @@ static void put_sample(struct json *json, const struct profile *profile)
 {
 	const struct cost *cost = &profile->total;
 	const struct cost_spread *spread = &profile->total_spread;
-	const uint64_t mean = profile->sample_mean_bytes;
+	const uint64_t mean = profile->sample_mean_bytes, peak = profile->sample_mean_peak_bytes;
+	const uint64_t live = profile->sample_mean_live_bytes;
 	uint64_t recorded = 0, passed = 0;
 
 	if (mean == 0)
@@ -112,16 +113,27 @@ static void put_sample(struct json *json, const struct profile *profile)
 		recorded += profile->captures[i].sample_recorded;
 		passed += profile->captures[i].sample_passed;
 	}
+	json_open(json, "sample_steps", '[');
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		for (unsigned n = 0; n < profile->captures[i].sample_step_count; n++) {
+			json_open(json, NULL, '[');
+			json_number(json, NULL, i);
+			json_number(json, NULL, profile->captures[i].sample_steps[n].mean_bytes);
+			json_number(json, NULL, profile->captures[i].sample_steps[n].time_ns / 1000);
+			json_close(json, ']');
+		}
+	}
+	json_close(json, ']');
 	json_open(json, "sample", '[');
 	json_number(json, NULL, mean);
 	json_number(json, NULL, recorded);
 	json_number(json, NULL, passed);
 	json_interval(json, estimate_bytes(cost->total_bytes, &spread->total, mean));
 	json_interval(json, estimate_count(cost->total_count, &spread->total, mean));
-	json_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, mean));
-	json_interval(json, estimate_count(cost->peak_count, &spread->peak, mean));
-	json_interval(json, estimate_bytes(cost->live_bytes, &spread->live, mean));
-	json_interval(json, estimate_count(cost->live_count, &spread->live, mean));
+	json_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, peak));
+	json_interval(json, estimate_count(cost->peak_count, &spread->peak, peak));
+	json_interval(json, estimate_bytes(cost->live_bytes, &spread->live, live));
+	json_interval(json, estimate_count(cost->live_count, &spread->live, live));
 	json_interval(json, estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
 	json_interval(json, estimate_count(cost->temporary_count, &spread->temporary, mean));
 	json_close(json, ']');

@@ -193,9 +193,9 @@ static void write_costs(struct json *json, const struct profile *profile)
 	if (profile->sample_mean_bytes) {
 		json_object(json, "by_domain_interval_95");
 		for (unsigned i = 0; i < DOMAIN_COUNT; i++)
-			if (profile->by_domain[i].total_count)
-				view_write_spread(json, domain_name((enum domain)i), &profile->by_domain[i], &profile->domain_spreads[i],
-					profile->domain_spreads[i].total.variance_count > 0 ? profile->sample_mean_bytes : 0);
+			if (i == DOMAIN_HEAP || i == DOMAIN_PYTHON)
+				view_write_spread(json, domain_name((enum domain)i), profile, &profile->by_domain[i],
+					&profile->domain_spreads[i]);
 		json_object_end(json);
 	}
 	json_object(json, "by_allocator");

@@ -119,18 +119,22 @@ static void print_memory(const struct text *text, const struct profile *profile,
 	struct text_table table = TEXT_TABLE(columns);
 	const struct cost *total = &profile->total;
 	const struct cost_spread *spread = &profile->total_spread;
-	const uint64_t mean = profile->sample_mean_bytes;
 	const struct {
 		const char *name;
 		uint64_t bytes;
 		const char *unit;
 		uint64_t count;
 		const struct spread *spread;
+		uint64_t mean;
 	} rows[] = {
-		{ "peak", total->peak_bytes, "block", total->peak_count, &spread->peak },
-		{ metric_title(METRIC_LIVE, view), total->live_bytes, "block", total->live_count, &spread->live },
-		{ "allocated", total->total_bytes, "allocation", total->total_count, &spread->total },
-		{ "temporary", total->temporary_bytes, "allocation", total->temporary_count, &spread->temporary },
+		{ "peak", total->peak_bytes, "block", total->peak_count, &spread->peak,
+			profile->sample_mean_peak_bytes },
+		{ metric_title(METRIC_LIVE, view), total->live_bytes, "block", total->live_count, &spread->live,
+			profile->sample_mean_live_bytes },
+		{ "allocated", total->total_bytes, "allocation", total->total_count, &spread->total,
+			profile->sample_mean_bytes },
+		{ "temporary", total->temporary_bytes, "allocation", total->temporary_count, &spread->temporary,
+			profile->sample_mean_bytes },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -142,12 +146,13 @@ static void print_memory(const struct text *text, const struct profile *profile,
 		text_table_add(&table, TEXT_BOLD, text_bytes(rows[i].bytes).text);
 		text_table_add(&table, TEXT_PLAIN, text_count(rows[i].bytes).text);
 		text_table_add(&table, TEXT_PLAIN, line);
-		if (mean == 0)
+		if (profile->sample_mean_bytes == 0)
 			continue;
-		snprintf(line, sizeof line, "in %s", view_interval(estimate_count(rows[i].count, rows[i].spread, mean),
+		snprintf(line, sizeof line, "in %s", view_interval(estimate_count(rows[i].count, rows[i].spread, rows[i].mean),
 			false).text);
 		text_table_add(&table, TEXT_DIM, "  95 % interval");
-		text_table_add(&table, TEXT_DIM, view_interval(estimate_bytes(rows[i].bytes, rows[i].spread, mean), true).text);
+		text_table_add(&table, TEXT_DIM, view_interval(estimate_bytes(rows[i].bytes, rows[i].spread, rows[i].mean),
+			true).text);
 		text_table_add(&table, TEXT_DIM, "");
 		text_table_add(&table, TEXT_DIM, line);
 	}

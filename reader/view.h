@@ -87,8 +87,8 @@ enum { VIEW_FRAME_SIZE = 2048 };
 void view_print_sample(const struct profile *profile, const struct text *text);
 struct json;
 void view_write_sample(struct json *json, const struct profile *profile);      /* the key "sample" of an open object */
-void view_write_spread(struct json *json, const char *key, const struct cost *cost, const struct cost_spread *spread,
-	uint64_t mean);
+void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,
+	const struct cost_spread *spread);
 struct sample_text { char text[2 * TEXT_NUMBER_SIZE + 8]; };
 struct sample_text view_interval(struct interval interval, bool bytes);       /* "1.5 MiB to 2.1 MiB" */
 

@@ -5,12 +5,15 @@
  */
 #include "view.h"
 
+#include <inttypes.h>
+
 #include "json.h"
 
 struct figure {
 	const char *name;
 	uint64_t bytes, count;
 	const struct spread *spread;
+	uint64_t mean;
 };
 
 enum { FIGURES = 4 };
@@ -20,10 +23,14 @@ static void list_figures(const struct profile *profile, struct figure figures[FI
 	const struct cost *cost = &profile->total;
 	const struct cost_spread *spread = &profile->total_spread;
 
-	figures[0] = (struct figure){ "peak", cost->peak_bytes, cost->peak_count, &spread->peak };
-	figures[1] = (struct figure){ "live", cost->live_bytes, cost->live_count, &spread->live };
-	figures[2] = (struct figure){ "allocated", cost->total_bytes, cost->total_count, &spread->total };
-	figures[3] = (struct figure){ "temporary", cost->temporary_bytes, cost->temporary_count, &spread->temporary };
+	figures[0] = (struct figure){ "peak", cost->peak_bytes, cost->peak_count, &spread->peak,
+		profile->sample_mean_peak_bytes };
+	figures[1] = (struct figure){ "live", cost->live_bytes, cost->live_count, &spread->live,
+		profile->sample_mean_live_bytes };
+	figures[2] = (struct figure){ "allocated", cost->total_bytes, cost->total_count, &spread->total,
+		profile->sample_mean_bytes };
+	figures[3] = (struct figure){ "temporary", cost->temporary_bytes, cost->temporary_count, &spread->temporary,
+		profile->sample_mean_bytes };
 }
 
 struct sample_text view_interval(struct interval interval, bool bytes)
@@ -34,6 +41,20 @@ struct sample_text view_interval(struct interval interval, bool bytes)
 		(bytes ? text_bytes(interval.low) : text_count(interval.low)).text,
 		(bytes ? text_bytes(interval.high) : text_count(interval.high)).text);
 	return out;
+}
+
+/* ", one block about every 1.0 KiB from 12 m 03 s on, 4.0 KiB from ..." */
+static void print_steps(const struct text *text, const struct profile *profile, const struct profile_capture *capture)
+{
+	for (unsigned i = 0; i < capture->sample_step_count; i++) {
+		if (i == 0 && profile->capture_count > 1)
+			fprintf(text->file, ", process %" PRIu32, capture->pid);
+		fprintf(text->file, ", %s%s", i ? "" : "one block about every ",
+			text_bytes(capture->sample_steps[i].mean_bytes).text);
+		/* The first block of a sample from the start is not there at once. */
+		if (capture->sample_step_count > 1)
+			fprintf(text->file, " from %s on", text_time(capture->sample_steps[i].time_ns).text);
+	}
 }
 
 void view_print_sample(const struct profile *profile, const struct text *text)
@@ -52,7 +73,10 @@ void view_print_sample(const struct profile *profile, const struct text *text)
 	text_style(text, TEXT_WARNING);
 	fputs("note: ", text->file);
 	text_style(text, TEXT_PLAIN);
-	fprintf(text->file, "sampled, one block about every %s (%s", text_bytes(mean).text, text_count(recorded).text);
+	fputs("sampled", text->file);
+	for (uint32_t i = 0; i < profile->capture_count; i++)
+		print_steps(text, profile, &profile->captures[i]);
+	fprintf(text->file, " (%s blocks", text_count(recorded).text);
 	fprintf(text->file, " recorded, %s not); figures of blocks are estimates, mappings are exact",
 		text_count(passed).text);
 	/* What is measured window by window has no sums of its own. */
@@ -60,7 +84,7 @@ void view_print_sample(const struct profile *profile, const struct text *text)
 		fputs("; 95 % intervals of all blocks:", text->file);
 	for (size_t i = 0; profile->window_levels == 0 && i < FIGURES; i++)
 		fprintf(text->file, "%s %s %s", i ? "," : "", figures[i].name,
-			view_interval(estimate_bytes(figures[i].bytes, figures[i].spread, mean), true).text);
+			view_interval(estimate_bytes(figures[i].bytes, figures[i].spread, figures[i].mean), true).text);
 	putc('\n', text->file);
 }
 
@@ -72,16 +96,19 @@ static void write_interval(struct json *json, const char *key, struct interval i
 	json_array_end(json);
 }
 
-void view_write_spread(struct json *json, const char *key, const struct cost *cost, const struct cost_spread *spread,
-	uint64_t mean)
+void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,
+	const struct cost_spread *spread)
 {
+	const uint64_t mean = profile->sample_mean_bytes, peak = profile->sample_mean_peak_bytes;
+	const uint64_t live = profile->sample_mean_live_bytes;
+
 	json_object(json, key);
 	write_interval(json, "total_bytes", estimate_bytes(cost->total_bytes, &spread->total, mean));
 	write_interval(json, "total_count", estimate_count(cost->total_count, &spread->total, mean));
-	write_interval(json, "peak_bytes", estimate_bytes(cost->peak_bytes, &spread->peak, mean));
-	write_interval(json, "peak_count", estimate_count(cost->peak_count, &spread->peak, mean));
-	write_interval(json, "live_bytes", estimate_bytes(cost->live_bytes, &spread->live, mean));
-	write_interval(json, "live_count", estimate_count(cost->live_count, &spread->live, mean));
+	write_interval(json, "peak_bytes", estimate_bytes(cost->peak_bytes, &spread->peak, peak));
+	write_interval(json, "peak_count", estimate_count(cost->peak_count, &spread->peak, peak));
+	write_interval(json, "live_bytes", estimate_bytes(cost->live_bytes, &spread->live, live));
+	write_interval(json, "live_count", estimate_count(cost->live_count, &spread->live, live));
 	write_interval(json, "temporary_bytes", estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
 	write_interval(json, "temporary_count", estimate_count(cost->temporary_count, &spread->temporary, mean));
 	json_object_end(json);
@@ -103,6 +130,17 @@ void view_write_sample(struct json *json, const struct profile *profile)
 	json_number(json, "recorded", recorded);
 	json_number(json, "not_recorded", passed);
 	json_number(json, "not_recorded_bytes", passed_bytes);
-	view_write_spread(json, "interval_95", &profile->total, &profile->total_spread, profile->sample_mean_bytes);
+	json_array(json, "steps");
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		for (unsigned n = 0; n < profile->captures[i].sample_step_count; n++) {
+			json_object(json, NULL);
+			json_number(json, "capture", i);
+			json_number(json, "mean_bytes", profile->captures[i].sample_steps[n].mean_bytes);
+			json_decimal(json, "time_s", (double)profile->captures[i].sample_steps[n].time_ns / 1e9, 9);
+			json_object_end(json);
+		}
+	}
+	json_array_end(json);
+	view_write_spread(json, "interval_95", profile, &profile->total, &profile->total_spread);
 	json_object_end(json);
 }

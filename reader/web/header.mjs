@@ -65,10 +65,12 @@ export function reportBadges(meta) {
 	count('stacks_degraded', 'warn', 'stacks degraded', 'stacks were cut because the table of stacks was full.');
 	count('python_refused', 'warn', 'without Python stack', 'Python stacks were not taken: the runtime is not known.');
 	if (meta.sample) {
-		const [mean, recorded, passed, ...ends] = meta.sample;
+		const [, recorded, passed, ...ends] = meta.sample;
 		const interval = (name, index) => name + ' ' + formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);
 		add('warn', 'sampled: peak ' + formatBytes(ends[4]) + ' to ' + formatBytes(ends[5]), 'One block about every '
-			+ formatBytes(mean) + ': ' + formatExact(recorded) + ' recorded, ' + formatExact(passed)
+			+ meta.sample_steps.map(([capture, size, time]) => formatBytes(size) + ' from ' + formatTime(time) + ' on'
+				+ (several ? ' (process ' + captures[capture].pid + ')' : '')).join(', ')
+			+ ': ' + formatExact(recorded) + ' recorded, ' + formatExact(passed)
 			+ ' not. Figures of blocks are estimates, mappings are exact. 95 % intervals of all blocks: '
 			+ [interval('peak', 4), interval('live', 8), interval('allocated', 0), interval('temporary', 12)].join(', '));
 	}

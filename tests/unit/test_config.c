@@ -69,11 +69,38 @@ static void each_variable_is_read(void **state)
 	assert_false(config.start);
 }
 
+static void sizes_are_read_in_powers_of_1024(void **state)
+{
+	static const struct { const char *variable; uint64_t sample, seed, max_size; } cases[] = {
+		{ "SCTMEM_SAMPLE=512KiB", 512 << 10, 0, 0 }, { "SCTMEM_SAMPLE=4096", 4096, 0, 0 },
+		{ "SCTMEM_SAMPLE=2MB,seed=77", 2 << 20, 77, 0 }, { "SCTMEM_SAMPLE=1k", 1 << 10, 0, 0 },
+		{ "SCTMEM_SAMPLE=no,seed=5", 0, 5, 0 }, { "SCTMEM_SAMPLE=no", 0, 0, 0 },
+		{ "SCTMEM_MAX_SIZE=2G", 0, 0, (uint64_t)2 << 30 }, { "SCTMEM_MAX_SIZE=4M", 0, 0, 4 << 20 },
+		{ "SCTMEM_MAX_SIZE=no", 0, 0, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char variable[64];
+		char *environment[] = { variable, NULL };
+
+		strcpy(variable, cases[i].variable);
+		config.sample_bytes = config.sample_seed = config.max_size = 0;
+		config_read(environment);
+		assert_int_equal(config.sample_bytes, cases[i].sample);
+		assert_int_equal(config.sample_seed, cases[i].seed);
+		assert_int_equal(config.max_size, cases[i].max_size);
+	}
+}
+
 static void senseless_values_leave_the_default(void **state)
 {
 	static const char *const bad[] = { "SCTMEM_DEPTH=15", "SCTMEM_DEPTH=16385", "SCTMEM_DEPTH=", "SCTMEM_DEPTH=1k",
 		"SCTMEM_DEPTH=-64", "SCTMEM_DEPTH=18446744073709551680", "SCTMEM_DEPTH=4294967360", "SCTMEM_SAMPLE_MS=60001",
-		"SCTMEM_SAMPLE_MS= 5", "SCTMEM_NATIVE=", "SCTMEM_NATIVE=FULL", "SCTMEM_FOLLOW=execute", "SCTMEM_FOLLOW=",
+		"SCTMEM_SAMPLE_MS= 5",
+		"SCTMEM_SAMPLE=much", "SCTMEM_SAMPLE=1.5M", "SCTMEM_SAMPLE=2T", "SCTMEM_SAMPLE=1K,seed", "SCTMEM_SAMPLE=1K,seed=x",
+		"SCTMEM_SAMPLE=", "SCTMEM_SAMPLE=K", "SCTMEM_SAMPLE=99999999999999999999", "SCTMEM_MAX_SIZE=3M", "SCTMEM_MAX_SIZE=2X",
+		"SCTMEM_MAX_SIZE=", "SCTMEM_NATIVE=", "SCTMEM_NATIVE=FULL", "SCTMEM_FOLLOW=execute", "SCTMEM_FOLLOW=",
 		"SCTMEM_FORCE=perhaps", "SCTMEM_START=later", "SCTMEM_OUT=", "SCTMEM_PROGRAM=", "SCTMEM_BACKEND=tcmalloc" };
 
 	(void)state;
@@ -157,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(defaults_hold_without_any_variable, keep, restore),
 		cmocka_unit_test_setup_teardown(each_variable_is_read, keep, restore),
+		cmocka_unit_test_setup_teardown(sizes_are_read_in_powers_of_1024, keep, restore),
 		cmocka_unit_test_setup_teardown(senseless_values_leave_the_default, keep, restore),
 		cmocka_unit_test_setup_teardown(texts_too_long_leave_the_default, keep, restore),
 		cmocka_unit_test_setup_teardown(the_last_of_several_wins_and_follow_can_be_narrowed, keep, restore),

@@ -5,6 +5,7 @@
  *     plain      one thread: blocks of many sizes, kept, freed at once or later, and resized
  *     threads    the same in four threads, which free each other's blocks
  *     fork       the same, and a child that goes on with what it inherited
+ *     long       one thread, forty times as long
  *     loop       until it is killed; prints a line when it is under way
  */
 #include <pthread.h>
@@ -103,6 +104,9 @@ int main(int argc, char **argv)
 		}
 		work(&state, STEPS / 2);
 		wait(NULL);
+	} else if (strcmp(mode, "long") == 0) {
+		for (int turn = 0; turn < 40; turn++)
+			work(&state, STEPS);
 	} else if (strcmp(mode, "loop") == 0) {
 		for (int turn = 0;; turn++) {
 			run_threads(state + (uint64_t)turn);
