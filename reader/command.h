@@ -57,6 +57,7 @@ struct command {
 	X(export) \
 	X(check) \
 	X(windows) \
+	X(insights) \
 	X(dump) \
 	X(doctor) \
 	X(help)

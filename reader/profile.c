@@ -27,7 +27,7 @@ enum {
 
 const struct profile_options profile_options_default = {
 	.at_ns = UINT64_MAX, .to_ns = UINT64_MAX, .temporary_limit = 1, .timeline_points = 1000, .need_stacks = true,
-	.thread = -1,
+	.thread = -1, .temporary_ns = 10000000,
 };
 
 const char *domain_name(enum domain domain)
@@ -228,7 +228,8 @@ static bool replay_captures(struct build *build)
 		.own_thread = build->options->own_thread,
 		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
 		.slices = build->options->slices, .slice_entries_max = SLICE_ENTRIES * (size_t)build->options->slices,
-		.observer = build->options->observer, .sampled = any_sampled(build) };
+		.observer = build->options->analyses ? &build->analyses.observer : build->options->observer,
+		.sampled = any_sampled(build) };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -243,7 +244,7 @@ static bool replay_captures(struct build *build)
 				build->error);
 		players[i].next_ns = own->start_ns;
 	}
-	ok = ok && play_all(build, players);
+	ok = ok && (!build->options->analyses || analyses_begin(&build->analyses)) && play_all(build, players);
 	for (uint32_t i = 0; players && i < build->capture_count; i++)
 		merge_close(players[i].merge);
 	decode_crew_free(crew);
@@ -255,6 +256,60 @@ static bool replay_captures(struct build *build)
 			build->profile->duration_ns = end;
 	}
 	return ok && replay_end(&build->replay, build->profile->duration_ns, build->error) && check_marks(build);
+}
+
+/*
+ * The analyses' results.  Threads in them are replay's, and become the profile's.
+ */
+static bool take_analyses(struct build *build)
+{
+	struct profile *profile = build->profile;
+
+	if (!build->options->analyses)
+		return true;
+	profile->analyses = calloc(ANALYSIS_COUNT, sizeof(*profile->analyses));
+	if (!profile->analyses)
+		return fail_memory(build->error);
+	if (!analyses_end(&build->analyses, profile->duration_ns, profile->analyses, &profile->analysis_count))
+		return false;
+	for (unsigned i = 0; i < profile->analysis_count * ANALYSIS_TABLES_MAX; i++) {
+		struct analysis_table *table = &profile->analyses[i / ANALYSIS_TABLES_MAX].tables[i % ANALYSIS_TABLES_MAX];
+
+		for (unsigned column = 0; table->class && column < table->class->column_count; column++) {
+			if (table->class->columns[column].unit != ANALYSIS_THREAD)
+				continue;
+			for (size_t row = 0; row < table->count; row++)
+				table->rows[row].values[column] = build->thread_of[table->rows[row].values[column]];
+		}
+	}
+	return true;
+}
+
+/* Analyses that look at one moment must see the peak when it comes: its number is found by a replay of its own. */
+static bool find_peak(struct build *build, const char *const *paths, size_t path_count)
+{
+	struct profile_options options = *build->options;
+	struct profile *profile;
+	bool ok;
+
+	options.analyses = 0;
+	options.need_stacks = false;
+	options.timeline_points = 0;
+	options.function = options.file = options.module = NULL;
+	ok = profile_build(&profile, paths, path_count, &options, build->error);
+	if (ok)
+		build->analyses.at_epoch = ((struct profile_owner *)profile)->epoch;
+	profile_free(profile);
+	return ok;
+}
+
+static bool prepare_analyses(struct build *build, const char *const *paths, size_t path_count)
+{
+	const struct profile_options *options = build->options;
+
+	return !options->analyses ||
+		(analyses_init(&build->analyses, &build->replay, options->analyses, options, build->error) &&
+			(!options->at_peak || find_peak(build, paths, path_count)));
 }
 
 static bool describe_problem(struct build *build, const struct capture *capture, struct profile_capture *out)
@@ -460,6 +515,7 @@ static void take_replay(struct build *build)
 
 static void build_finish(struct build *build)
 {
+	analyses_finish(&build->analyses);
 	replay_finish(&build->replay);
 	for (uint32_t i = 0; build->captures && i < build->capture_count; i++) {
 		capture_close(build->captures[i].capture);
@@ -518,13 +574,15 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	build.profile = &owner->profile;
 	build.strings = &owner->strings;
 	ok = strings_init(build.strings, error) && compile_names(&build, &names) &&
-		open_captures(&build, paths, path_count) && replay_captures(&build) && describe_threads(&build) && build_tree(&build);
+		prepare_analyses(&build, paths, path_count) && open_captures(&build, paths, path_count) &&
+		replay_captures(&build) && describe_threads(&build) && take_analyses(&build) && build_tree(&build);
 	for (uint32_t i = 0; ok && i < build.capture_count; i++)
 		ok = describe_capture(&build, i);
 	ok = ok && describe_marks(&build);
 	if (ok)
 		take_replay(&build);
 	ok = ok && build_sites(&build);
+	owner->epoch = build.replay.epoch;
 	build_finish(&build);
 	if (build.window_names)
 		regfree(&names);
@@ -551,6 +609,7 @@ void profile_free(struct profile *profile)
 	free(profile->marks);
 	free(profile->gaps);
 	free(profile->observed);
+	analysis_results_finish(profile->analyses, profile->analysis_count);
 	free(profile->windows);
 	free(profile->slices);
 	free(profile->cells);

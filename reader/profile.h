@@ -181,11 +181,27 @@ struct profile_event {
 	uint64_t time_ns;             /* since the start of the earliest capture; GONE: when it ceased to live */
 	uint64_t address;
 	uint64_t bytes_before, bytes; /* what it held before and from now on */
+	uint32_t thread;              /* whose event it is, by replay's number; PROFILE_NOBODY: its free was not seen */
+	uint64_t replaces;            /* BORN: the block that this one is the realloc of; 0: none */
+	bool replaced;                /* GONE: by the next one to be BORN */
+	double weight;                /* BORN: how many blocks of its size it stands for in a sample; 0: itself alone */
+	uint32_t count;               /* the same as a whole number */
+};
+#define PROFILE_NOBODY UINT32_MAX
+
+/* A sample of a process's resident memory. */
+struct profile_sample {
+	uint32_t process;             /* index of its capture */
+	uint64_t time_ns;
+	uint64_t resident_bytes, anonymous_bytes;
+	uint64_t counted_bytes;       /* counted memory that the process had then */
 };
 
 struct profile_observer {
 	void *context;
 	void (*event)(void *context, const struct profile_event *event);
+	void (*sample)(void *context, const struct profile_sample *sample);   /* may be NULL */
+	void (*at)(void *context);    /* the moment of profile_options.at has come; may be NULL */
 };
 
 /* Where the blocks of an observed site were allocated. */
@@ -206,6 +222,8 @@ struct profile_window {
 	size_t site_first, site_count;
 	struct cost total;            /* counted domains only */
 };
+
+struct analysis_result;
 
 struct profile {
 	struct profile_capture *captures; uint32_t capture_count;
@@ -243,7 +261,8 @@ struct profile {
 	uint32_t temporary_limit;
 	unsigned domains;             /* options.domains: when not 0, these are the counted domains */
 	bool symbols_resolved;
-	struct observed_site *observed; size_t observed_count;   /* only with an observer */
+	struct observed_site *observed; size_t observed_count;   /* only with an observer, or analyses */
+	struct analysis_result *analyses; unsigned analysis_count;   /* those asked for; see analysis.h */
 };
 
 /*
@@ -273,6 +292,8 @@ struct profile_options {
 	unsigned domains;             /* bit mask of domains to keep; 0: all */
 	const char *function, *file, *module;   /* regular expressions (POSIX extended): keep stacks with a matching frame */
 	const struct profile_observer *observer;   /* NULL: nobody */
+	unsigned analyses;            /* bits of enum analysis_number; not together with windows or an observer */
+	uint64_t temporary_ns;        /* for the analysis: what is freed within this time is temporary, too */
 	/* called now and then during long work, with what is going on and how much is done; may be NULL */
 	void (*progress)(void *context, const char *what, uint64_t done, uint64_t all);
 	void *progress_context;

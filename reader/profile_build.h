@@ -11,6 +11,7 @@
 #ifndef SCTMEM_READER_PROFILE_BUILD_H
 #define SCTMEM_READER_PROFILE_BUILD_H
 
+#include "analyses.h"
 #include "capture.h"
 #include "profile.h"
 #include "replay.h"
@@ -38,6 +39,7 @@ struct build {
 	struct build_capture *captures;
 	uint32_t capture_count;
 	struct replay replay;
+	struct analyses analyses;     /* all zero: none was asked for */
 	const regex_t *window_names;  /* compiled; NULL: all */
 	struct strings *strings;      /* of the profile */
 
@@ -55,6 +57,7 @@ struct profile_owner {
 	struct profile profile;       /* first: what callers hold */
 	struct strings strings;
 	struct pool pool;
+	uint64_t epoch;               /* replay's number of the newest maximum */
 };
 
 MUST_CHECK bool build_string(struct build *build, const char *text, const char **out);

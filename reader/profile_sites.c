@@ -268,11 +268,11 @@ bool build_sites(struct build *build)
 		if (!profile->spreads)
 			ok = ok && fail_memory(build->error);
 	}
-	if (build->options->observer) {
+	if (build->options->observer || build->options->analyses) {
 		profile->observed = calloc(build->replay.site_count + 1, sizeof(*profile->observed));
 		profile->observed_count = build->replay.site_count;
 	}
-	if (ok && (!profile->sites || (build->options->observer && !profile->observed)))
+	if (ok && (!profile->sites || (profile->observed_count && !profile->observed)))
 		ok = fail_memory(build->error);
 	for (size_t i = 1; ok && i < build->replay.site_count; i++) {
 		struct site site;

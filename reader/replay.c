@@ -45,22 +45,29 @@ uint8_t site_allocator(uint64_t key)
 	return site_code(key) >= CAPTURE_MALLOC ? site_code(key) : CAPTURE_MAP;
 }
 
+/* The number of an allocation among all of the run. */
+static uint64_t replay_block(const struct replay *replay, uint32_t site, uint32_t sequence)
+{
+	return (uint64_t)site_thread(replay->sites[site].key) << 32 | sequence;
+}
+
 void replay_tell(const struct replay *replay, uint32_t sequence, const struct profile_event *event)
 {
 	struct profile_event told = *event;
 
 	if (event->site == REPLAY_SITE_NONE)
 		return;
-	told.block = (uint64_t)site_thread(replay->sites[event->site].key) << 32 | sequence;
+	told.block = replay_block(replay, event->site, sequence);
 	replay->options.observer->event(replay->options.observer->context, &told);
 }
 
-void replay_tell_block(const struct replay *replay, enum profile_event_kind kind, int live,
-	const struct live_block *block)
+void replay_tell_block(const struct replay *replay, const struct replay_thread *thread, enum profile_event_kind kind,
+	int live, const struct live_block *block)
 {
 	replay_tell(replay, block->sequence, &(struct profile_event){ .kind = kind, .live = live, .site = block->site,
 		.time_ns = replay->now_ns, .address = block->address, .bytes_before = live > 0 ? 0 : block->size,
-		.bytes = live > 0 ? block->size : 0 });
+		.bytes = live > 0 ? block->size : 0, .thread = replay_thread_number(replay, thread),
+		.replaces = kind == PROFILE_BORN ? replay->replaces : 0, .weight = block->weight, .count = block->count });
 }
 
 bool replay_find_site(struct replay *replay, uint64_t key, uint32_t *site)
@@ -115,7 +122,7 @@ static void drop_block(struct replay *replay, struct replay_process *process, co
 	process->contradictions++;
 	replay_lose_block(replay, process, block);
 	if (replay_observed(replay))
-		replay_tell_block(replay, PROFILE_GONE, -1, block);
+		replay_tell_block(replay, NULL, PROFILE_GONE, -1, block);
 }
 
 /* Enters a block in the live table. */
@@ -179,7 +186,7 @@ static inline bool allocate_block(struct replay *replay, struct replay_process *
 	replay_allocate(replay, process, block.site, block.size, replay_amount(&block));
 	replay_note_spread(replay, &block, REPLAY_TOTAL | REPLAY_LIVE, 1);
 	if (replay_observed(replay))
-		replay_tell_block(replay, PROFILE_BORN, 1, &block);
+		replay_tell_block(replay, thread, PROFILE_BORN, 1, &block);
 	return true;
 }
 
@@ -212,15 +219,17 @@ static void free_block(struct replay *replay, struct replay_process *process, co
 	live_remove(&process->live, place);
 	end_block(replay, process, thread, &block);
 	if (replay_observed(replay))
-		replay_tell_block(replay, PROFILE_GONE, -1, &block);
+		replay_tell_block(replay, thread, PROFILE_GONE, -1, &block);
 }
 
-/* A move that is not undone: the block is gone since it began. */
-static void finish_move(const struct replay *replay, const struct replay_move *move)
+/* A move that is not undone: the block is gone since it began, maybe replaced by the one that will be told next. */
+static void finish_move(const struct replay *replay, const struct replay_thread *thread, const struct replay_move *move,
+	bool replaced)
 {
 	if (replay_observed(replay) && move->block.site != REPLAY_MOVE_UNKNOWN)
 		replay_tell(replay, move->block.sequence, &(struct profile_event){ .kind = PROFILE_GONE,
-			.site = move->block.site, .time_ns = move->time_ns, .address = move->block.address });
+			.site = move->block.site, .time_ns = move->time_ns, .address = move->block.address,
+			.thread = replay_thread_number(replay, thread), .replaced = replaced });
 }
 
 static void begin_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
@@ -237,11 +246,11 @@ static void begin_move(struct replay *replay, struct replay_process *process, st
 		live_remove(&process->live, place);
 		move.temporary = end_block(replay, process, thread, &move.block);
 		if (replay_observed(replay))
-			replay_tell_block(replay, PROFILE_RESIZED, -1, &move.block);
+			replay_tell_block(replay, thread, PROFILE_RESIZED, -1, &move.block);
 	}
 	/* The oldest is a realloc that freed, or one that was killed: a free, as it is booked. */
 	if (thread->move_count == REPLAY_MOVES_MAX) {
-		finish_move(replay, &thread->moves[0]);
+		finish_move(replay, thread, &thread->moves[0], false);
 		memmove(thread->moves, thread->moves + 1, (REPLAY_MOVES_MAX - 1) * sizeof(*thread->moves));
 		thread->move_count--;
 	}
@@ -249,8 +258,8 @@ static void begin_move(struct replay *replay, struct replay_process *process, st
 }
 
 /* Takes the booking of begin_move back: the block lives on, with this size. */
-static bool undo_move(struct replay *replay, struct replay_process *process, const struct replay_move *move,
-	uint64_t size)
+static bool undo_move(struct replay *replay, struct replay_process *process, const struct replay_thread *thread,
+	const struct replay_move *move, uint64_t size)
 {
 	struct live_block block = move->block;
 
@@ -267,7 +276,7 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	replay_gain(replay, process, block.site, amount.bytes, amount.count);
 	replay_note_spread(replay, &block, REPLAY_LIVE, 1);
 	if (replay_observed(replay))
-		replay_tell_block(replay, PROFILE_RESIZED, 1, &block);
+		replay_tell_block(replay, thread, PROFILE_RESIZED, 1, &block);
 	return true;
 }
 
@@ -275,7 +284,7 @@ void replay_forget_thread(struct replay *replay, struct replay_thread *thread)
 {
 	replay_forget_unmapped(replay, thread);
 	for (uint32_t i = 0; i < thread->move_count; i++)
-		finish_move(replay, &thread->moves[i]);
+		finish_move(replay, thread, &thread->moves[i], false);
 	thread->move_count = 0;
 }
 
@@ -283,16 +292,21 @@ static bool complete_move(struct replay *replay, struct replay_process *process,
 	const struct decoded_event *event)
 {
 	const struct replay_move *move;
+	bool done;
 
 	if (thread->move_count == 0)
 		return allocate_block(replay, process, thread, event, NULL);   /* realloc(NULL, size) */
 	move = &thread->moves[--thread->move_count];
 	if (move->block.site != REPLAY_MOVE_UNKNOWN && move->block.address == DECODED_OPERAND(event) &&
 	    event->size <= move->block.size)
-		return undo_move(replay, process, move, event->size);
-	finish_move(replay, move);
-	return allocate_block(replay, process, thread, event,
+		return undo_move(replay, process, thread, move, event->size);
+	finish_move(replay, thread, move, replay->recording && !thread->left_out);
+	if (replay_observed(replay) && move->block.site != REPLAY_MOVE_UNKNOWN && move->block.site != REPLAY_SITE_NONE)
+		replay->replaces = replay_block(replay, move->block.site, move->block.sequence);
+	done = allocate_block(replay, process, thread, event,
 		move->block.site == REPLAY_MOVE_UNKNOWN ? NULL : &move->block);
+	replay->replaces = 0;
+	return done;
 }
 
 /* The block of a MOVE is gone: what realloc gave for it is another to the sampling, or nothing. */
@@ -303,7 +317,7 @@ static void end_move(struct replay *replay, struct replay_process *process, stru
 		if (thread->moves[i].block.address != address)
 			continue;
 		for (uint32_t above = i; above < thread->move_count; above++)
-			finish_move(replay, &thread->moves[above]);
+			finish_move(replay, thread, &thread->moves[above], false);
 		thread->move_count = i;
 		return;
 	}
@@ -318,10 +332,10 @@ static bool stay(struct replay *replay, struct replay_process *process, struct r
 		if (move.block.address != address)
 			continue;
 		for (uint32_t above = i + 1; above < thread->move_count; above++)
-			finish_move(replay, &thread->moves[above]);
+			finish_move(replay, thread, &thread->moves[above], false);
 		thread->move_count = i;       /* what is above it was never completed */
 		if (move.block.site != REPLAY_MOVE_UNKNOWN)
-			return undo_move(replay, process, &move, move.block.size);
+			return undo_move(replay, process, thread, &move, move.block.size);
 		process->unknown_frees--;
 		return true;
 	}
@@ -371,6 +385,8 @@ void replay_take_live(struct replay *replay)
 			replay->spreads[i].at = replay->spreads[i].live;
 	}
 	replay->at_taken = true;
+	if (replay_observed(replay) && replay->options.observer->at)
+		replay->options.observer->at(replay->options.observer->context);
 }
 
 static bool set_time(struct replay *replay, uint64_t now_ns)
@@ -391,8 +407,14 @@ static bool set_time(struct replay *replay, uint64_t now_ns)
 	return __builtin_expect(now_ns <= replay->slices.due_ns, 1) || slices_advance(replay, now_ns);
 }
 
-static void take_sample(struct replay *replay, struct replay_process *process, uint64_t resident_bytes)
+static void take_sample(struct replay *replay, struct replay_process *process, const struct decoded_event *event)
 {
+	const uint64_t resident_bytes = DECODED_OPERAND(event);
+
+	if (replay_observed(replay) && replay->options.observer->sample)
+		replay->options.observer->sample(replay->options.observer->context, &(struct profile_sample){
+			.process = process->number, .time_ns = replay->now_ns, .resident_bytes = resident_bytes,
+			.anonymous_bytes = event->size, .counted_bytes = process->counted_bytes });
 	replay->resident_bytes += resident_bytes - process->resident_bytes;
 	process->resident_bytes = resident_bytes;
 	if (replay->resident_bytes > replay->resident_peak_bytes)
@@ -421,7 +443,7 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 	case CAPTURE_UNMAP_FAILED:
 		return replay_unmap_failed(replay, process, thread, event);
 	case CAPTURE_SAMPLE:
-		take_sample(replay, process, DECODED_OPERAND(event));
+		take_sample(replay, process, event);
 		return true;
 	case CAPTURE_MARK:
 		return replay_mark(replay, process, thread, DECODED_OPERAND(event));

@@ -203,6 +203,7 @@ struct replay {
 	struct timeline timeline;
 	struct slices slices;
 	struct profile_gap *gaps; size_t gap_count, gap_capacity;
+	uint64_t replaces;            /* for the observer: the block that the one being allocated is the realloc of */
 	struct error *error;          /* of the running call */
 };
 

@@ -88,9 +88,14 @@ static inline bool replay_observed(const struct replay *replay)
 /* replay.c: tells the observer of a block of event->site and this number among its thread's. */
 __attribute__((cold)) void replay_tell(const struct replay *replay, uint32_t sequence,
 	const struct profile_event *event);
-/* A block of live.h lives with this size from now on (live 1), or ceases to live (-1). */
-__attribute__((cold)) void replay_tell_block(const struct replay *replay, enum profile_event_kind kind, int live,
-	const struct live_block *block);
+/* By this thread (NULL: nobody) a block of live.h lives with this size from now on (live 1), or ceases to (-1). */
+__attribute__((cold)) void replay_tell_block(const struct replay *replay, const struct replay_thread *thread,
+	enum profile_event_kind kind, int live, const struct live_block *block);
+
+static inline uint32_t replay_thread_number(const struct replay *replay, const struct replay_thread *thread)
+{
+	return thread ? (uint32_t)(thread - replay->threads) : PROFILE_NOBODY;
+}
 
 /* Saves what the site held at the newest maximum, before it changes. */
 static inline void replay_touch(const struct replay *replay, struct replay_site *site)

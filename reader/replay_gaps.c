@@ -51,9 +51,9 @@ static bool forget_blocks(struct replay *replay, struct replay_process *process,
 			}
 			replay_lose_block(replay, process, &block);
 			if (replay_observed(replay)) {
-				replay_tell_block(replay, PROFILE_RESIZED, -1, &block);
+				replay_tell_block(replay, NULL, PROFILE_RESIZED, -1, &block);
 				replay_tell(replay, block.sequence, &(struct profile_event){ .kind = PROFILE_GONE, .site = block.site,
-					.time_ns = replay->now_ns, .address = block.address });
+					.time_ns = replay->now_ns, .address = block.address, .thread = PROFILE_NOBODY });
 			}
 		}
 	}

@@ -27,7 +27,7 @@ static void release_mapping(struct replay *replay, uint32_t number)
 		return;
 	if (replay_observed(replay))
 		replay_tell(replay, mapping->sequence, &(struct profile_event){ .kind = PROFILE_GONE, .site = mapping->site,
-			.time_ns = mapping->end_ns });
+			.time_ns = mapping->end_ns, .thread = PROFILE_NOBODY });
 	mapping->site = replay->mapping_free;
 	replay->mapping_free = number + 1;
 }
@@ -43,7 +43,8 @@ static void book_end(struct replay *replay, const struct replay_thread *thread, 
 }
 
 /* A piece went (sign -1), or came back (1), and mapping->left says what there is now. */
-static void tell_piece(const struct replay *replay, struct replay_mapping *mapping, const struct range *piece, int sign)
+static void tell_piece(const struct replay *replay, const struct replay_thread *thread, struct replay_mapping *mapping,
+	const struct range *piece, int sign)
 {
 	const uint64_t length = piece->end - piece->start;
 	const uint64_t before = sign < 0 ? mapping->left + length : mapping->left - length;
@@ -53,7 +54,7 @@ static void tell_piece(const struct replay *replay, struct replay_mapping *mappi
 		return;
 	replay_tell(replay, mapping->sequence, &(struct profile_event){ .kind = PROFILE_RESIZED, .site = mapping->site,
 		.live = before == 0 ? 1 : mapping->left == 0 ? -1 : 0, .time_ns = replay->now_ns, .address = piece->start,
-		.bytes_before = before, .bytes = mapping->left });
+		.bytes_before = before, .bytes = mapping->left, .thread = replay_thread_number(replay, thread) });
 }
 
 static bool piece_removed(void *context, const struct range *piece)
@@ -68,7 +69,7 @@ static bool piece_removed(void *context, const struct range *piece)
 	replay_lose(replay, cut->process, mapping->site, piece->end - piece->start, mapping->left == 0);
 	if (mapping->left == 0)
 		book_end(replay, thread, mapping, 1);
-	tell_piece(replay, mapping, piece, -1);
+	tell_piece(replay, thread, mapping, piece, -1);
 	if (!cut->keep) {
 		release_mapping(replay, piece->mapping);
 		return true;
@@ -110,7 +111,7 @@ static bool piece_forgotten(void *context, const struct range *piece)
 		forget->sum->count += mapping->left == 0;
 	}
 	replay_lose(replay, forget->process, mapping->site, piece->end - piece->start, mapping->left == 0);
-	tell_piece(replay, mapping, piece, -1);
+	tell_piece(replay, NULL, mapping, piece, -1);
 	release_mapping(replay, piece->mapping);
 	return true;
 }
@@ -153,7 +154,7 @@ static bool restore_piece(struct cut *cut, const struct range *piece)
 		return false;
 	replay_gain(replay, cut->process, mapping->site, piece->end - piece->start, mapping->left == 0);
 	mapping->left += piece->end - piece->start;
-	tell_piece(replay, mapping, piece, 1);
+	tell_piece(replay, cut->thread, mapping, piece, 1);
 	return true;
 }
 
@@ -231,7 +232,8 @@ bool replay_map(struct replay *replay, struct replay_process *process, struct re
 		(struct replay_amount){ range.end - range.start, 1 });
 	if (replay_observed(replay))
 		replay_tell(replay, thread->sequence, &(struct profile_event){ .kind = PROFILE_BORN, .live = 1, .site = site,
-			.time_ns = replay->now_ns, .address = range.start, .bytes = range.end - range.start });
+			.time_ns = replay->now_ns, .address = range.start, .bytes = range.end - range.start,
+			.thread = replay_thread_number(replay, thread) });
 	return true;
 }
 

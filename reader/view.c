@@ -178,6 +178,8 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.file = view->file;
 	options.module = view->module;
 	options.observer = view->observer;
+	options.analyses = view->analyses;
+	options.temporary_ns = view->temporary_ns ? view->temporary_ns : options.temporary_ns;
 	options.progress = text_progress_update;
 	options.progress_context = &progress;
 

@@ -42,6 +42,8 @@ struct view {
 	bool windows, own_thread;     /* see profile_options; set by the verb windows */
 	const char *window_names;
 	unsigned window_level;
+	unsigned analyses;            /* bits of enum analysis_number; set by verbs that show them */
+	uint64_t temporary_ns;
 	int verbose;                  /* -v: frames of the interpreter and of allocators are shown too */
 };
 

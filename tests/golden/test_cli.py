@@ -76,6 +76,9 @@ CASES = {
     "windows": ["windows", "-n", "2", "--kept", "1", "windows.bin"],
     "windows-marks": ["windows", "--marks", "windows.bin"],
     "windows-none": ["windows", "sample.bin"],
+    "insights": ["insights", "sample.bin"],
+    "insights-all": ["insights", "-a", "all", "-n", "2", "--at", "peak", "sample.bin"],
+    "insights-family": ["insights", "--analysis", "temporary,cross_thread", "sample.bin", "child.bin"],
     "help": ["help"],
     "help-check": ["help", "check"],
     "help-leaks": ["help", "leaks"],
@@ -115,9 +118,38 @@ def test_json_keys_are_documented(captures):
     for options in (["--marks"], ["-n", "2", "--kept", "2"]):
         used = set(keys(json.loads(output(captures, "windows", "--json", *options, "windows.bin"))))
         assert used - documented == set(), options
+    used = set(keys(json.loads(output(captures, "insights", "--json", "sample.bin"))))
+    assert used - documented == set()
     for option in ("stack", "thread", "function"):
         used = set(keys(json.loads(output(captures, "table", "--by", option, "--json", "sample.bin"))))
         assert used - documented == set(), option
+
+
+@pytest.mark.parametrize("selection", [[], ["--thread", "4243"], ["--function", "load"], ["--domain", "heap"]])
+def test_insights_agree_with_stats(captures, selection):
+    for name in ("sample.bin", "killed.bin", "hostile.bin"):
+        stats = json.loads(output(captures, "stats", "--json", *selection, name))
+        insights = json.loads(output(captures, "insights", "--json", "-n", "1000", *selection, name))["analyses"]
+        total = {key: analysis["places"]["total"] for key, analysis in insights.items() if analysis["available"]}
+        assert total["temporary"]["by_distance_count"] == stats["temporary"]["count"]
+        assert total["temporary"]["by_distance_bytes"] == stats["temporary"]["bytes"]
+        for key in ("temporary", "rates"):
+            assert total[key]["total_count"] == stats["total_num_allocations"]
+            assert total[key]["total_bytes"] == stats["total_bytes_allocated"]
+        assert total["lifetimes"]["alive_bytes"] == stats["live_at_end"]["bytes"]
+        assert total["lifetimes"]["alive_count"] == stats["live_at_end"]["count"]
+        assert total["lifetimes"]["freed_count"] == sum(total["lifetimes"]["freed"])
+        if selection == []:
+            assert total["lifetimes"]["freed_count"] <= stats["total_num_frees"]
+        blocks = [stats["by_domain"][domain] for domain in ("heap", "python")]
+        unknown = total["slop"]["unknown_bytes"]
+        assert total["slop"]["total_bytes"] + unknown == sum(cost["total_bytes"] for cost in blocks)
+        if unknown == 0:
+            assert total["slop"]["peak_bytes"] == sum(cost["peak_bytes"] for cost in blocks)
+        # Rows that have nothing of what they are sorted by are left out, so only that sums up.
+        for key, column in (("temporary", "temporary_count"), ("churn", "churn_count"), ("growth", "copied_bytes"),
+                            ("slop", "peak_slop_bytes"), ("cross_thread", "elsewhere_count"), ("pairs", "count")):
+            assert sum(row[column] for row in insights[key]["places"]["rows"]) == total[key][column], key
 
 
 def test_views_agree_to_the_byte(captures):
@@ -390,6 +422,11 @@ ERRORS = [
      "cannot read missing: No such file or directory"),
     (["windows", "--at", "peak", "windows.bin"], 2,
      "windows says by itself from where to where: leave --at, --from and --to out"),
+    (["insights", "-a", "slop,nothing", "sample.bin"], 2,
+     "--analysis slop,nothing: not a list of temporary, lifetimes, rates, churn, growth, slop, arenas, pages, "
+     "untouched, cross_thread, pairs, or all"),
+    (["insights", "--temporary-time", "soon", "sample.bin"], 2,
+     "--temporary-time soon: not a time like 10ms or 1.5s"),
     (["windows", "--name", "(", "windows.bin"], 2, "'(' is not a regular expression: Unmatched ( or \\("),
     (["stats", "--from", "nowhere", "windows.bin"], 2,
      "no mark 'nowhere' in the capture; sctmem windows --marks lists them"),

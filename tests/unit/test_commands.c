@@ -82,6 +82,7 @@ static void verbs_that_read_captures_take_the_whole_selection(void **state)
 {
 	static const char *const readers[] = {
 		"stats", "summary", "tree", "table", "leaks", "report", "flamegraph", "check", "windows",
+		"insights",
 	};
 
 	for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
