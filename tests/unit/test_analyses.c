@@ -469,7 +469,7 @@ static uint64_t life_ns(const struct life *life)
 	return step_ns[life->ended] - step_ns[life->born];
 }
 
-/* Other allocations of its thread from its birth on, until a step.  A realloc in one thread has its number at its end. */
+/* Other allocations of its thread from its birth on, until a step. */
 static unsigned allocations_between(const struct life *life, unsigned step)
 {
 	unsigned count = 0;
