@@ -96,9 +96,10 @@ struct analysis_table_class {
 	const char *name;             /* in JSON */
 	bool by_place;                /* rows are of sites, and joined by their place; else by their keys alone */
 	bool first_is_least;          /* sorted by the least value, not the largest */
+	bool keeps_all;               /* also rows that have 0 in the column by which they are sorted */
 	const struct analysis_column *columns;
 	unsigned column_count;
-	unsigned sort;                /* the column that says what matters most; rows with 0 in it are left out */
+	unsigned sort;                /* the column that says what matters most */
 	const struct analysis_series *series;
 	unsigned series_count, bin_count;
 	enum analysis_unit bin_unit;

@@ -38,7 +38,7 @@ static const struct analysis_column list_columns[] = {
 	{ "capture", NULL, ANALYSIS_NUMBER, ANALYSIS_KEY },
 };
 
-static const struct analysis_table_class arena_list = { .name = "arenas", .first_is_least = true,
+static const struct analysis_table_class arena_list = { .name = "arenas", .first_is_least = true, .keeps_all = true,
 	.columns = list_columns, .column_count = LIST_COLUMNS, .sort = LIST_USED };
 
 /* An arena, or a block in a pool. */

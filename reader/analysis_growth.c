@@ -51,8 +51,8 @@ static uint64_t bin_end(unsigned bin, const struct analysis_scale *scale)
 	return (uint64_t)1 << bin;
 }
 
-static const struct analysis_table_class places = { .name = "places", .by_place = true, .columns = columns,
-	.column_count = GROWTH_COLUMNS, .sort = GROWTH_COPIED, .series = final_sizes, .series_count = 1,
+static const struct analysis_table_class places = { .name = "places", .by_place = true, .keeps_all = true,
+	.columns = columns, .column_count = GROWTH_COLUMNS, .sort = GROWTH_COPIED, .series = final_sizes, .series_count = 1,
 	.bin_count = ANALYSIS_BINS, .bin_unit = ANALYSIS_BYTES, .bin_end = bin_end, .derive = derive };
 
 /* Of a site that grew something: few do. */

@@ -149,7 +149,7 @@ static void derive_lifetimes(uint64_t *values, const uint64_t *series, const str
 	values[LIFE_MEAN] = duration_ms ? values[LIFE_HELD] / duration_ms : 0;
 }
 
-static const struct analysis_table_class lifetime_places = { .name = "places", .by_place = true,
+static const struct analysis_table_class lifetime_places = { .name = "places", .by_place = true, .keeps_all = true,
 	.columns = lifetime_columns, .column_count = LIFE_COLUMNS, .sort = LIFE_MEAN, .series = lifetime_series,
 	.series_count = 1, .bin_count = ANALYSIS_LIFE_BINS, .bin_unit = ANALYSIS_TIME, .bin_end = analysis_life_end,
 	.derive = derive_lifetimes };

@@ -164,7 +164,7 @@ static void make_table(struct insights *insights, const struct analysis_result *
 	derive(class, &table->total, &result->scale);
 	for (size_t i = 0; i < table->count; i++) {
 		derive(class, &table->rows[i], &result->scale);
-		if (table->rows[i].values[class->sort] || class->first_is_least)
+		if (table->rows[i].values[class->sort] || class->keeps_all)
 			table->rows[kept++] = table->rows[i];
 	}
 	table->count = kept;

@@ -146,7 +146,7 @@ def test_insights_agree_with_stats(captures, selection):
         assert total["slop"]["total_bytes"] + unknown == sum(cost["total_bytes"] for cost in blocks)
         if unknown == 0:
             assert total["slop"]["peak_bytes"] == sum(cost["peak_bytes"] for cost in blocks)
-        # Rows that have nothing of what they are sorted by are left out, so only that sums up.
+        # Rows that have nothing of what they are sorted by may be left out, so only that sums up.
         for key, column in (("temporary", "temporary_count"), ("churn", "churn_count"), ("growth", "copied_bytes"),
                             ("slop", "peak_slop_bytes"), ("cross_thread", "elsewhere_count"), ("pairs", "count")):
             assert sum(row[column] for row in insights[key]["places"]["rows"]) == total[key][column], key
