@@ -54,7 +54,8 @@ static uint64_t bin_end(unsigned bin, const struct analysis_scale *scale)
 }
 
 static const struct analysis_table_class places = { .name = "places", .by_place = true, .keeps_all = true,
-	.columns = columns, .column_count = RATE_COLUMNS, .sort = RATE_PEAK_BYTES, .series = series_of_rates, .series_count = 2,
+	.columns = columns, .column_count = RATE_COLUMNS, .sort = RATE_PEAK_BYTES, .series = series_of_rates,
+	.series_count = 2,
 	.bin_count = ANALYSIS_BINS, .bin_unit = ANALYSIS_TIME, .bin_end = bin_end, .derive = derive };
 
 struct bin {
