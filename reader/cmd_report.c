@@ -17,9 +17,11 @@ static const struct option_group groups[] = {
 	{ 0 }
 };
 
-static bool run(struct invocation *invocation, const char *begin, struct error *error)
+/* The report has everything; the flame graph, what it takes no longer to read. */
+static bool run(struct invocation *invocation, const char *begin, bool insights, struct error *error)
 {
-	struct settings settings = { .view = VIEW_DEFAULT, .page = { .begin = begin, REPORT_FILE_DEFAULT } };
+	struct settings settings = { .view = VIEW_DEFAULT,
+		.page = { .begin = begin, .insights = insights, REPORT_FILE_DEFAULT } };
 
 	return command_parse(invocation, &settings, error) &&
 		report_file_write(&settings.page, &settings.view, invocation, error);
@@ -27,12 +29,12 @@ static bool run(struct invocation *invocation, const char *begin, struct error *
 
 static bool report_run(struct invocation *invocation, struct error *error)
 {
-	return run(invocation, "summary", error);
+	return run(invocation, "summary", true, error);
 }
 
 static bool flamegraph_run(struct invocation *invocation, struct error *error)
 {
-	return run(invocation, "flame", error);
+	return run(invocation, "flame", false, error);
 }
 
 static const struct command_example report_examples[] = {
@@ -49,7 +51,7 @@ const struct command report_command = {
 	.operands = COMMAND_CAPTURES,
 	.description =
 		"Writes one self-contained HTML file: a summary, memory over time, flame graph, sunburst, tables of sites, "
-		"callers and callees of a function, costs beside the lines of source, threads, modules, processes. It needs "
+		"callers and callees of a function, costs beside the lines of source, insights, threads, modules, processes. It needs "
 		"no network and can be sent to others. Without -o it is called as the capture, ending in .html, in the "
 		"current folder.\n\n"
 		"The page holds lines of source of the program where they can be read, but not of files that look "

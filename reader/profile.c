@@ -293,6 +293,7 @@ static bool find_peak(struct build *build, const char *const *paths, size_t path
 	bool ok;
 
 	options.analyses = 0;
+	options.slices = 0;
 	options.need_stacks = false;
 	options.timeline_points = 0;
 	options.function = options.file = options.module = NULL;

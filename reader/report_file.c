@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "insights.h"
 #include "memory.h"
 #include "output.h"
 #include "report_html.h"
@@ -22,6 +23,8 @@ const struct option_spec report_file_options[] = {
 	OPTION_FLAG(0, "all-source", struct report_file, all_source, "put in also source files that look confidential"),
 	OPTION_NUMBER(0, "slices", "N", struct report_file, slices, 0, 10000,
 		"cut the run into at most N slices of time, to look at any instant and window in the page (default 256; 0: none)"),
+	OPTION_FLAG(0, "insights", struct report_file, insights, "run the analyses of sctmem insights, too"),
+	OPTION_FLAG_OFF(0, "no-insights", struct report_file, insights, "leave them out, which reads faster"),
 	OPTION_LAST
 };
 
@@ -42,11 +45,15 @@ static char *default_name(const struct profile *profile)
 bool report_file_write(const struct report_file *settings, const struct view *view, struct invocation *invocation,
 	struct error *error)
 {
-	struct view sliced = *view;
+	struct view chosen = *view;
 	struct profile *profile = NULL;
+	struct calltree tree = { 0 };
+	struct insights insights = { 0 };
 	struct output output = { 0 };
 	char *name = NULL;
 	bool done = false;
+
+	chosen.analyses = settings->insights ? (1u << ANALYSIS_COUNT) - 1 : 0;
 
 	if (settings->leaks && view->metric >= 0 && view->metric != METRIC_LEAKED)
 		return fail(error, STATUS_USAGE, "--leaks is --metric leaked: it cannot go with --metric %s",
@@ -54,10 +61,10 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 	if (settings->no_source && settings->all_source)
 		return fail(error, STATUS_USAGE, "--no-source and --all-source say the opposite of each other");
 
-	sliced.slices = settings->slices;
+	chosen.slices = settings->slices;
 	/* A file that is in the way is said before the work is done. */
 	if ((view->output && !output_open(&output, view->output, view->force, error)) ||
-		!view_load(&sliced, invocation, true, REPORT_TIMELINE_POINTS, &profile, error))
+		!view_load(&chosen, invocation, true, REPORT_TIMELINE_POINTS, &profile, error))
 		goto out;
 	if (!view->output) {
 		name = default_name(profile);
@@ -65,6 +72,10 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 			goto out;
 	}
 
+	if (settings->insights) {
+		calltree_init(&tree, profile, CALLTREE_HIDDEN_DEFAULT);
+		insights_init(&insights, &tree);
+	}
 	enum metric metric = settings->leaks ? METRIC_LEAKED : view_metric(view, METRIC_PEAK);
 	const struct report_options options = {
 		.view = settings->begin,
@@ -74,6 +85,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		.title = settings->title,
 		.source = settings->no_source ? REPORT_SOURCE_NONE :
 			settings->all_source ? REPORT_SOURCE_ALL : REPORT_SOURCE_OPEN,
+		.insights = settings->insights ? &insights : NULL,
 	};
 
 	done = report_html_write(profile, &options, output.file, error) && output_commit(&output, error);
@@ -83,6 +95,8 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		fprintf(stderr, "sctmem: wrote %s\n", text_escape(shown, sizeof shown, name));
 	}
 out:
+	insights_finish(&insights);
+	calltree_finish(&tree);
 	profile_free(profile);
 	output_close(&output);
 	free(name);

@@ -12,6 +12,7 @@
 struct report_file {
 	const char *begin;            /* the name of a view, as reader/web/views.mjs has it */
 	bool leaks, inverted, no_source, all_source;
+	bool insights;                /* run the analyses, for the view of that name */
 	const char *title;
 	uint64_t slices;              /* 0 where no row is used */
 };

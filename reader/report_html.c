@@ -17,6 +17,7 @@
 
 #include "formats/capture.h"
 #include "report_columns.h"
+#include "report_insights.h"
 #include "report_source.h"
 #include "report_text.h"
 #include "web/page.h"
@@ -347,6 +348,10 @@ static void put_meta(const struct page *page, FILE *out)
 	json_text(&json, "metric", page->metric);
 	json_bool(&json, "inverted", page->options->inverted);
 	put_meta_profile(&json, page->profile);
+	if (page->options->insights) {
+		json_key(&json, "insights");
+		report_insights_write(page->options->insights, out, &json.clamped);
+	}
 	json_number(&json, "clamped", json.clamped + page->clamped);
 	json_close(&json, '}');
 }

@@ -12,6 +12,8 @@
 #include "error.h"
 #include "profile.h"
 
+struct insights;
+
 /* Which lines of source go into the page, of files that can be read. */
 enum report_source_choice {
 	REPORT_SOURCE_NONE,
@@ -25,6 +27,7 @@ struct report_options {
 	bool inverted;                /* shown first from the allocating functions up to their callers */
 	const char *title;            /* NULL or "": the command line */
 	enum report_source_choice source;
+	const struct insights *insights;   /* NULL: none */
 };
 
 /* The caller opens and closes `out`; a failed write is an error here, a failed close is the caller's to see. */

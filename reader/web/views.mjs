@@ -28,6 +28,7 @@
 // begins with #view-NAME or a class that begins with NAME-.
 import { callersView } from './view_callers.mjs';
 import { flameView } from './view_flame.mjs';
+import { insightsView } from './view_insights.mjs';
 import { modulesView, processesView, threadsView } from './view_parts.mjs';
 import { sourceView } from './view_source.mjs';
 import { summaryView } from './view_summary.mjs';
@@ -35,5 +36,6 @@ import { sunburstView } from './view_sunburst.mjs';
 import { tableView } from './view_table.mjs';
 
 export const VIEWS = [
-	summaryView, flameView, sunburstView, callersView, tableView, sourceView, threadsView, modulesView, processesView,
+	summaryView, flameView, sunburstView, callersView, tableView, sourceView, insightsView, threadsView, modulesView,
+	processesView,
 ];
