@@ -51,8 +51,8 @@ const struct command report_command = {
 	.operands = COMMAND_CAPTURES,
 	.description =
 		"Writes one self-contained HTML file: a summary, memory over time, flame graph, sunburst, tables of sites, "
-		"callers and callees of a function, costs beside the lines of source, insights, threads, modules, processes. It needs "
-		"no network and can be sent to others. Without -o it is called as the capture, ending in .html, in the "
+		"callers and callees of a function, costs beside the lines of source, insights, threads, modules, processes. It "
+		"needs no network and can be sent to others. Without -o it is called as the capture, ending in .html, in the "
 		"current folder.\n\n"
 		"The page holds lines of source of the program where they can be read, but not of files that look "
 		"confidential by their name or content. sctmem flamegraph and sctmem table --html write the same page and "
