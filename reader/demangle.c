@@ -85,6 +85,9 @@ static void take_output(const char *text, size_t size, void *context)
 	struct output *output = context;
 	size_t room = output->size - 1 - output->used;
 
+	/* The library passes nothing as NULL, which memcpy does not take. */
+	if (size == 0)
+		return;
 	if (size > room) {
 		memcpy(output->out + output->used, text, room);
 		output->used += room;

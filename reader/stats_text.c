@@ -77,8 +77,11 @@ static void print_python(const struct text *text, const struct profile_capture *
 		fputs(", allocator ", text->file);
 		text_write(text, capture->python_allocator, 0);
 	}
-	fputs(capture->features & CAPTURE_PYTHON_ALLOCATORS ? "; its blocks are recorded" : "; its arenas are recorded",
-		text->file);
+	if (view_misses_python(capture))
+		fputs("; its objects are not recorded", text->file);
+	else
+		fputs(capture->features & CAPTURE_PYTHON_ALLOCATORS ? "; its blocks are recorded" : "; its arenas are recorded",
+			text->file);
 	if (capture->python_flags && !(capture->python_flags & 4))
 		fputs("; its stacks are not understood by the library that recorded", text->file);
 	putc('\n', text->file);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "find.h"
+#include "formats/capture.h"
 #include "memory.h"
 
 static const char *const metric_names[] = {
@@ -296,6 +297,14 @@ static void warn(const struct text *text, const char *path, const char *format, 
 	putc('\n', text->file);
 }
 
+bool view_misses_python(const struct profile_capture *capture)
+{
+	enum { FREE_THREADED = 2 };
+
+	return capture->python_version != 0 && !(capture->features & CAPTURE_PYTHON_ALLOCATORS) &&
+		((capture->python_flags & FREE_THREADED) || strncmp(capture->python_allocator, "mimalloc", 8) == 0);
+}
+
 void view_print_warnings(const struct profile *profile, const struct text *text)
 {
 	for (uint32_t i = 0; i < profile->capture_count; i++) {
@@ -318,6 +327,9 @@ void view_print_warnings(const struct profile *profile, const struct text *text)
 		else if (capture->gap_count > capture->paused)
 			warn(text, capture->path, "recording was stopped for %s in all: what was allocated then is missing",
 				text_time(capture->gap_ns).text);
+		if (view_misses_python(capture))
+			warn(text, capture->path, "objects of this Python (its allocator is mimalloc) are in no figure: record "
+				"without --no-python-allocators or SCTMEM_PYTHON_ALLOCATORS=no");
 		if (capture->contradictions)
 			warn(text, capture->path, "%s events contradict the others (frees that were not seen?)",
 				text_count(capture->contradictions).text);

@@ -77,6 +77,12 @@ const char *metric_title(enum metric metric, const struct view *view);
 uint64_t metric_bytes(const struct cost *cost, enum metric metric);
 uint64_t metric_count(const struct cost *cost, enum metric metric);
 
+/*
+ * Whether Python's objects are in no figure: they were not recorded, and this interpreter's allocator (mimalloc, always
+ * in free-threaded builds) takes them out of address space that it reserves once, so that no arena stands for them.
+ */
+bool view_misses_python(const struct profile_capture *capture);
+
 void cost_add(struct cost *sum, const struct cost *cost);
 
 /* "function (file:line)", "function (module)" or "function"; unescaped, cut at size. */

@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Python programs of every make: the same output as bare, and each object's block recorded once."""
-import os
 import pathlib
-import re
 
 import pytest
 
+import model
 from faults import PYTHON, check_true, compare, python_sizes, require_file, require_module
-from recording import run_bare, signal_status
+from recording import NOGIL, other_pythons, python_name, run_bare, signal_status
 
 END = ([1, 2], [2])
 # Where imports would fill the capture and its blocks are not the point.
 FEW_EVENTS = {"SCTMEM_PYTHON_ALLOCATORS": "no", "SCTMEM_NATIVE": "no"}
 
 
-def versions():
-    root = pathlib.Path(os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))) / "versions"
-    found = [path for path in sorted(root.glob("3.*/bin/python3")) if int(path.parts[-3].split(".")[1]) >= 8]
-    return [pathlib.Path(PYTHON)] + found
-
-
-each_python = pytest.mark.parametrize("python", versions(), ids=lambda path: path.parts[-3])
+each_python = pytest.mark.parametrize("python", [pathlib.Path(PYTHON)] + other_pythons(), ids=python_name)
 
 
 def run_mode(trace, victim, *mode, python=PYTHON, options=("-I", "-S"), environment=None, whole=True):
@@ -34,6 +27,8 @@ def run_mode(trace, victim, *mode, python=PYTHON, options=("-I", "-S"), environm
     (("-X", "dev"), {})], ids=["debug", "malloc", "malloc_debug", "dev"])
 def test_any_allocator_of_pythons(victim, trace, python, options, environment):
     recording = run_mode(trace, victim, "plain", python=python, options=("-S",) + options, environment=environment)
+    if b"unknown allocator" in recording.ended.stderr:
+        pytest.skip("{} has no allocator {}".format(python, environment["PYTHONMALLOC"]))
     assert recording.ended.status == 0
     assert python_sizes(recording.only()) == END
 
@@ -160,9 +155,28 @@ def test_an_interpreter_that_starts_again_and_again(victim, trace):
     assert python_sizes(recording.only()) == ([1, 2] + extra, [2] + extra)
 
 
-def test_a_build_without_the_global_lock(victim, trace):
-    found = [path for path in versions() if re.search(r"3\.\d+\.\d+t", str(path))]
-    if not found:
-        pytest.skip("no free-threaded build of Python on this machine")
-    recording = run_mode(trace, victim, "forked", python=found[-1])
+def nogil():
+    path = NOGIL / "bin/python3"
+    return path if path.exists() else pytest.skip("no {}: tests/peers/install-nogil builds one".format(path))
+
+
+def test_threads_without_the_global_lock(victim, trace):
+    """Eight threads make objects at the same time, and drop each other's: each is recorded once, by whoever did it."""
+    recording = run_mode(trace, victim, "parallel", python=nogil())
+    assert recording.ended == (0, b"no global lock\n", b""), recording.ended
+    capture = recording.only()
+    made = [20 + thread for thread in range(8) for _ in range(500)]
+    assert python_sizes(capture) == (sorted(made + [1, 2]), sorted(made + [2]))
+    threads = {}
+    for event in capture.events():
+        if event.kind in model.ALLOCATIONS and 70020 <= event.size < 70028:
+            threads.setdefault(event.thread, set()).add(event.size)
+    assert len(threads) == 8 and all(len(sizes) == 1 for sizes in threads.values())
+
+
+def test_forks_without_the_global_lock(victim, trace):
+    recording = run_mode(trace, victim, "forked", python=nogil(), options=("-I", "-S", "-W", "ignore"), whole=False)
     assert recording.ended.status == 0
+    assert len(recording.captures) == 11
+    for capture in recording.captures:
+        check_stackless(capture)

@@ -17,6 +17,22 @@ FAULTS = {"lost_events", "lost_memory", "lost_storage", "lost_reentry", "lost_th
 RUN_SECONDS_MAX = 300
 
 
+# Where tests/peers/install-nogil puts CPython without its global lock.
+NOGIL = pathlib.Path(os.environ.get("SCTMEM_NOGIL", "/opt/python-nogil"))
+
+
+def other_pythons():
+    """The interpreters beside the system's that tests use: those of pyenv from 3.8 on, and one without the global lock."""
+    root = pathlib.Path(os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))) / "versions"
+    found = sorted(path for path in root.glob("3.*/bin/python3") if int(path.parts[-3].split(".")[1]) >= 8)
+    return found + [path for path in [NOGIL / "bin/python3"] if path.exists()]
+
+
+def python_name(path):
+    """For the names of tests: the folder that an interpreter is installed in."""
+    return path.parts[-3]
+
+
 def clean_environment(**more):
     """The environment without anything that steers sctmem, the loader or Python, plus what is given."""
     kept = {name: value for name, value in os.environ.items()

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from fixtures import require_program
-from recording import run_bare
+from recording import other_pythons, python_name, run_bare
 
 
 def compare(trace, argv, environment=None, cwd=None, stdin=None):
@@ -179,12 +179,7 @@ def test_python_programs(trace, settings):
     assert recording.ended.status == 6
 
 
-def pyenv_pythons():
-    root = pathlib.Path(os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))) / "versions"
-    return sorted(path for path in root.glob("3.*/bin/python3") if int(path.parts[-3].split(".")[1]) >= 8)
-
-
-@pytest.mark.parametrize("python", pyenv_pythons() or [None], ids=lambda path: path and path.parent.parent.name)
+@pytest.mark.parametrize("python", other_pythons() or [None], ids=lambda path: path and python_name(path))
 def test_other_pythons(trace, python):
     if python is None:
         pytest.skip("no other Python versions: none under ~/.pyenv/versions")

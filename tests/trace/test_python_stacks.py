@@ -16,7 +16,7 @@ import subprocess
 import pytest
 
 from decoder import decode
-from recording import Recording, clean_environment, run
+from recording import Recording, clean_environment, python_name, run
 from test_python import interpreters
 
 VICTIMS = pathlib.Path(__file__).resolve().parent / "victims"
@@ -42,7 +42,7 @@ class Interpreter:
 
     def __init__(self, path, sid):
         self.path, self.sid = path, sid
-        self.name = "sid " + path if sid else path.parts[-3] if "versions" in path.parts else str(path)
+        self.name = "sid " + path if sid else str(path) if path.parts[-3] == "usr" else python_name(path)
 
     def run(self, arguments, library=None, environment=None, stdin=None):
         variables = dict(environment or {}, PYTHONDONTWRITEBYTECODE="1", PYTHONUTF8="1")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-HEADER = 33
+HEADER = sys.getsizeof(b"")
 kept = []
 
 
@@ -218,6 +218,25 @@ def forked():
             os._exit(i)
         assert os.waitpid(child, 0)[1] >> 8 == i
     enough.set()
+    for thread in threads:
+        thread.join()
+
+
+def parallel():
+    """Eight threads at the same time; each object is dropped by the next thread."""
+    print("no global lock" if not getattr(sys, "_is_gil_enabled", lambda: True)() else "a global lock")
+    pools = [[] for _ in range(8)]
+    ready = threading.Barrier(8)
+
+    def work(number):
+        ready.wait()
+        for _ in range(500):
+            pools[number].append(make(20 + number))
+        ready.wait()
+        pools[(number + 1) % 8].clear()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
     for thread in threads:
         thread.join()
 
