@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Property: a module of any bytes (ELF, symbol tables, DWARF, notes, names of debug files) gives for every address at
- * least one frame and at most SYMBOLS_FRAMES_MAX, with texts that end, the same each time that it is read, and a problem
- * that is said where nothing could be read.  No crash, no leak, no loop.
+ * least one frame and at most SYMBOLS_FRAMES_MAX, with texts that end, the same each time that it is read, and a
+ * problem that is said where nothing could be read.  No crash, no leak, no loop.
  *
  * The seeds are programs and libraries of a few functions, from gcc and clang, with and without DWARF of the versions
  * 4 and 5, compressed and not, whose code lies where ADDRESS_FIRST says.

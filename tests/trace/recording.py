@@ -22,7 +22,7 @@ NOGIL = pathlib.Path(os.environ.get("SCTMEM_NOGIL", "/opt/python-nogil"))
 
 
 def other_pythons():
-    """The interpreters beside the system's that tests use: those of pyenv from 3.8 on, and one without the global lock."""
+    """The interpreters beside the system's: those of pyenv from 3.8 on, and one without the global lock."""
     root = pathlib.Path(os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))) / "versions"
     found = sorted(path for path in root.glob("3.*/bin/python3") if int(path.parts[-3].split(".")[1]) >= 8)
     return found + [path for path in [NOGIL / "bin/python3"] if path.exists()]
