@@ -209,6 +209,7 @@ bool lifecycle_ready(void)
 		return true;
 	if (!environ || !atomic_compare_exchange_strong(&phase, &new, PHASE_STARTING))
 		return false;
+	sys_find_clock();
 	config_read(environ);
 	bool wanted = is_wanted(), jemalloc = config.jemalloc;
 

@@ -27,15 +27,10 @@
 
 #pragma weak gnu_get_libc_version      /* another libc does not have it: lifecycle.c */
 
-enum { EARLY_SIZE = 256 << 10, EARLY_ALIGN = 16 };
+enum { EARLY_SIZE = REAL_EARLY_SIZE, EARLY_ALIGN = 16 };
 
-static char early_store[EARLY_SIZE] __attribute__((aligned(EARLY_ALIGN)));
+char real_early_store[EARLY_SIZE] __attribute__((aligned(EARLY_ALIGN)));
 static _Atomic size_t early_used;
-
-bool real_is_early(const void *block)
-{
-	return (const char *)block >= early_store && (const char *)block < early_store + EARLY_SIZE;
-}
 
 /* Each block is preceded by its size, for realloc. */
 static void *early_aligned(size_t alignment, size_t size)
@@ -54,7 +49,7 @@ static void *early_aligned(size_t alignment, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	uintptr_t block = ((uintptr_t)early_store + at + EARLY_ALIGN + alignment - 1) & ~(uintptr_t)(alignment - 1);
+	uintptr_t block = ((uintptr_t)real_early_store + at + EARLY_ALIGN + alignment - 1) & ~(uintptr_t)(alignment - 1);
 
 	memcpy((void *)(block - sizeof(size)), &size, sizeof(size));
 	return (void *)block;

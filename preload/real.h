@@ -19,7 +19,13 @@ void real_resolve(void);
 /* The program's allocator is libc's, not one that it brought along. */
 extern bool real_is_libc;
 
-/* Whether a block comes from the small store that serves requests made while resolving. */
-bool real_is_early(const void *block);
+/* The small store that serves requests made while resolving, and whether a block comes from it. */
+enum { REAL_EARLY_SIZE = 256 << 10 };
+extern char real_early_store[REAL_EARLY_SIZE] __attribute__((visibility("hidden")));
+
+static inline bool real_is_early(const void *block)
+{
+	return (uintptr_t)block - (uintptr_t)real_early_store < REAL_EARLY_SIZE;
+}
 
 #endif

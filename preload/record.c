@@ -127,22 +127,38 @@ void record_reset(void)
 	atomic_store(&next_sample_ns, 0);
 }
 
-/* The coarse clock, since the start; a TIME record when it has moved. */
-static inline void note_time(struct thread *thread)
+/*
+ * The coarse clock has moved: a TIME record, if it has done so since the thread's last one.  false: there is no room
+ * for the event, whose own was given to it.
+ */
+static __attribute__((noinline)) bool clock_moved(struct thread *thread, const struct timespec *now)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - lifecycle_start_ns();
+	uint64_t now_ns = (uint64_t)now->tv_sec * 1000000000u + (uint64_t)now->tv_nsec - lifecycle_start_ns();
 
 	/* The coarse clock lags: the first events of a capture could otherwise lie before its start. */
 	if ((int64_t)now_ns < 0)
 		now_ns = 0;
-	if (__builtin_expect(now_ns > thread->tick_ns, 0)) {
-		tick(thread, now_ns);
-		if (!thread->own_call)
-			thread_note_name(thread);
-	}
+	if (now_ns <= thread->tick_ns)
+		return true;
+	tick(thread, now_ns);
+	if (!thread->own_call)
+		thread_note_name(thread);
+	return stream_room(thread, EVENT_WORDS_MAX);
+}
+
+/* Asks the clock; as above. */
+static inline bool note_time(struct thread *thread)
+{
+	struct timespec now;
+
+	sys_clock(CLOCK_MONOTONIC_COARSE, &now);
+
+	uint64_t raw = (uint64_t)now.tv_sec << 30 | (uint64_t)now.tv_nsec;
+
+	if (__builtin_expect(raw == thread->tick_raw, 1))
+		return true;
+	thread->tick_raw = raw;
+	return clock_moved(thread, &now);
 }
 
 /* What comes before every event's own words.  false: it cannot be recorded. */
@@ -153,13 +169,10 @@ static inline bool begin_event(struct thread *thread)
 		return false;
 	}
 	thread->events++;
-	note_time(thread);
-	/* The name may have been written behind our back; it has made room for itself, but not for us. */
-	if (!stream_room(thread, EVENT_WORDS_MAX)) {
-		thread->failed = true;
-		return false;
-	}
-	return true;
+	if (note_time(thread))
+		return true;
+	thread->failed = true;
+	return false;
 }
 
 /* An allocation's own words; the event has begun. */
@@ -167,15 +180,20 @@ static inline void put_allocation(struct thread *thread, unsigned kind, const vo
 {
 	if (__builtin_expect(size >> 32 != 0, 0))
 		stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
-	stream_put(thread, stream_head(kind, (uintptr_t)block));
-	stream_put(thread, (uint32_t)size | (uint64_t)stack << 32);
-	stream_commit(thread);
+	uint64_t used = thread->used, *words = thread->words + used;
+
+	/* All in registers: what is stored through a pointer might be the next pointer, for all the compiler knows. */
+	words[0] = stream_head(kind, (uintptr_t)block);
+	words[1] = (uint32_t)size | (uint64_t)stack << 32;
+	stream_advance(thread, used + 2);
 }
 
 static inline void put_end(struct thread *thread, unsigned kind, const void *block)
 {
-	stream_put(thread, stream_head(kind, (uintptr_t)block));
-	stream_commit(thread);
+	uint64_t used = thread->used;
+
+	thread->words[used] = stream_head(kind, (uintptr_t)block);
+	stream_advance(thread, used + 1);
 }
 
 void record_move_ended(struct thread *thread, const void *block)

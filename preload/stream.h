@@ -21,9 +21,17 @@ static inline bool stream_room(struct thread *thread, size_t words)
 }
 
 /* Records become part of the capture here: a kill after it cannot lose them, one before it leaves no trace. */
+static inline void stream_advance(struct thread *thread, uint64_t used)
+{
+	struct capture_stream *window = thread->window;
+
+	thread->used = used;
+	atomic_store_explicit((_Atomic uint64_t *)&window->used, used, memory_order_release);
+}
+
 static inline void stream_commit(struct thread *thread)
 {
-	atomic_store_explicit((_Atomic uint64_t *)&thread->window->used, thread->used, memory_order_release);
+	stream_advance(thread, thread->used);
 }
 
 static inline void stream_put(struct thread *thread, uint64_t word)

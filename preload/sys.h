@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -58,5 +59,9 @@ void sys_signals_restore(const uint64_t *saved);
 bool sys_copy_safely(void *to, uintptr_t from, size_t size);
 
 uint64_t sys_clock_ns(int clock);
+
+/* The kernel's own clock_gettime() once sys_find_clock() was called, until then and where there is none libc's. */
+extern int (*sys_clock)(clockid_t clock, struct timespec *now);
+void sys_find_clock(void);
 
 #endif

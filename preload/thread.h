@@ -73,6 +73,7 @@ struct thread {
 	uint64_t *words;
 	struct capture_stream *window;
 	uint64_t tick_ns;             /* coarse clock at the last TIME record */
+	uint64_t tick_raw;            /* what the coarse clock said last, as record.c packs it; 0: nothing */
 	uint64_t stamp;               /* of the last STAMP record */
 	uintptr_t entered_sp;         /* stack pointer where the gate was closed: tells a longjmp from a nesting */
 	const void *python_block;     /* GATE_PYTHON: the block that the hook is freeing or moving */
