@@ -747,6 +747,16 @@ static void settle_again(struct native_stack *stack)
 	};
 }
 
+/* Field by field: as a whole it would be loaded in other sizes than it was just stored in, and waited for. */
+static inline void copy_new_frame(struct native_frame *to, const struct native_frame *from)
+{
+	to->pc = from->pc;
+	to->sp = from->sp;
+	to->bp = from->bp;
+	to->cfa = from->cfa;
+	to->node = 0;
+}
+
 /*
  * Moves the new frames to the kept ones, and works out in which of them the saved bp matters, from the outermost
  * inwards.
@@ -781,7 +791,7 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 			if (flags_slot(flags) && !(flags & NATIVE_IRREGULAR))
 				flags |= NATIVE_BP_CHECKED;
 		}
-		to[i] = from[i];
+		copy_new_frame(&to[i], &from[i]);
 		to[i].flags = flags;
 		to[i].serial = serial;
 		to[i].checks = checks = put_checks(stack, checks, &to[i]);

@@ -25,8 +25,10 @@ LEAF, PYMEM = {}, {"SCTMEM_NATIVE": "no"}
 # The part of the library that a source file belongs to.  A file that is not named here is a part of its own.
 PARTS = {
     "hooks": "hooks", "real": "hooks", "functions": "hooks", "python": "hooks of Python's allocators",
-    "record": "record", "thread": "record", "order": "record", "lifecycle": "record",
-    "stack": "stack: merge", "stack_native": "stack: native", "unwind": "stack: native", "unwind_cfi": "stack: native",
+    "record": "record", "thread": "record", "order": "record", "lifecycle": "record", "sample": "record",
+    "known": "record", "control": "record",
+    "stack": "stack: merge", "words": "stack: words proved", "stack_recent": "stack: seen lately",
+    "stack_native": "stack: native", "unwind": "stack: native", "unwind_cfi": "stack: native",
     "unwind_modules": "stack: native", "modules": "stack: native",
     "stack_python": "stack: Python", "python_code": "stack: Python", "python_layout": "stack: Python",
     "intern": "stack: intern", "stream": "stream", "output": "stream", "sys": "stream", "arena": "stream",
