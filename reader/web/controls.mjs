@@ -63,6 +63,7 @@ export class Controls {
 			kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
 		for (const [letter, ...categories] of [['i', 6, 7], ['m', 3], ['l', 2, 5]])
 			document.querySelector('[data-hide=' + letter + ']').hidden = !categories.some((category) => kinds.has(category));
+		document.querySelector('.hides').hidden = !document.querySelector('[data-hide]:not([hidden])');
 	}
 
 	update() {

@@ -69,6 +69,7 @@ class FlameView {
 			made.value = value;
 			made.hidden = made.disabled = count < 2;
 		}
+		field.hidden = [...this.split.options].every((made) => made.value === '' || made.disabled);
 		this.split.addEventListener('change', () => this.app.set({ split: this.split.value, zoom: '', span: '' }));
 		return field;
 	}
@@ -86,6 +87,7 @@ class FlameView {
 			kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
 		const legend = element('div', 'legend');
 		kinds.delete(0);
+		legend.hidden = kinds.size === 0;
 		legend.append(...[...kinds].sort((a, b) => a - b).map((i) => legendEntry('k' + i, CATEGORIES[i].label)));
 		return legend;
 	}

@@ -163,15 +163,16 @@ def test_keys_reach_everything(browser, pages):
 def test_everything_that_can_be_used_has_a_name(browser, pages):
     page, _ = pages["demo"]
     browser.open_report(page)
-    nameless = browser.run("""return [...document.querySelectorAll('button, input, select, canvas, dialog, [tabindex]')]
-        .filter((e) => !e.closest('[hidden]') && !(e.textContent.trim() || e.getAttribute('aria-label') ||
-            e.getAttribute('aria-labelledby') || e.title)).map((e) => e.outerHTML.slice(0, 100))""")
-    nameless = [text for text in nameless if "table-body" not in text]
-    assert nameless == []
-    missing = browser.run("""return [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
-        .flatMap((e) => [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby')])
-        .filter((id) => id && !document.getElementById(id))""")
-    assert missing == []
+    for view in app(browser, "app.views.map((view) => view.name)"):
+        app(browser, "app.set({ view: '%s' })" % view)
+        nameless = browser.run("""return [...document.querySelectorAll('button, input, select, canvas, [tabindex]')]
+            .filter((e) => !e.closest('[hidden]') && !(e.textContent.trim() || e.getAttribute('aria-label') ||
+                e.getAttribute('aria-labelledby') || e.title)).map((e) => e.outerHTML.slice(0, 100))""")
+        assert [text for text in nameless if "table-body" not in text] == [], view
+        missing = browser.run("""return [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
+            .flatMap((e) => [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby')])
+            .filter((id) => id && !document.getElementById(id))""")
+        assert missing == [], view
 
 
 def test_the_theme_changes_and_is_kept(browser, pages):
