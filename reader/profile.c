@@ -390,7 +390,8 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
 		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = duration_of(build, number),
 		.peak_bytes = process->counted_peak_bytes,
-		.peak_time_ns = process->peak_time_ns - (process->peak_time_ns ? process->start_ns : 0),
+		/* Its first events come before any time of its own: the clock still stands at another process's. */
+		.peak_time_ns = process->peak_time_ns > process->start_ns ? process->peak_time_ns - process->start_ns : 0,
 		.events = process->events, .file_bytes = capture->used_size, .features = capture->header.features,
 		.state = (uint32_t)status->state, .alive = capture->alive,
 		.lost_events = status->lost_memory + status->lost_storage + status->lost_reentry,

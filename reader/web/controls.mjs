@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The controls that concern all views: what is measured, search, grouping, filters, hidden frames.
 import { byId, choiceButtons, element } from './dom.mjs';
-import { metricLabel } from './details.mjs';
+import { metricLabel, shownMetrics } from './details.mjs';
 import { frameCategory } from './palette.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { threadLabel } from './rows.mjs';
@@ -93,8 +93,7 @@ export class Controls {
 			const all = whole[costColumn(metric, 'bytes')];
 			const [name, value, note] = made.children;
 			name.textContent = metricLabel(metric, meta);
-			// At an instant, what is left of all is what lives.
-			made.hidden = !!meta.window && !meta.window.labels[metric] && metric !== state.metric;
+			made.hidden = !shownMetrics(meta, state.metric).includes(metric);
 			value.textContent = formatBytes(bytes);
 			const notes = [formatCount(count) + (count === 1 ? ' block' : ' blocks')];
 			if (filtered && !state.domain)

@@ -17,6 +17,11 @@ export function metricLabel(metric, meta) {
 	return { peak: 'Peak', total: 'Total', temporary: 'Temporary' }[metric];
 }
 
+// Those that say something: at an instant, what is left of all is what lives.
+export function shownMetrics(meta, chosen) {
+	return METRICS.filter((metric) => !meta.window || meta.window.labels[metric] || metric === chosen);
+}
+
 export function frameName(report, groups, group) {
 	const frame = groups.frame[group];
 	if (frame === 0)
@@ -51,7 +56,7 @@ function costTable(costs, whole, meta, state) {
 		cell.scope = 'col';
 	}
 	const body = table.createTBody();
-	for (const metric of METRICS.filter((one) => !meta.window || meta.window.labels[one] || one === state.metric)) {
+	for (const metric of shownMetrics(meta, state.metric)) {
 		const row = body.insertRow();
 		row.className = metric === state.metric ? 'chosen' : '';
 		const name = row.appendChild(element('th', '', metricLabel(metric, meta)));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The two tables: functions (or lines, or modules) with own and inclusive cost, and allocation sites.
 import { element } from './dom.mjs';
-import { frameKind, frameName, framePlace, metricLabel } from './details.mjs';
-import { METRICS, costColumn, siteSelected } from './tree.mjs';
+import { frameKind, frameName, framePlace, metricLabel, shownMetrics } from './details.mjs';
+import { costColumn, siteSelected } from './tree.mjs';
 import { formatCount, formatExact, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
 import { visibleText } from './units.mjs';
 
@@ -127,12 +127,17 @@ export function siteTable({ report, groups, siteFilter, whole, state, filter }) 
 	};
 }
 
+// Of a window of time the metrics have longer names.
+export function metricWidth(meta) {
+	return meta.window ? '126px' : '96px';
+}
+
 // One column for each metric, of bytes or blocks: value(row, column of the eight costs), whole: the eight sums.
-export function metricColumns(meta, unit, value, whole, width = '96px') {
-	return METRICS.map((metric) => {
+export function metricColumns(meta, { metric: chosen, unit }, value, whole) {
+	return shownMetrics(meta, chosen).map((metric) => {
 		const column = costColumn(metric, unit);
 		return {
-			key: metric, label: metricLabel(metric, meta), className: 'number', width, descending: true,
+			key: metric, label: metricLabel(metric, meta), className: 'number', width: metricWidth(meta), descending: true,
 			value: (row) => value(row, column),
 			fill: (cell, row) => fillValue(cell, value(row, column), whole[column], unit),
 		};

@@ -45,7 +45,9 @@ export class Table {
 		const least = columns.reduce((sum, { width }) => sum + (width ? parseInt(width, 10) : room), 0);
 		this.root.style.setProperty('--table-width', least + 'px');
 		this.root.style.setProperty('--columns', columns.map(({ width }) => width || 'minmax(0, 1fr)').join(' '));
-		if (this.name !== name) {
+		const keys = name + ' ' + columns.map(({ key, label }) => key + ' ' + label).join(' ');
+		if (this.keys !== keys) {
+			this.keys = keys;
 			this.name = name;
 			this.columns = columns;
 			this.pool.forEach((element) => element.remove());
@@ -68,7 +70,7 @@ export class Table {
 			cell.type = 'button';
 			cell.className = column.className || '';
 			cell.textContent = column.label;
-			cell.title = column.title || '';
+			cell.title = column.label + (column.title ? ': ' + column.title : '');
 			cell.setAttribute('role', 'columnheader');
 			cell.addEventListener('click', () => {
 				const same = this.order.key === column.key;

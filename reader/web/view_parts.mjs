@@ -67,7 +67,7 @@ function describeThreads(app) {
 			...(several ? [textColumn('process', 'Process', '84px', (row) =>
 				String(meta.captures[threads.capture[row]].pid))] : []),
 			numberColumn('start', 'Started', '84px', (row) => threads.start[row], formatTime, 'Time of its first event'),
-			...metricColumns(meta, state.unit, (row, column) => sums[row][column], whole),
+			...metricColumns(meta, state, (row, column) => sums[row][column], whole),
 			numberColumn('blocks', 'Allocations', '92px', (row) => sums[row][costColumn('total', 'count')], formatCount),
 		],
 	};
@@ -96,7 +96,7 @@ function describeModules(app) {
 				fill: (cell, row) => fillName(cell, 'k' + frameKind(report, groups, row), baseName(name(row)),
 					framePlace(report, groups, row) || name(row)),
 			},
-			...metricColumns(report.meta, state.unit, (row, of) => costs.own[of][row], whole)
+			...metricColumns(report.meta, state, (row, of) => costs.own[of][row], whole)
 				.map((one) => ({ ...one, title: 'Allocated in it itself' })),
 			{
 				key: 'all', label: 'Inclusive', className: 'number', width: '96px', descending: true,
@@ -152,7 +152,7 @@ function describeProcesses(app) {
 			numberColumn('duration', 'Duration', '84px', (row) => captures[row].duration_us, formatTime),
 			numberColumn('own', 'Own peak', '84px', (row) => captures[row].peak_bytes, formatBytes,
 				'The most that it held by itself, at a time of its own; bytes of all its threads and kinds'),
-			...metricColumns(meta, state.unit, (row, column) => sums[row][column], whole),
+			...metricColumns(meta, state, (row, column) => sums[row][column], whole),
 			numberColumn('events', 'Events', '84px', (row) => captures[row].events, formatCount),
 			numberColumn('lost', 'Lost', '64px', (row) => captures[row].lost_events, formatCount,
 				'Events that were not recorded'),

@@ -2,9 +2,9 @@
 // Costs beside the source: files on the left, the lines of one on the right, with their text where the page has it.
 import { KIND_PYTHON } from './data.mjs';
 import { element } from './dom.mjs';
-import { metricLabel } from './details.mjs';
+import { metricLabel, shownMetrics } from './details.mjs';
 import { indexLines, sumLines } from './lines.mjs';
-import { fillName, fillValue, textFilter } from './rows.mjs';
+import { fillName, fillValue, metricWidth, textFilter } from './rows.mjs';
 import { Table } from './table.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { baseName, formatExact, formatExactValue, formatValue, shorten, visibleText } from './units.mjs';
@@ -129,15 +129,16 @@ class SourceView {
 		const cost = (columns, line) => (entries.has(line) ? columns[entries.get(line)] : 0);
 		const whole = model.sumOf(state);
 		const number = (key, label, title, columns, all) => ({
-			key, label, title, width: '92px', className: 'number', descending: true, value: (line) => cost(columns, line),
+			key, label, title, width: metricWidth(report.meta), className: 'number', descending: true,
+			value: (line) => cost(columns, line),
 			fill: (cell, line) => this.fillCost(cell, cost(columns, line), all, unit),
 		});
-		const shown = ['peak', 'leaked', 'total'].includes(state.metric) ? ['peak', 'leaked', 'total'] :
-			['peak', 'leaked', 'total', state.metric];
+		const shown = shownMetrics(report.meta, state.metric).filter((metric) => metric !== 'temporary' ||
+			state.metric === metric);
 		this.lineTable.show({
-			name: 'lines-' + shown.length, rows: numbers, room: 360, sort: { key: 'line', descending: false }, emptyText: '',
+			name: 'lines', rows: numbers, room: 360, sort: { key: 'line', descending: false }, emptyText: '',
 			columns: [
-				{ key: 'line', label: 'Line', width: '52px', className: 'line-number', value: (line) => line,
+				{ key: 'line', label: 'Line', width: '60px', className: 'line-number', value: (line) => line,
 					fill: (cell, line) => {
 						cell.textContent = String(line);
 						const at = this.lineTable.order.key === 'line' && !this.lineTable.order.descending;
@@ -149,7 +150,7 @@ class SourceView {
 					whole[costColumn(metric, unit)])),
 				number('all', 'Inclusive', 'Allocated by this line and what it calls, ' + metricLabel(state.metric, report.meta)
 					.toLowerCase(), sums.all[this.metric], whole[costColumn(state.metric, unit)]),
-				{ key: 'python', label: 'Py / native', width: '76px', className: 'share-cell', descending: true,
+				{ key: 'python', label: 'Py / native', width: '92px', className: 'share-cell', descending: true,
 					title: 'Of what this line allocated: the part in Python\'s own objects, and the rest',
 					value: (line) => cost(sums.python[this.metric], line) / Math.max(cost(sums.own[this.metric], line), 1),
 					fill: (cell, line) => this.fillShare(cell, cost(sums.python[this.metric], line),

@@ -101,7 +101,8 @@ class SummaryView {
 		if (which === 'own')
 			this.top = rows.map((row) => ({ ...row, value: row.shown, share: formatShare(row.value, row.whole) }));
 		const card = this.list(this.card(title, note), rows, app.emptyText());
-		const more = card.appendChild(button('summary-more', 'All in the table', '', () => app.set({ view: 'table', table: 'functions' })));
+		const more = card.appendChild(button('summary-more', 'All in the table', '', () =>
+			app.set({ view: 'table', table: 'functions' })));
 		more.hidden = rows.length === 0;
 		return card;
 	}

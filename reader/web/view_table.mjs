@@ -81,7 +81,7 @@ class TableView {
 					value: (group) => name(group).toLowerCase(),
 					fill: (cell, group) => fillName(cell, 'k' + frameKind(report, groups, group), name(group), place(group)),
 				},
-				...metricColumns(report.meta, state.unit, (group, of) => costs.own[of][group], whole)
+				...metricColumns(report.meta, state, (group, of) => costs.own[of][group], whole)
 					.map((one) => ({ ...one, key: 'own ' + one.key, label: one.label, title: 'Allocated here itself' })),
 				{
 					key: 'all', label: 'Inclusive', className: 'number', width: '96px', descending: true,
@@ -131,7 +131,7 @@ class TableView {
 					fill: (cell, site) => fillName(cell, 'd' + sites.domain[site], allocator(site), ''),
 				},
 				textColumn('thread', 'Thread', '130px', thread),
-				...metricColumns(meta, state.unit, (site, of) => sites.costs[of][site], whole),
+				...metricColumns(meta, state, (site, of) => sites.costs[of][site], whole),
 				numberColumn('mean', 'Mean size', '84px', (site) => this.meanOf(sites.costs, site), formatBytes,
 					'Bytes of an allocation here, on average'),
 			],

@@ -255,6 +255,10 @@ def test_the_example_shows_its_story(browser, tmp_path):
     page = str(tmp_path / "orders.html")
     run_command("report", "-o", page, *captures)
     browser.open_report(page, "g=function")
+    assert all(0 <= capture["peak_time_s"] <= capture["duration_s"] for capture in
+               json.loads(run_command("stats", "--json", *captures))["captures"])
+    badges = browser.run("return [...document.querySelectorAll('.badge')].map((badge) => badge.textContent)")
+    assert badges == ["ended without notice (2 of 2 captures)", "2 processes"]
     mib = 1 << 20
 
     def costs(function, metric, which):
