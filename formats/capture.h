@@ -74,6 +74,7 @@ enum capture_origin {
 	CAPTURE_ORIGIN_FORK = 1,         /* a fork child of a recorded process */
 	CAPTURE_ORIGIN_EXEC = 2,         /* a recorded process executed another program in place */
 	CAPTURE_ORIGIN_EXEC_CHILD = 3,   /* a child that a recorded process executed */
+	CAPTURE_ORIGIN_ATTACH = 4,       /* a process that ran already: what it had allocated before is not known */
 };
 
 /* Changed in place while recording; every field alone is always true. */

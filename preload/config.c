@@ -6,17 +6,27 @@
 
 #include "banned.h"
 
-struct config config = {
-	.out = "sctmem.%e.%p.bin",
-	.native = CONFIG_NATIVE_LEAF,
-	.follow_fork = true,
-	.start = true,
-	.program_glob = "*",
-	.follow_glob = "*",
-	.depth = 1024,
-	.sample_ms = 10,
-};
+#define CONFIG_DEFAULTS { \
+	.out = "sctmem.%e.%p.bin", \
+	.native = CONFIG_NATIVE_LEAF, \
+	.follow_fork = true, \
+	.start = true, \
+	.program_glob = "*", \
+	.follow_glob = "*", \
+	.depth = 1024, \
+	.sample_ms = 10, \
+}
+
+struct config config = CONFIG_DEFAULTS;
 bool config_python_allocators = true;
+
+void config_reset(void)
+{
+	static const struct config defaults = CONFIG_DEFAULTS;
+
+	config = defaults;
+	config_python_allocators = true;
+}
 
 bool config_glob_matches(const char *pattern, const char *name)
 {

@@ -50,6 +50,9 @@ extern bool config_python_allocators;
 /* Reads the environment.  Values that make no sense leave the default in place. */
 void config_read(char *const *environment);
 
+/* All as if the environment said nothing. */
+void config_reset(void);
+
 /* Shell-like pattern: * and ? only.  Bounded by the product of the lengths. */
 bool config_glob_matches(const char *pattern, const char *name);
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "hooks.h"
 #include "lifecycle.h"
 #include "modules.h"
 #include "python.h"
@@ -485,3 +486,9 @@ EXPORT char *setlocale(int category, const char *locale)
 		python_setlocale_called(__builtin_return_address(0));
 	return real_setlocale(category, locale);
 }
+
+const struct hook hooks[HOOKS_COUNT] = {
+#define HOOK(ret, name, params) [HOOK_##name] = { #name, (void *)name, (void *const *)&real_##name },
+#include "functions.def"
+#undef HOOK
+};

@@ -378,3 +378,14 @@ void intern_reset(void)
 	atomic_store_explicit(&next_node, 1, memory_order_relaxed);
 	atomic_store_explicit(&degraded_node, CAPTURE_NODE_ROOT, memory_order_relaxed);
 }
+
+void intern_release(void)
+{
+	for (int i = 0; i < CHUNKS_MAX && chunks[i]; i++)
+		sys_unmap(chunks[i], CHUNK_NODES * sizeof(struct intern_slot_node));
+	for (struct table *table = atomic_load(&current), *next; table; table = next) {
+		next = atomic_load(&table->next);
+		sys_unmap(table, sizeof(*table) + ((size_t)table->mask + 1) * 4);
+	}
+	intern_reset();
+}

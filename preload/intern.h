@@ -37,4 +37,7 @@ void intern_remember(struct thread *thread, uint32_t parent, uint64_t word, uint
 /* In a fork child: forget all nodes; they are the parent capture's. */
 void intern_reset(void);
 
+/* The same before another capture of this process, when nobody looks any more: gives the memory back. */
+void intern_release(void);
+
 #endif

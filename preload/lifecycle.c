@@ -10,6 +10,7 @@
  *           signal handler on top of our own code returns into that code, and records nothing
  *   exec    nothing to do: the capture is complete; the new program starts like any other and finds its predecessor
  *   exit    a note in the header; whatever comes later is recorded all the same
+ *   attach  of a library that was put into a running program: it is dormant until then, and again when detached
  */
 #include "lifecycle.h"
 
@@ -33,12 +34,15 @@
 #include "real.h"
 #include "record.h"
 #include "sample.h"
+#include "symbol.h"
 #include "sys.h"
 #include "thread.h"
 
-enum phase { PHASE_NEW, PHASE_STARTING, PHASE_RECORDING, PHASE_OFF };
+enum phase { PHASE_NEW, PHASE_STARTING, PHASE_RECORDING, PHASE_OFF, PHASE_DORMANT };
 
 static _Atomic int phase;
+static bool injected;                 /* put into a running program */
+static bool attached_before;
 static bool backend_failed;           /* jemalloc was asked for and could not be loaded */
 static uint64_t start_ns;
 static struct output_origin origin;
@@ -260,10 +264,108 @@ bool lifecycle_child(void)
 	return lifecycle_is_recording();
 }
 
+enum lifecycle_attachable lifecycle_attachable(void)
+{
+	switch (atomic_load(&phase)) {
+	case PHASE_RECORDING:
+		return injected ? LIFECYCLE_RECORDING : LIFECYCLE_PRELOADED;
+	case PHASE_STARTING:
+		return LIFECYCLE_CHANGING;
+	default:
+		return injected ? LIFECYCLE_DORMANT : LIFECYCLE_PRELOADED;
+	}
+}
+
+static void hear_of_forks(void)
+{
+	if (__register_atfork)
+		__register_atfork(lifecycle_before_fork, lifecycle_forked_parent, lifecycle_forked_child, __dso_handle);
+}
+
+/* Nothing of an earlier attachment is left to be found; its threads have been seen to be elsewhere. */
+static void forget_everything(void)
+{
+	output_release();
+	record_reset();
+	thread_wipe();
+	intern_release();
+	modules_reset();
+	order_reset();
+	arena_reset();
+}
+
+bool lifecycle_attach(char *const *settings)
+{
+	int before = atomic_load(&phase);
+
+	if (!injected || (before != PHASE_DORMANT && before != PHASE_OFF) ||
+		!atomic_compare_exchange_strong(&phase, &before, PHASE_STARTING))
+		return false;
+	if (attached_before)
+		forget_everything();
+	else
+		hear_of_forks();
+	attached_before = true;
+	config_reset();
+	config_read(settings);
+	config.jemalloc = false;
+	real_resolve();
+	origin = (struct output_origin){ .origin = CAPTURE_ORIGIN_ATTACH };
+	if (!begin(false)) {
+		atomic_store(&phase, PHASE_DORMANT);
+		return false;
+	}
+	/* The loader's own allocations for our look-ups are not the program's. */
+	struct thread *thread = record_enter();
+
+	if (thread) {
+		thread->gate = GATE_OURS;
+		thread->own_call = true;
+	}
+	python_attach();
+	if (thread) {
+		thread->own_call = false;
+		record_leave(thread);
+	}
+	return true;
+}
+
+void lifecycle_detach(void)
+{
+	int recording = PHASE_RECORDING;
+	struct thread *thread = record_enter();
+
+	if (thread) {
+		thread->gate = GATE_OURS;
+		thread->own_call = true;
+	}
+	python_detach();
+	if (thread) {
+		thread->own_call = false;
+		record_leave(thread);
+	}
+	if (atomic_compare_exchange_strong(&phase, &recording, PHASE_DORMANT)) {
+		struct capture_status *status = output_status();
+
+		/* From here on no event can be recorded; a thread that is in the middle of one ends it. */
+		order_stop();
+		status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
+		atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_STOPPED_USER);
+		output_trim();
+	}
+	record_reset();
+	output_close();
+}
+
 static __attribute__((constructor)) void loaded(void)
 {
 	int saved = errno;
 
+	if (gnu_get_libc_version && symbol_we_are_late()) {
+		injected = true;
+		atomic_store(&phase, PHASE_DORMANT);
+		return;
+	}
 	bool recording = lifecycle_ready();
 
 	real_resolve();
@@ -271,8 +373,7 @@ static __attribute__((constructor)) void loaded(void)
 	if (backend_failed)
 		dlerror();
 	thread_start();
-	if (__register_atfork)
-		__register_atfork(lifecycle_before_fork, lifecycle_forked_parent, lifecycle_forked_child, __dso_handle);
+	hear_of_forks();
 	if (recording) {
 		/* The loader's own allocations for our look-ups are not the program's. */
 		struct thread *thread = record_enter();

@@ -22,6 +22,15 @@ void lifecycle_forked_child(void);
 
 bool lifecycle_is_recording(void);
 
+/*
+ * For attach.c.  A library that was put into a running program is dormant until it is attached; detached, it is
+ * again.  `settings` are as in an environment.  false: nothing is recorded, output_failure() may tell why.
+ */
+enum lifecycle_attachable { LIFECYCLE_DORMANT, LIFECYCLE_RECORDING, LIFECYCLE_PRELOADED, LIFECYCLE_CHANGING };
+enum lifecycle_attachable lifecycle_attachable(void);
+bool lifecycle_attach(char *const *settings);
+void lifecycle_detach(void);
+
 /* Recording is over for this process. */
 void lifecycle_off(void);
 

@@ -220,14 +220,16 @@ int naming_create(struct naming *naming, char *path, size_t size)
 		if (number > 0 && !has_sequence && !with_suffix(path, size, length, number))
 			return -1;
 		/* Only ever a capture: a mistaken name must not cost anybody a file. */
-		if (number == 0 && config.force && naming->origin.origin == CAPTURE_ORIGIN_START
-				&& read_header(path, &old) && !is_predecessor(path, &old))
+		bool attached = naming->origin.origin == CAPTURE_ORIGIN_ATTACH;
+
+		if (number == 0 && config.force && (attached || naming->origin.origin == CAPTURE_ORIGIN_START)
+				&& read_header(path, &old) && (attached || !is_predecessor(path, &old)))
 			sys_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
 		int fd = create(path);
 
 		if (fd >= 0 || fd != EXISTS)
 			return fd;
-		if (naming->origin.origin != CAPTURE_ORIGIN_FORK && is_predecessor(path, &old)) {
+		if (!attached && naming->origin.origin != CAPTURE_ORIGIN_FORK && is_predecessor(path, &old)) {
 			if (!has_sequence && (fd = succeed(naming, path, size, &old)) != EXISTS)
 				return fd;
 			naming->sequence = old.sequence + 1;
@@ -236,6 +238,21 @@ int naming_create(struct naming *naming, char *path, size_t size)
 		}
 	}
 	return -1;
+}
+
+/* Whether its user has ended the recording (sctmem detach): what is still mapped of it says nothing. */
+static bool was_ended(const char *path)
+{
+	struct capture_status status = { 0 };
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
+
+	if (fd < 0)
+		return false;
+	bool ended = sys_pread(fd, &status, sizeof(status), CAPTURE_STATUS_OFFSET) == (long)sizeof(status) &&
+		status.state == CAPTURE_STOPPED_USER;
+
+	sys_close(fd);
+	return ended;
 }
 
 /* Looks at one line of a maps file. */
@@ -249,7 +266,7 @@ static bool line_is_capture(char *line, size_t size, struct capture_header *head
 	/* Opening a device can have effects. */
 	if (strncmp(name, "/dev/", 5) == 0 && strncmp(name, "/dev/shm/", 9) != 0)
 		return false;
-	return read_header(name, header);
+	return read_header(name, header) && !was_ended(name);
 }
 
 bool naming_parent_records(char *path, size_t size, uint64_t *start_realtime_ns)

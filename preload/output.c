@@ -432,6 +432,26 @@ void output_forget(void)
 	atomic_store_explicit(&output.growing, 0, memory_order_relaxed);
 }
 
+void output_close(void)
+{
+	uint64_t signals;
+
+	enter_growing(&signals);
+	if (output.fd >= 0 && our_fd() == output.fd)
+		sys_close(output.fd);
+	output.fd = -1;
+	output.device = 0;            /* nobody opens it again */
+	output.inode = 0;
+	leave_growing(&signals);
+}
+
+void output_release(void)
+{
+	if (output.header)
+		sys_unmap(output.header, output.header_size);
+	output_forget();
+}
+
 void output_abandon(void)
 {
 	output_forget();

@@ -22,6 +22,10 @@ struct output_origin {
 
 /* Makes the file named by the configuration and maps its header.  false: nothing is recorded. */
 bool output_open(const struct output_origin *origin);
+/* Recording is over and may begin anew: the descriptor is given back; what is mapped stays for who is writing there. */
+void output_close(void);
+/* Before the next capture of this process: the header's mapping goes, too. */
+void output_release(void);
 /* In a fork child: forget the parent's file without touching it. */
 void output_forget(void);
 /* The same in a child that is not to record: nothing of it can lead to the parent's file again. */

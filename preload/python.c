@@ -7,6 +7,8 @@
  *                           code: hooks the allocators and asks for a pending call
  *   settle                  the pending call, in the main thread's eval loop: there the API may be used.  Proves the
  *                           layout and has code objects report their deaths; makes no object
+ *   settle_here             the same from inside an allocation of a thread with the GIL: in a program that ran already
+ *                           (python_attach), whose main thread may never come to its eval loop again
  *   register_ending         another one, only once a thread that is not attached has walked: registers
  *   ending                  an atexit callback: threads that are not attached stop walking, because Py_FinalizeEx() is
  *                           about to free their states under them
@@ -45,6 +47,7 @@ enum phase {
 
 enum { DOMAIN_RAW, DOMAIN_MEM, DOMAIN_OBJ, DOMAINS };
 enum { ATTEMPTS_MAX = 1000 };
+enum { PATIENCE_NS = 100000000 };    /* for the main thread of a program that ran already */
 
 atomic_int python_state;
 struct python_api python_api;
@@ -59,6 +62,8 @@ static uint32_t runtime_flags;
 static bool layout_known;
 static bool hooked;                  /* the allocators were hooked before, in this or an earlier life of the runtime */
 static unsigned attempts;
+static atomic_bool detached;         /* nothing of ours is to be put in any more */
+static _Atomic uint64_t patience_end_ns;   /* 0: the pending call comes for certain */
 static struct python_code_range loop_parts[PYTHON_LOOP_PARTS];
 static unsigned loop_part_count;
 
@@ -269,7 +274,7 @@ static int look_again(void *unused)
 	unsigned skip = atomic_load(&looks_to_skip);
 
 	(void)unused;
-	if (!hook_allocators(true))
+	if (!atomic_load(&detached) && !hook_allocators(true))
 		atomic_store(&looks_to_skip, skip < 1 << 20 ? 2 * skip + 1 : skip);
 	atomic_store(&look_asked, false);
 	return 0;
@@ -471,32 +476,65 @@ static void finish(int state)
 	atomic_store_explicit(&python_state, state, memory_order_release);
 }
 
+/* The layout is proved: stacks may be walked. */
+static void settle_stacks(void)
+{
+	watch_code();
+	atomic_store(&finalizer, sys_tid() == sys_pid() ? (uintptr_t)pthread_self() : 0);
+	atomic_store(&closing, false);
+	atomic_store(&guard, GUARD_NONE);
+}
+
 /* The pending call. */
 static int settle(void *unused)
 {
+	(void)unused;
+	/* It may have been under way for long: detached meanwhile, or settled without it. */
+	if (atomic_load(&detached))
+		return 0;
+	if (atomic_load(&python_state) == PYTHON_READY) {
+		hook_allocators(true);
+		return 0;
+	}
 	enum python_verdict verdict = prove_layout();
 
-	(void)unused;
 	if (verdict == PYTHON_CHECK_LATER && ++attempts < ATTEMPTS_MAX) {
 		atomic_store(&phase, PHASE_WAIT);
 		return 0;
 	}
 	hook_allocators(true);
 	if (verdict == PYTHON_CHECK_PASSED) {
-		watch_code();
-		atomic_store(&finalizer, sys_tid() == sys_pid() ? (uintptr_t)pthread_self() : 0);
 		if (python_layout.minor == 8)
 			pending_refused = find_pending_refused(settle);
-		atomic_store(&closing, false);
-		atomic_store(&guard, GUARD_NONE);
+		settle_stacks();
 	}
 	finish(verdict == PYTHON_CHECK_PASSED ? PYTHON_READY : PYTHON_REFUSED);
 	return 0;
 }
 
+/* What the check calls makes no object, so it may be called from inside an allocation, too. */
+static void settle_here(void)
+{
+	uint64_t end_ns = atomic_load_explicit(&patience_end_ns, memory_order_relaxed);
+	uint64_t now_ns = end_ns ? sys_clock_ns(CLOCK_MONOTONIC_COARSE) : 0;
+
+	if (now_ns <= end_ns || !python_api.is_initialized() || !python_is_attached() ||
+		!atomic_compare_exchange_strong(&patience_end_ns, &end_ns, now_ns + PATIENCE_NS))
+		return;
+	/* In the middle of an allocation the newest frame may be half made: only what is right counts. */
+	if (prove_layout() != PYTHON_CHECK_PASSED)
+		return;
+	settle_stacks();
+	atomic_store(&patience_end_ns, 0);
+	finish(PYTHON_READY);
+}
+
 void python_poll(void)
 {
 	int expected = PHASE_WAIT;
+
+	if (__builtin_expect(atomic_load_explicit(&patience_end_ns, memory_order_relaxed) != 0, 0))
+		settle_here();
 
 	if (atomic_load_explicit(&phase, memory_order_acquire) == PHASE_ANNOUNCE) {
 		expected = PHASE_ANNOUNCE;
@@ -662,6 +700,64 @@ static void find_caller(void *return_address)
 	handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
 	if (handle)
 		adopt(map);
+}
+
+void python_attach(void)
+{
+	int state = atomic_load(&python_state), wait = PHASE_WAIT;
+
+	atomic_store(&detached, false);
+	if (state == PYTHON_NONE) {
+		python_start();
+	} else if (state != PYTHON_REFUSED || atomic_load(&settled_state) == PYTHON_REFUSED) {
+		/* Attached before: code objects that died meanwhile were not heard of. */
+		python_code_reset();
+		attempts = 0;
+		atomic_store(&phase, PHASE_WAIT);
+		atomic_store_explicit(&python_state, PYTHON_FOUND, memory_order_release);
+	}
+	if (atomic_load(&python_state) != PYTHON_FOUND || !python_api.is_initialized() ||
+		!atomic_compare_exchange_strong(&phase, &wait, PHASE_BUSY))
+		return;
+	/* Ours may still be there, under somebody else's: that is for the pending call to find out. */
+	if (!hooked)
+		hook_allocators(false);
+	atomic_store(&patience_end_ns, sys_clock_ns(CLOCK_MONOTONIC_COARSE) + PATIENCE_NS);
+	atomic_store(&phase, python_api.add_pending_call(settle, NULL) == 0 ? PHASE_ASKED : PHASE_WAIT);
+}
+
+/* Takes our allocators out where they are on top. */
+static void unhook_allocators(void)
+{
+	bool left = false;
+
+	for (int domain = DOMAIN_RAW; hooked && domain < DOMAINS; domain++) {
+		struct python_allocator there;
+
+		if (!real[domain].allocate)
+			continue;
+		python_api.get_allocator(domain, &there);
+		if (there.allocate == ours[domain].allocate)
+			python_api.set_allocator(domain, &real[domain]);
+		else
+			left = true;
+	}
+	hooked = hooked && left;
+}
+
+void python_detach(void)
+{
+	if (atomic_load(&python_state) == PYTHON_NONE || !python_api.is_initialized())
+		return;
+	atomic_store(&detached, true);
+	atomic_store(&patience_end_ns, 0);
+	unhook_allocators();
+	if (code_dealloc) {
+		python_word *slot = (python_word *)((char *)python_api.code_type + python_layout.type_dealloc);
+
+		if (*slot == (uintptr_t)dealloc_code)
+			__atomic_store_n(slot, (uintptr_t)code_dealloc, __ATOMIC_RELEASE);
+	}
 }
 
 void python_setlocale_called(void *return_address)

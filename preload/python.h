@@ -39,6 +39,13 @@ void python_poll(void);
 /* In a fork child, before its first event. */
 void python_fork_child(void);
 
+/*
+ * The library was put into a running program, on a thread that was stopped in a place where it has no lock of the
+ * interpreter (attach.c): finds the runtime and hooks its allocators at once.  And takes all that out again.
+ */
+void python_attach(void);
+void python_detach(void);
+
 /* Whether a code address lies in the interpreter loop. */
 bool python_is_eval_pc(uintptr_t pc);
 

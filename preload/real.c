@@ -278,6 +278,21 @@ static bool same_object(void *a, void *b)
 	return dladdr(a, &first) && dladdr(b, &second) && first.dli_fbase == second.dli_fbase;
 }
 
+/* We are behind everybody else: the real functions are what the others are led to. */
+static bool late;
+
+/* Whether the program has a definition besides ours. */
+static bool is_defined(const char *name)
+{
+	return late ? symbol_find_elsewhere(name, NULL) != 0 : symbol_find_next((void *)real_resolve, name) != 0;
+}
+
+/* RTLD_DEFAULT would find ourselves: we are linked to look at home first. */
+static void *find_real(const char *name)
+{
+	return late ? (void *)symbol_find_elsewhere(name, NULL) : dlsym(RTLD_NEXT, name);
+}
+
 /* Finds the functions by a handle, all in the object that has malloc; false: one is missing there. */
 static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 {
@@ -285,8 +300,8 @@ static bool find_allocator(void *handle, void *found[ALLOCATOR_FUNCTIONS])
 		/* What may be missing is not asked of dlsym: its complaint would be the program's next dlerror. */
 		if (handle != RTLD_NEXT)
 			found[i] = (void *)symbol_find(handle, allocator[i].name);
-		else if (!allocator[i].fallback || symbol_find_next((void *)real_resolve, allocator[i].name))
-			found[i] = dlsym(RTLD_NEXT, allocator[i].name);
+		else if (!allocator[i].fallback || is_defined(allocator[i].name))
+			found[i] = find_real(allocator[i].name);
 		else
 			found[i] = NULL;
 		if (!found[i])
@@ -327,9 +342,9 @@ static void resolve(void *pointer, const char *name)
 		if (strcmp(name, allocator[i].name) == 0)
 			return;
 	/* What an older libc lacks is not asked of dlsym: its complaint would be the program's next dlerror. */
-	if (gnu_get_libc_version && !symbol_find_next((void *)real_resolve, name))
+	if (gnu_get_libc_version && !is_defined(name))
 		return;
-	found = dlsym(RTLD_NEXT, name);
+	found = find_real(name);
 	if (found)
 		memcpy(pointer, &found, sizeof(found));
 }
@@ -344,6 +359,7 @@ void real_resolve(void)
 		return;
 	int saved = errno;
 
+	late = symbol_we_are_late();
 #define HOOK(ret, name, params) resolve(&real_##name, #name);
 #include "functions.def"
 #undef HOOK

@@ -117,6 +117,14 @@ bool stream_open(struct thread *thread)
 	return true;
 }
 
+void stream_close(struct thread *thread)
+{
+	if (thread->window)
+		sys_unmap((char *)thread->window - sizeof(struct capture_block),
+			sizeof(struct capture_block) + sizeof(*thread->window) + thread->window->capacity * 8);
+	thread->window = NULL;
+}
+
 static bool flush(struct thread *thread)
 {
 	struct capture_stream *window = thread->window;

@@ -11,6 +11,9 @@
 /* Gives the state a window; false: no storage. */
 bool stream_open(struct thread *thread);
 
+/* Gives the window's memory back; what is in it is in the file. */
+void stream_close(struct thread *thread);
+
 /* Sends the window's words off as an EVENTS block and empties it.  false: storage is at its end, nothing changed. */
 bool stream_flush(struct thread *thread);
 

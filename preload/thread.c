@@ -81,6 +81,11 @@ void thread_start(void)
 		atomic_store(&key_state, pthread_key_create(&key, thread_ends) == 0 ? 2 : 0);
 }
 
+static size_t state_size(void)
+{
+	return (sizeof(struct thread) + 4095) & ~(size_t)4095;
+}
+
 void thread_reset(void)
 {
 	atomic_store(&all_threads, NULL);
@@ -88,6 +93,30 @@ void thread_reset(void)
 	atomic_store(&thread_count, 0);
 	atomic_store(&dying_count, 0);
 	thread_self = &no_thread;
+}
+
+/* Threads go on pointing at their states; emptied, they read as WIPED. */
+static void wipe(struct thread *thread)
+{
+	enum { DONT_NEED = 4 };
+
+	if (!thread)
+		return;
+	stream_close(thread);
+	stack_finish(thread);
+	sys_call(SYS_madvise, (long)thread, (long)state_size(), DONT_NEED, 0, 0, 0);
+}
+
+void thread_wipe(void)
+{
+	struct thread *next;
+
+	for (struct thread *thread = atomic_load(&all_threads); thread; thread = next) {
+		next = thread->next;
+		wipe(thread->nested);
+		wipe(thread);
+	}
+	thread_reset();
 }
 
 /* Tries to make the state of a thread that has ended ours. */
@@ -135,11 +164,6 @@ static struct thread *take_over(int tid)
 			return thread;
 	}
 	return NULL;
-}
-
-static size_t state_size(void)
-{
-	return (sizeof(struct thread) + 4095) & ~(size_t)4095;
 }
 
 static struct thread *new_state(void)

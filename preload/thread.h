@@ -121,6 +121,9 @@ struct thread *thread_attach(void);
 void thread_start(void);
 void thread_reset(void);
 
+/* Before another capture of this process: every thread becomes a new one; what its state had taken is given back. */
+void thread_wipe(void);
+
 /*
  * Around a fork, whose caller is at `sp`.  When that is a signal handler which has interrupted our code, the thread's
  * state stays in the child, apart from the capture, for that code to return to; and both others return true.

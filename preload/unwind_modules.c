@@ -15,6 +15,7 @@
 #include <link.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 
 #include "symbol.h"
@@ -170,7 +171,7 @@ static bool maps_next(struct maps *maps, struct line *line)
 	return byte >= 0;
 }
 
-bool unwind_mapping_find(uintptr_t address, struct unwind_extent *mapping)
+bool unwind_mapping_look(uintptr_t address, struct unwind_extent *mapping, unsigned *protection)
 {
 	struct maps maps;
 	struct line line;
@@ -179,13 +180,22 @@ bool unwind_mapping_find(uintptr_t address, struct unwind_extent *mapping)
 	if (!maps_open(&maps))
 		return false;
 	while (!found && maps_next(&maps, &line) && line.start <= address) {
-		if (address >= line.end || !line.readable || !line.writable)
+		if (address >= line.end)
 			continue;
 		*mapping = (struct unwind_extent){ line.start, line.end };
+		*protection = (line.readable ? PROT_READ : 0u) | (line.writable ? PROT_WRITE : 0u) |
+			(line.executable ? PROT_EXEC : 0u);
 		found = true;
 	}
 	sys_close(maps.fd);
 	return found;
+}
+
+bool unwind_mapping_find(uintptr_t address, struct unwind_extent *mapping)
+{
+	unsigned protection;
+
+	return unwind_mapping_look(address, mapping, &protection) && protection & PROT_READ && protection & PROT_WRITE;
 }
 
 bool unwind_pages_readable(uintptr_t start, uintptr_t end)

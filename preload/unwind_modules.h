@@ -34,6 +34,8 @@ void unwind_modules_without_loader(bool without);
 
 /* The mapping that holds an address, if it can be read and written.  Reads /proc/self/maps: tens of microseconds. */
 bool unwind_mapping_find(uintptr_t address, struct unwind_extent *mapping);
+/* The mapping that holds an address, and its protection (PROT_READ ...). */
+bool unwind_mapping_look(uintptr_t address, struct unwind_extent *mapping, unsigned *protection);
 /* Whether each page of [start, end) can be read.  One system call for 64 pages. */
 bool unwind_pages_readable(uintptr_t start, uintptr_t end);
 

@@ -12,7 +12,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,12 +25,12 @@
 #include "command.h"
 #include "find.h"
 #include "memory.h"
-#include "profile.h"
+#include "pattern.h"
 #include "program.h"
+#include "recorded.h"
 #include "text.h"
 
 enum {
-	TOTALS_BYTES_MAX = 1 << 30,       /* above, reading the capture would keep the user waiting */
 	CLOCK_SLACK_NS = 20000000,        /* the library's clock goes in steps of a few milliseconds */
 };
 
@@ -124,34 +123,6 @@ static const struct option_group run_groups[] = {
 	{ .title = "What is recorded", .options = run_recording },
 	{ 0 }
 };
-
-/*
- * SCTMEM_OUT: the pattern from -o, from the environment, or the default; absolute, so that children which change
- * their folder write to the same place.
- */
-static char *make_pattern(const struct run *settings)
-{
-	const char *given = settings->output ? settings->output : getenv("SCTMEM_OUT");
-	const char *name = given && *given ? given : "sctmem.%e.%p.bin";
-	char folder[PATH_MAX] = "";
-	size_t used = 0;
-
-	if (name[0] != '/' && !getcwd(folder, sizeof folder))
-		folder[0] = 0;
-
-	/* A % of the folder's own is doubled. */
-	char *pattern = memory_new(2 * strlen(folder) + strlen(name) + 2, 1);
-
-	for (const char *at = folder; *at; at++) {
-		pattern[used++] = *at;
-		if (*at == '%')
-			pattern[used++] = '%';
-	}
-	if (folder[0])
-		pattern[used++] = '/';
-	strcpy(pattern + used, name);
-	return pattern;
-}
 
 /* A glob for all names that the library may make of the pattern: conversions stand for anything, and a suffix for
  * children and successors comes behind. */
@@ -401,26 +372,6 @@ static void put_main_first(struct found *found, size_t count)
 		}
 }
 
-static void print_totals(const char *path)
-{
-	struct profile_options options = profile_options_default;
-	struct profile *profile = NULL;
-	struct error error = { 0 };
-	struct stat status;
-
-	options.need_stacks = false;
-	options.timeline_points = 0;
-	if (stat(path, &status) == 0 && status.st_size <= TOTALS_BYTES_MAX &&
-		profile_build(&profile, &path, 1, &options, &error)) {
-		fprintf(stderr, ": %speak %s, ", profile->sample_mean_bytes ? "a sample; about " : "",
-			text_bytes(profile->total.peak_bytes).text);
-		fprintf(stderr, "%s allocations of %s, ", text_count(profile->total.total_count).text,
-			text_bytes(profile->total.total_bytes).text);
-		fprintf(stderr, "%s never freed", text_bytes(profile->total.live_bytes).text);
-	}
-	profile_free(profile);
-}
-
 static void print_captures(const struct run *settings, const char *pattern, const char *program, uint64_t since_ns)
 {
 	char *glob = make_glob(pattern);
@@ -429,22 +380,11 @@ static void print_captures(const struct run *settings, const char *pattern, cons
 	/* Descendants by exec may have parents that did not record. */
 	bool strict = strstr(pattern, "%p") && !(settings->follow && strncmp(settings->follow, "exec", 4) == 0);
 	size_t count = strict ? keep_family(found, all, (uint32_t)child_pid) : all;
-	char folder[PATH_MAX] = "", shown[1024];
+	char shown[1024];
 
-	if (getcwd(folder, sizeof folder))
-		strncat(folder, "/", sizeof folder - strlen(folder) - 1);
 	if (count > 0) {
 		put_main_first(found, count);
-
-		const char *path = found[0].path;
-
-		if (strncmp(path, folder, strlen(folder)) == 0)
-			path += strlen(folder);
-		fprintf(stderr, "sctmem: wrote %s", text_escape(shown, sizeof shown, path));
-		print_totals(found[0].path);
-		if (count > 1)
-			fprintf(stderr, "; and %zu more of its other processes and programs", count - 1);
-		putc('\n', stderr);
+		recorded_print(found[0].path, true, count - 1);
 	} else {
 		fprintf(stderr, "sctmem: no capture was written; to know why: sctmem doctor %s\n",
 			text_escape(shown, sizeof shown, program));
@@ -500,7 +440,7 @@ static bool run_run(struct invocation *invocation, struct error *error)
 		return false;
 	if (invocation->arguments.count == 0)
 		return fail(error, STATUS_USAGE, "no program to run: sctmem run -- python3 app.py");
-	pattern = make_pattern(&settings);
+	pattern = pattern_make(settings.output);
 	if (!resolve(invocation, path, &argv, error) || !program_find_library(library, error) ||
 		!check_pattern(&settings, pattern, error))
 		goto out;

@@ -21,6 +21,7 @@ enum command_operands {
 	COMMAND_CAPTURES,             /* for completion: files */
 	COMMAND_PROGRAM,              /* a program and what follows it; parsing stops there */
 	COMMAND_VERB,                 /* a command of ours */
+	COMMAND_PROCESS,              /* the number of a running one */
 };
 
 /* One call of a command. */
@@ -47,6 +48,8 @@ struct command {
  */
 #define COMMANDS(X) \
 	X(run) \
+	X(attach) \
+	X(detach) \
 	X(stats) \
 	X(report) \
 	X(flamegraph) \

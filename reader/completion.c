@@ -89,6 +89,11 @@ void completion_print_bash(FILE *file)
 				"\t\tfor ((i = 2; i < COMP_CWORD; i++)); do\n"
 				"\t\t\tif [ \"${COMP_WORDS[i]}\" = -- ] && declare -F _command_offset >/dev/null; then\n"
 				"\t\t\t\t_command_offset $((i + 1))\n\t\t\t\treturn\n\t\t\tfi\n\t\tdone\n\tfi\n", (*command)->name);
+	for (const struct command *const *command = commands; *command; command++)
+		if ((*command)->operands == COMMAND_PROCESS)
+			fprintf(file, "\tif [ \"$verb\" = %s ] && [[ $cur != -* ]]; then\n"
+				"\t\tCOMPREPLY=($(compgen -W \"$(ps -eo pid= 2>/dev/null)\" -- \"$cur\"))\n\t\treturn\n\tfi\n",
+				(*command)->name);
 	fputs("\tcase $cur in\n"
 		"\t-*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
 		"\t*)\n\t\tif [ \"$verb\" = help ]; then COMPREPLY=($(compgen -W \"", file);
@@ -137,6 +142,7 @@ static void zsh_command(FILE *file, const struct command *command)
 		[COMMAND_NO_OPERANDS] = "", [COMMAND_CAPTURES] = " \\\n\t\t\t'*:capture:_files'",
 		[COMMAND_PROGRAM] = " \\\n\t\t\t'1:program:_command_names -e' '*::arguments:_normal'",
 		[COMMAND_VERB] = " \\\n\t\t\t\"1:verb:($verbs)\"",
+		[COMMAND_PROCESS] = " \\\n\t\t\t'1:process:_pids'",
 	};
 
 	fprintf(file, "\t%s)\n\t\t_arguments -s -S '--help[show help]'", command->name);
@@ -214,6 +220,9 @@ void completion_print_fish(FILE *file)
 		} else if ((*command)->operands == COMMAND_PROGRAM) {
 			fprintf(file, "complete -c sctmem -n '__fish_seen_subcommand_from %s' -a "
 				"'(__fish_complete_subcommand --fcs-skip=2)'\n", (*command)->name);
+		} else if ((*command)->operands == COMMAND_PROCESS) {
+			fprintf(file, "complete -c sctmem -f -n '__fish_seen_subcommand_from %s' -a '(__fish_complete_pids)'\n",
+				(*command)->name);
 		}
 	}
 }

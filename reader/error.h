@@ -20,7 +20,7 @@ enum exit_status {
 	STATUS_NEWER_CAPTURE = 5, /* the capture needs a newer sctmem */
 	STATUS_OUTPUT = 6,        /* the output cannot be written, or exists (-f allows to replace it) */
 	STATUS_MEMORY = 7,        /* out of memory */
-	STATUS_CANNOT_TRACE = 8,  /* doctor: tracing would not work */
+	STATUS_CANNOT_TRACE = 8,  /* doctor, attach: tracing would not work */
 	STATUS_NOT_EXECUTABLE = 126,
 	STATUS_NOT_FOUND = 127,   /* run: as a shell does; else run passes on the program's own status */
 };

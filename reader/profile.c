@@ -393,6 +393,7 @@ static bool describe_capture(struct build *build, uint32_t number)
 		/* Its first events come before any time of its own: the clock still stands at another process's. */
 		.peak_time_ns = process->peak_time_ns > process->start_ns ? process->peak_time_ns - process->start_ns : 0,
 		.events = process->events, .file_bytes = capture->used_size, .features = capture->header.features,
+		.attached = capture->header.origin == CAPTURE_ORIGIN_ATTACH,
 		.state = (uint32_t)status->state, .alive = capture->alive,
 		.lost_events = status->lost_memory + status->lost_storage + status->lost_reentry,
 		.lost_memory = status->lost_memory, .lost_storage = status->lost_storage,

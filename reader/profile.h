@@ -97,6 +97,7 @@ struct profile_capture {
 	uint32_t python_flags;        /* of the PYTHON record */
 	const char *python_allocator; /* "pymalloc", "malloc_debug" ...; "" when unknown */
 	uint64_t features;            /* enum capture_feature */
+	bool attached;                /* the process ran already when recording began */
 	uint32_t state;               /* enum capture_state */
 	bool alive;                   /* RUNNING and its process still exists on this host: read as it is now */
 	bool damaged;                 /* something could not be read; problem says what and where */

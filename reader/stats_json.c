@@ -89,6 +89,7 @@ static void write_capture(struct json *json, const char *key, const struct profi
 	else
 		json_null(json, "python_version");
 	json_text(json, "python_allocator", capture->python_allocator);
+	json_bool(json, "attached", capture->attached);
 	json_bool(json, "trace_python_allocators", capture->features & CAPTURE_PYTHON_ALLOCATORS);
 	json_text(json, "native_traces", capture->features & CAPTURE_NATIVE_FULL ? "full"
 		: capture->features & CAPTURE_NATIVE_LEAF ? "leaf" : "no");

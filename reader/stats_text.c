@@ -32,7 +32,7 @@ const char *stats_state_text(const struct profile_capture *capture)
 	case CAPTURE_EXITED: return "finished";
 	case CAPTURE_STOPPED_STORAGE: return "recording stopped before the end: the file could not grow";
 	case CAPTURE_STOPPED_MEMORY: return "recording stopped before the end: no memory for the recorder";
-	case CAPTURE_STOPPED_USER: return "recording was stopped by the program";
+	case CAPTURE_STOPPED_USER: return "recording was ended by its user (sctmem detach, sctmem_stop)";
 	default: return "killed, or ended by _exit: complete up to that moment";
 	}
 }
@@ -104,8 +104,9 @@ static void print_capture(const struct text *text, const struct profile_capture 
 	putc('\n', text->file);
 	print_python(text, capture);
 	label(text, "started");
-	fprintf(text->file, "%s, recorded for %s\n", text_date(capture->start_realtime_ns).text,
-		text_time(capture->duration_ns).text);
+	fprintf(text->file, "%s, recorded for %s%s\n", text_date(capture->start_realtime_ns).text,
+		text_time(capture->duration_ns).text, capture->attached ?
+		"; the process ran already, and what it had allocated before is not known" : "");
 	label(text, "state");
 	if (capture->state != CAPTURE_EXITED || capture->damaged)
 		text_style(text, TEXT_WARNING);

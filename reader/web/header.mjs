@@ -86,7 +86,7 @@ export function reportBadges(meta) {
 		'blocks lived when recording stopped; they count neither as freed nor as live after it began again.');
 	const stopped = those((capture) => capture.state === STATE_STOPPED_USER);
 	if (stopped.length)
-		add('info', 'stopped by the program' + which(stopped), 'Recording was stopped by sctmem_stop.');
+		add('info', 'ended by its user' + which(stopped), 'Recording was ended by sctmem detach or sctmem_stop.');
 	if (!meta.symbols_resolved)
 		add('info', 'no symbols', 'Native frames are shown as module and offset.');
 	if (several)

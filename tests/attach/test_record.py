@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""What is recorded between two handshakes is what the target says it did, block for block."""
+import re
+
+import pytest
+
+import model
+from recording import Capture
+from targets import HERE, Target, pythons, times
+
+SIZE = 7919
+BYTES_SIZE = 397 + 33     # the payload, the head of a bytes object, its final NUL: no size of a list
+
+
+def blocks_of(capture, fits):
+    """(allocated, freed of these, their addresses) of the blocks whose size fits."""
+    allocated = freed = 0
+    live = set()
+    for event in model.in_order(capture.events()):
+        if event.kind in model.ALLOCATIONS:
+            live.discard(event.address)
+            if fits(event.size):
+                allocated += 1
+                live.add(event.address)
+        elif (event.kind in model.FREES or event.kind in model.MOVES) and event.address in live:
+            freed += 1
+            live.remove(event.address)
+    return allocated, freed, live
+
+
+def check_attached(capture):
+    capture.check_whole()
+    assert capture.header["attached"] is True
+    assert capture.header["state"] == "stopped_user", capture.header["state"]
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_native_blocks_are_counted_exactly(attacher, victim, threads):
+    with Target([victim("served"), threads]) as target:
+        target.ask("work 300")                 # before: 150 of them are kept
+        capture = attacher.attach(target.pid, "--native", "full")
+        target.ask("work 1000")
+        target.ask("drop")                     # 150 unknown ones with them
+        target.ask("work 500")
+        attacher.detach(target.pid)
+        target.ask("work 77")                  # after
+        target.ask("drop")
+        target.end()
+    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
+    assert (allocated, freed, len(live)) == (1500, 1250, 250)
+    check_attached(capture)
+    stats = capture.stats()["captures"][0]
+    assert stats["unknown_frees"] >= 150
+    if threads == 0:
+        assert stats["unknown_frees"] == 150
+        assert capture.stats()["live_at_end"]["bytes"] == 250 * SIZE
+    table = attacher.tools.run_command("table", "--by", "function", "--metric", "total", capture.path).stdout.decode()
+    assert re.search(r"\bwork\b", table), table
+
+
+@pytest.mark.parametrize("how", [[], ["waiting"]], ids=["answering", "waiting"])
+@pytest.mark.parametrize("name, python", pythons(), ids=[name for name, path in pythons()])
+def test_python_blocks_are_counted_exactly(attacher, name, python, how):
+    if how and name not in ("system", "3.8", "3.13") and times(0) == 0:
+        pytest.skip("the main thread waits: with a choice of Pythons, unless SCTMEM_ATTACH_TIMES is set")
+    with Target([python, HERE / "victims/asked.py", 2] + how) as target:
+        target.ask("work 100")
+        capture = attacher.attach(target.pid)
+        for _ in range(4):
+            target.ask("work 500")
+        target.ask("drop")
+        target.ask("work 500")
+        attacher.detach(target.pid)
+        target.ask("work 50")
+        target.end()
+    allocated, freed, live = blocks_of(capture, lambda size: size == BYTES_SIZE)
+    assert (allocated, freed, len(live)) == (2500, 2250, 250)
+    check_attached(capture)
+    assert capture.header["python_version"].startswith("3."), capture.header
+    table = attacher.tools.run_command("table", "--by", "function", "--metric", "total", capture.path).stdout.decode()
+    assert "make_block" in table, table
+
+
+def test_a_library_that_comes_later_is_recorded_from_its_first_constructor(attacher, victim):
+    late = victim("late", "-shared", "-fPIC", "-Wl,-z,lazy", suffix=".so")
+    with Target([victim("served"), 1]) as target:
+        capture = attacher.attach(target.pid)
+        assert target.ask("open {}".format(late)) == ["opened", "1"]
+        attacher.detach(target.pid)
+        target.end()
+    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
+    assert (allocated, freed, len(live)) == (10, 1, 9)
+    check_attached(capture)
+
+
+def test_each_attachment_has_a_capture_of_its_own(attacher, victim):
+    with Target([victim("served"), 2]) as target:
+        captures = []
+        for count in range(10, 10 + times(3)):
+            captures.append((count, attacher.attach(target.pid)))
+            target.ask("work {}".format(2 * count))
+            attacher.detach(target.pid)
+            target.ask("work 20")
+        target.end()
+    for count, capture in captures:
+        allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
+        assert (allocated, freed, len(live)) == (2 * count, count, count)
+        check_attached(capture)
+
+
+def test_a_duration_ends_by_itself_and_with_the_process(attacher, victim, tools):
+    with Target([victim("served"), 1]) as target:
+        path = attacher.path()
+        done = attacher.run("attach", "-d", "0.2", "-o", path, target.pid)
+        assert done.returncode == 0, done.stderr
+        assert b"wrote" in done.stderr and b"allocations" in done.stderr, done.stderr
+        check_attached(Capture(tools, path))
+        target.end()
+
+
+def test_a_fork_child_goes_on_in_its_own_capture(attacher):
+    script = ("import os, sys\nprint('ready', flush=True)\nsys.stdin.readline()\nchild = os.fork()\n"
+              "blocks = [bytes(397) for i in range(100)]\n"
+              "if child:\n    os.waitpid(child, 0)\n    print('forked', flush=True)\n    sys.stdin.readline()\n"
+              "os._exit(42)\n")
+    with Target(["/usr/bin/python3", "-c", script]) as target:
+        capture = attacher.attach(target.pid)
+        assert target.ask("fork") == ["forked"]
+        target.end()
+    children = list(capture.path.parent.glob(capture.path.name + ".*"))
+    assert len(children) == 1, children
+    for path in [capture.path] + children:
+        allocated, _, _ = blocks_of(Capture(attacher.tools, path), lambda size: size == BYTES_SIZE)
+        assert allocated == 100

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program that is under load and keeps a journal of what it is asked for.
+ *
+ *     served THREADS      each thread allocates, fills, checks and frees blocks of ordinary sizes all the time
+ *
+ * One command a line on standard input, one answer a line on standard output:
+ *
+ *     work N    the main thread allocates N blocks of COUNTED_SIZE bytes and frees every second of them
+ *     drop      it frees the rest
+ *     load      how many rounds the threads have made
+ *     wait      it waits in each of the kernel's ways for a moment, and says whether any was disturbed
+ *     open FILE opens a library; its constructor allocates
+ *     end       joins all threads and exits with 42; any fault found on the way makes it 1
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { COUNTED_SIZE = 7919, THREADS_MAX = 64, HELD = 64, KEPT_MAX = 1 << 20 };
+
+static atomic_bool ending;
+static atomic_long rounds, faults;
+static void *kept[KEPT_MAX];
+static long kept_count;
+
+static void check(int good, const char *what)
+{
+	if (!good) {
+		atomic_fetch_add(&faults, 1);
+		fprintf(stderr, "fault: %s, errno %d\n", what, errno);
+	}
+}
+
+/* What the threads' sums have to come to. */
+static double sum_alone = 0.5;
+
+static void sum_up(void)
+{
+	for (int i = 0; i < 200; i++)
+		for (int k = 1; k < 50; k++)
+			sum_alone = sum_alone * 1.0000001 + 1.0 / k;
+}
+
+/* Blocks are filled with a byte that is made from their address, so that a block that two have got is found. */
+static void *load(void *argument)
+{
+	unsigned seed = (unsigned)(size_t)argument;
+	unsigned char *held[HELD] = { 0 };
+	size_t sizes[HELD] = { 0 };
+
+	while (!atomic_load_explicit(&ending, memory_order_relaxed)) {
+		double sum = 0.5;
+
+		for (int i = 0; i < 200; i++) {
+			unsigned at = (unsigned)rand_r(&seed) % HELD;
+
+			if (held[at]) {
+				unsigned char fill = (unsigned char)((size_t)held[at] >> 4 ^ at);
+
+				for (size_t byte = 0; byte < sizes[at]; byte++)
+					if (held[at][byte] != fill) {
+						check(0, "a block was overwritten");
+						break;
+					}
+			}
+			sizes[at] = 1 + (unsigned)rand_r(&seed) % 600;
+			held[at] = i % 3 ? (free(held[at]), malloc(sizes[at])) : realloc(held[at], sizes[at]);
+			if (!held[at])
+				sizes[at] = 0;
+			memset(held[at], (int)((size_t)held[at] >> 4 ^ at) & 0xff, sizes[at]);
+			/* Vector registers and errno are the thread's own, too. */
+			errno = (int)at;
+			for (int k = 1; k < 50; k++)
+				sum = sum * 1.0000001 + 1.0 / k;
+			check(errno == (int)at, "errno has changed");
+		}
+		check(sum == sum_alone, "a sum came out otherwise");
+		if (seed % 4)
+			usleep(500);
+		atomic_fetch_add(&rounds, 1);
+	}
+	for (int i = 0; i < HELD; i++)
+		free(held[i]);
+	return NULL;
+}
+
+static void work(long count)
+{
+	for (long i = 0; i < count && kept_count < KEPT_MAX; i++) {
+		kept[kept_count++] = malloc(COUNTED_SIZE);
+		if (i % 2) {
+			free(kept[--kept_count]);
+		}
+	}
+	printf("worked %ld freed %ld\n", count, count / 2);
+}
+
+static void drop(void)
+{
+	long count = kept_count;
+
+	while (kept_count > 0)
+		free(kept[--kept_count]);
+	printf("dropped %ld\n", count);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* No wait may be cut short or fail. */
+static void wait_all(void)
+{
+	const struct timespec while_ns = { .tv_nsec = 150000000 };
+	struct timeval while_us = { .tv_usec = 150000 };
+	struct timespec until;
+	int ends[2], epoll = epoll_create1(0);
+	struct epoll_event event;
+	double start;
+	sem_t semaphore;
+
+	check(pipe(ends) == 0, "pipe");
+	start = seconds();
+	check(nanosleep(&while_ns, NULL) == 0 && seconds() - start >= 0.15, "nanosleep was cut short");
+	start = seconds();
+	check(poll(&(struct pollfd){ .fd = ends[0], .events = POLLIN }, 1, 150) == 0 && seconds() - start >= 0.149,
+		"poll was cut short");
+	start = seconds();
+	check(select(0, NULL, NULL, NULL, &while_us) == 0 && seconds() - start >= 0.149, "select was cut short");
+	start = seconds();
+	check(epoll_wait(epoll, &event, 1, 150) == 0 && seconds() - start >= 0.149, "epoll_wait was cut short");
+	sem_init(&semaphore, 0, 0);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += 150000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	check(sem_timedwait(&semaphore, &until) != 0 && errno == ETIMEDOUT, "sem_timedwait was cut short");
+	close(epoll);
+	close(ends[0]);
+	close(ends[1]);
+	printf("waited %ld\n", atomic_load(&faults));
+}
+
+int main(int argc, char **argv)
+{
+	int threads = argc > 1 ? atoi(argv[1]) : 2;
+	pthread_t ids[THREADS_MAX];
+	char line[4096];
+
+	sum_up();
+	setvbuf(stdout, NULL, _IOLBF, 4096);
+	for (int i = 0; i < threads && i < THREADS_MAX; i++)
+		pthread_create(&ids[i], NULL, load, (void *)(size_t)(i + 1));
+	printf("ready %d\n", (int)getpid());
+	while (fgets(line, sizeof line, stdin)) {
+		line[strcspn(line, "\n")] = 0;
+		if (strncmp(line, "work ", 5) == 0)
+			work(atol(line + 5));
+		else if (strcmp(line, "drop") == 0)
+			drop();
+		else if (strcmp(line, "wait") == 0)
+			wait_all();
+		else if (strcmp(line, "load") == 0)
+			printf("load %ld\n", atomic_load(&rounds));
+		else if (strncmp(line, "open ", 5) == 0)
+			printf("opened %d\n", dlopen(line + 5, RTLD_NOW) != NULL);
+		else if (strcmp(line, "end") == 0)
+			break;
+	}
+	atomic_store(&ending, 1);
+	for (int i = 0; i < threads && i < THREADS_MAX; i++)
+		pthread_join(ids[i], NULL);
+	drop();
+	printf("faults %ld\n", atomic_load(&faults));
+	return atomic_load(&faults) ? 1 : 42;
+}
