@@ -71,6 +71,9 @@ static bool explain_libc(const struct remote *remote, struct error *error)
 	if (!loader)
 		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) is a static program: it has no loader that could load a "
 			"library", (int)remote->pid, remote->name);
+	/* It may just be ending: then nothing is there any more. */
+	if (!remote_failed(remote, "find the C library of", error) && error->status == STATUS_NO_INPUT)
+		return false;
 	return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) does not run on the GNU C library", (int)remote->pid,
 		remote->name);
 }

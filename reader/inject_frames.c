@@ -7,7 +7,9 @@
  *     main, work, PyEval ...                               safe: whatever it holds is the program's own
  *     main, malloc, ...  qsort, compare ...                not safe: the C library lies further out as well
  *
- * The first frames of a thread are the C library's, too (__libc_start_main, start_thread): these do not count.
+ * Where a signal handler runs, what it has interrupted must be safe in the same way: some programs do all their work
+ * in handlers.  The first frames of a thread are the C library's, too (__libc_start_main, start_thread): these do not
+ * count.
  */
 #include "inject_frames.h"
 
@@ -51,6 +53,8 @@ static const char *const waiting[] = {
 	NULL,
 };
 
+static const uint8_t restorer[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };   /* mov $15, %rax; syscall */
+
 /* elfutils hands callbacks nothing of ours.  One process is looked at at a time. */
 static const struct remote *looked_at;
 
@@ -88,7 +92,6 @@ static int read_tables(Dwfl_Module *module, void **user, const char *name, Dwarf
 
 struct frames *frames_new(const struct remote *remote)
 {
-	static const uint8_t restorer[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };   /* mov $15, %rax; syscall */
 	static const Dwfl_Callbacks callbacks = { .find_elf = find_elf, .find_debuginfo = find_no_debuginfo };
 	struct frames *frames = memory_new(1, sizeof *frames);
 	const struct remote_module *libc = NULL;
@@ -156,6 +159,26 @@ static size_t without_start(const struct frames *frames)
 	return libc ? count : frames->count;
 }
 
+static bool is_trampoline(const struct frames *frames, uint64_t pc)
+{
+	return frames->trampoline && pc - (frames->trampoline - 1) <= sizeof restorer;
+}
+
+/* What a stopped thread, or one interrupted by a signal, was doing: pcs[at..end), the innermost first. */
+static bool is_safe(const struct frames *frames, size_t at, size_t end)
+{
+	size_t libc = at;
+
+	while (libc < end && place_of(frames, frames->pcs[libc]) == PLACE_LIBC)
+		libc++;
+	if (libc > at && !remote_function_is(frames->remote, frames->pcs[libc - 1], waiting))
+		return false;
+	for (; libc < end; libc++)
+		if (place_of(frames, frames->pcs[libc]) != PLACE_PROGRAM)
+			return false;
+	return true;
+}
+
 enum frames_verdict frames_look(struct frames *frames, pid_t thread)
 {
 	size_t end, at = 0;
@@ -163,19 +186,16 @@ enum frames_verdict frames_look(struct frames *frames, pid_t thread)
 	frames->count = 0;
 	if (dwfl_getthread_frames(frames->dwfl, thread, take_frame, frames) != 0 || frames->count == 0)
 		return FRAMES_UNKNOWN;
-	for (size_t i = 0; i < frames->count; i++)
-		if (frames->trampoline && frames->pcs[i] - (frames->trampoline - 1) <= 9)
-			return FRAMES_UNSAFE;
 	end = without_start(frames);
 	if (end == 0)
 		return FRAMES_UNSAFE;         /* starting or ending */
-	while (at < end && place_of(frames, frames->pcs[at]) == PLACE_LIBC)
-		at++;
-	if (at > 0 && !remote_function_is(frames->remote, frames->pcs[at - 1], waiting))
-		return FRAMES_UNSAFE;
-	for (; at < end; at++)
-		if (place_of(frames, frames->pcs[at]) != PLACE_PROGRAM)
+	for (size_t i = 0; i <= end; i++) {
+		if (i < end && !is_trampoline(frames, frames->pcs[i]))
+			continue;
+		if (!is_safe(frames, at, i))
 			return FRAMES_UNSAFE;
+		at = i + 1;
+	}
 	return FRAMES_SAFE;
 }
 

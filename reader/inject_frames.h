@@ -12,7 +12,7 @@ struct frames;
 
 enum frames_verdict {
 	FRAMES_SAFE,
-	FRAMES_UNSAFE,                /* in the C library, the loader, an allocator, a signal handler: another moment */
+	FRAMES_UNSAFE,                /* in the C library, the loader, an allocator: another moment */
 	FRAMES_UNKNOWN,               /* the stack cannot be followed to its end */
 };
 

@@ -19,4 +19,4 @@ import fixtures  # noqa: E402
 fixtures.VICTIMS.append(pathlib.Path(__file__).resolve().parent / "victims")
 
 from fixtures import pytest_configure, tools, victim  # noqa: E402,F401
-from targets import attacher  # noqa: E402,F401
+from targets import attacher, open_folder  # noqa: E402,F401

@@ -4,6 +4,7 @@ import glob
 import os
 import pathlib
 import subprocess
+import tempfile
 
 import pytest
 
@@ -98,6 +99,14 @@ class Attacher:
             assert word in text, (word, text)
         assert not path.exists()
         return text
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may reach and write in: pytest's own is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="sctmem-attach-", dir="/tmp") as folder:
+        os.chmod(folder, 0o777)
+        yield pathlib.Path(folder)
 
 
 @pytest.fixture

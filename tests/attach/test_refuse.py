@@ -98,40 +98,36 @@ def test_another_one_traces_it(attacher, victim):
         target.end()
 
 
-def test_another_user(attacher, victim):
+def test_another_user(attacher, victim, open_folder):
     if os.geteuid() != 0:
         pytest.skip("not root: nobody else can be")
-    os.chmod(attacher.folder, 0o777)
-    # Its folders may be closed to others: the command is found by a copy.
-    command = shutil.copy(attacher.tools.command, "/tmp/sctmem-attach-test-command")
-    library = shutil.copy(attacher.tools.library, "/tmp/libsctmem.so")
-    try:
-        with Target([victim("served"), 0]) as target:
-            attacher.refused(target.pid, CANNOT_TRACE, "belongs to user 0", "sudo", command=command, user=65534)
-            target.end()
-    finally:
-        os.unlink(command)
-        os.unlink(library)
+    # Its own folders may be closed to others.
+    command = shutil.copy(attacher.tools.command, open_folder)
+    shutil.copy(attacher.tools.library, open_folder)
+    with Target([victim("served"), 0]) as target:
+        attacher.refused(target.pid, CANNOT_TRACE, "belongs to user 0", "sudo", command=command, user=65534)
+        target.end()
 
 
-def test_a_target_of_another_user_is_attached_by_root(attacher, victim, tmp_path):
+def test_a_target_of_another_user_is_attached_by_root(attacher, victim, open_folder):
     """It cannot read our library, nor write in our folder: the first is no matter, the second is told."""
     if os.geteuid() != 0:
         pytest.skip("not root: nobody else can be")
-    program = shutil.copy(victim("served"), "/tmp/sctmem-attach-test-served")
-    try:
-        with Target([program, 1], user=65534) as target:
-            attacher.refused(target.pid, OUTPUT, "user 65534", "cannot create", "-o")
-            os.chmod(tmp_path, 0o777)
-            for folder in tmp_path.parents:
-                if folder.stat().st_uid == 0 and str(folder) != "/" and "pytest" in str(folder):
-                    os.chmod(folder, 0o755)
-            attacher.attach(target.pid)
-            target.ask("work 100")
-            attacher.detach(target.pid)
-            target.end()
-    finally:
-        os.unlink(program)
+    program = shutil.copy(victim("served"), open_folder)
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    command = shutil.copy(attacher.tools.command, closed)
+    shutil.copy(attacher.tools.library, closed)
+    with Target([program, 1], user=65534) as target:
+        attacher.folder = closed
+        attacher.refused(target.pid, OUTPUT, "user 65534", "cannot create", "-o", command=command)
+        path = open_folder / "capture.bin"
+        done = attacher.run("attach", "-o", path, target.pid, command=command)
+        assert done.returncode == 0, done.stderr
+        target.ask("work 100")
+        attacher.detach(target.pid)
+        assert path.stat().st_uid == 65534
+        target.end()
 
 
 @pytest.mark.parametrize("mode, words", [("strict", "seccomp strict"), ("filter", "--any-seccomp")])

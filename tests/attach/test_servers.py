@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Servers as they are in production, under load: their clients notice nothing."""
+import os
+import pathlib
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+
+from fixtures import require_program
+from recording import Capture
+from targets import times
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port):
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server does not come up")
+
+
+def attach_and_detach(attacher, pid, check, few=1):
+    """As often as asked for; `check` is called while it is attached.  The last capture."""
+    for _ in range(times(few)):
+        path = attacher.path()
+        done = attacher.run("attach", "-q", "-o", path, pid)
+        assert (done.returncode, done.stderr) == (0, b""), done
+        check()
+        done = attacher.run("detach", "-q", pid)
+        assert (done.returncode, done.stderr) == (0, b""), done
+        capture = Capture(attacher.tools, path)
+        capture.check_whole()
+        if times(0):
+            path.unlink()
+    return capture
+
+
+def test_redis_under_its_benchmark(attacher, tmp_path):
+    server, benchmark = require_program("redis-server"), require_program("redis-benchmark")
+    port = free_port()
+    process = subprocess.Popen([server, "--port", str(port), "--save", "", "--dir", str(tmp_path)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    load = None
+    try:
+        wait_for_port(port)
+        # -l: it goes on until it is ended; any error ends it before.
+        load = subprocess.Popen([benchmark, "-p", str(port), "-c", "20", "-t", "set,get,lpush,lrange_100", "-l", "-q"],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+        def ask(*words):
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                client.sendall(" ".join(words).encode() + b"\r\n")
+                return client.recv(4096)
+
+        def check():
+            assert process.poll() is None and load.poll() is None, (process.poll(), load.poll())
+            assert ask("SET", "asked", "value") == b"+OK\r\n"
+            assert ask("GET", "asked") == b"$5\r\nvalue\r\n"
+            before = commands()
+            for _ in range(600):
+                if commands() > before + 1000:
+                    return
+                time.sleep(0.02)
+            raise AssertionError("the load has come to a stop")
+
+        def commands():
+            return int(ask("INFO", "stats").split(b"total_commands_processed:")[1].split()[0])
+
+        capture = attach_and_detach(attacher, process.pid, check, 3)
+        check()
+        # Debian's redis brings jemalloc: what it allocates goes through that, and is seen all the same.
+        assert capture.stats()["total_num_allocations"] > 100
+        load.terminate()
+        load.wait(30)
+        ask("SHUTDOWN", "NOSAVE")
+        assert process.wait(30) == 0
+    finally:
+        for each in (load, process):
+            if each and each.poll() is None:
+                each.kill()
+                each.wait()
+
+
+def postgres_program(name):
+    found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/" + name))
+    if not found:
+        pytest.skip("no PostgreSQL on this machine")
+    return str(found[-1])
+
+
+def test_a_backend_of_postgres_under_pgbench(attacher, open_folder):
+    if os.geteuid() != 0:
+        pytest.skip("not root: PostgreSQL's user cannot be taken")
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("no user postgres")
+    attacher.folder = open_folder
+    data = open_folder / "data"
+    data.mkdir()
+    os.chown(data, user.pw_uid, user.pw_gid)
+    port = free_port()
+    options = "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c fsync=off".format(port, data)
+
+    def run(*argv):
+        done = subprocess.run(argv, user=user.pw_uid, group=user.pw_gid, cwd=data, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={"LC_ALL": "C", "PATH": "/bin"})
+        assert done.returncode == 0, done.stdout.decode(errors="replace")
+        return done
+
+    def ask(query):
+        return run(postgres_program("psql"), "-h", "127.0.0.1", "-p", str(port), "-At", "-c", query,
+                   "postgres").stdout.decode().strip()
+
+    run(postgres_program("initdb"), "-A", "trust", "-D", str(data / "cluster"), "--no-sync")
+    run(postgres_program("pg_ctl"), "-D", str(data / "cluster"), "-o", options, "-w", "-l", str(data / "log"), "start")
+    load = None
+    try:
+        run(postgres_program("pgbench"), "-h", "127.0.0.1", "-p", str(port), "-i", "-q", "postgres")
+        load = subprocess.Popen([postgres_program("pgbench"), "-h", "127.0.0.1", "-p", str(port), "-c", "2",
+                                 "-T", "3000", "postgres"], user=user.pw_uid, group=user.pw_gid, cwd=data,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={"LC_ALL": "C", "PATH": "/bin"})
+        pids, backend = "select pid from pg_stat_activity where {}", ""
+        for _ in range(200):
+            # Not that of the preparation, which is just ending.
+            found = ask(pids.format("application_name = 'pgbench' and query <> ''")).split()
+            if len(found) == 2:
+                backend = found[0]
+                break
+            time.sleep(0.05)
+
+        def check():
+            assert load.poll() is None, load.stdout.read()
+            before = int(ask("select xact_commit from pg_stat_database where datname = 'postgres'"))
+            for _ in range(300):
+                if int(ask("select xact_commit from pg_stat_database where datname = 'postgres'")) > before + 20:
+                    return
+                time.sleep(0.1)
+            raise AssertionError("the load has come to a stop")
+
+        attach_and_detach(attacher, int(backend), check)
+        # One that was forked by a signal handler, and so lives in it.
+        attach_and_detach(attacher, int(ask(pids.format("backend_type = 'walwriter'"))), check)
+        # The postmaster, too: its children go on in their own captures.
+        with open(data / "cluster/postmaster.pid") as file:
+            attach_and_detach(attacher, int(file.readline()), check)
+        check()
+        load.terminate()
+        load.wait(60)
+        assert "PANIC" not in (data / "log").read_text() and "crash" not in (data / "log").read_text()
+    finally:
+        if load and load.poll() is None:
+            load.kill()
+        run(postgres_program("pg_ctl"), "-D", str(data / "cluster"), "-m", "immediate", "stop")
