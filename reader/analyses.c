@@ -75,6 +75,29 @@ static void change(struct analyses *analyses, const struct analysis_block *block
 	}
 }
 
+/* The number of a key's site here, made when it is new; false: no memory. */
+static bool find_site(struct analyses *analyses, uint64_t key, uint32_t *site)
+{
+	const size_t place = (size_t)(table_hash(key, analyses->site_by_key.seed) >> 32) % ANALYSES_MEMO;
+
+	*site = analyses->memo[place].site;
+	if (analyses->memo[place].key == key)
+		return true;
+	*site = map64_get(&analyses->site_by_key, key);
+	if (*site == MAP64_NONE) {
+		*site = (uint32_t)analyses->site_count;
+		if (!array_reserve(&analyses->site_keys, &analyses->site_capacity, analyses->site_count + 1,
+			sizeof(*analyses->site_keys), analyses->context.error) ||
+		    !map64_put(&analyses->site_by_key, key, *site, analyses->context.error))
+			return false;
+		analyses->site_keys[analyses->site_count++] = key;
+		analyses->context.site_keys = analyses->site_keys;
+	}
+	analyses->memo[place].key = key;
+	analyses->memo[place].site = *site;
+	return true;
+}
+
 static void born(struct analyses *analyses, const struct profile_event *event)
 {
 	const struct replay *replay = analyses->context.replay;
@@ -87,7 +110,7 @@ static void born(struct analyses *analyses, const struct profile_event *event)
 	if (block)
 		drop_block(analyses, block);
 	block = new_block(analyses, event->block);
-	if (!block) {
+	if (!block || !find_site(analyses, key, &block->site)) {
 		analyses->failed = true;
 		return;
 	}
@@ -96,7 +119,6 @@ static void born(struct analyses *analyses, const struct profile_event *event)
 	block->born_ns = block->since_ns = event->time_ns;
 	block->weight = event->weight;
 	block->count = event->weight != 0 ? event->count : 1;
-	block->site = event->site;
 	block->process = replay->threads[site_thread(key)].process;
 	block->code = site_code(key);
 	block->domain = (uint8_t)site_domain(key);
@@ -220,8 +242,11 @@ bool analyses_init(struct analyses *analyses, const struct replay *replay, unsig
 	};
 	if (options->from_ns != 0 || options->to_ns != UINT64_MAX || options->from_mark)
 		analyses->context.incomplete = "it needs every block: leave --time and --from out; --at and --to choose the moment";
-	if (!live_init(&analyses->places, error))
+	if (!live_init(&analyses->places, error) || !map64_init(&analyses->site_by_key, 1024, error) ||
+	    !map64_put(&analyses->site_by_key, 0, ANALYSIS_NO_SITE, error) ||
+	    !array_reserve(&analyses->site_keys, &analyses->site_capacity, 1, sizeof(*analyses->site_keys), error))
 		return false;
+	analyses->site_count = 1;
 	for (unsigned i = 0; i < ANALYSIS_COUNT; i++) {
 		const struct analysis_class *class = analysis_classes[i];
 		struct analysis_call call = { .class = class };
@@ -275,6 +300,30 @@ bool analyses_begin(struct analyses *analyses)
 	return true;
 }
 
+/* From our numbers of sites to replay's. */
+static bool number_sites(const struct analyses *analyses, struct analysis_result *results, unsigned count)
+{
+	const struct replay *replay = analyses->context.replay;
+	uint32_t *numbers = calloc(analyses->site_count, sizeof(*numbers));
+
+	if (!numbers)
+		return fail_memory(analyses->context.error);
+	for (size_t i = 1; i < replay->site_count; i++) {
+		const uint32_t site = map64_get(&analyses->site_by_key, replay->sites[i].key);
+
+		if (site != MAP64_NONE)
+			numbers[site] = (uint32_t)i;
+	}
+	for (unsigned i = 0; i < count * ANALYSIS_TABLES_MAX; i++) {
+		struct analysis_table *table = &results[i / ANALYSIS_TABLES_MAX].tables[i % ANALYSIS_TABLES_MAX];
+
+		for (size_t row = 0; row < table->count; row++)
+			table->rows[row].site = numbers[table->rows[row].site];
+	}
+	free(numbers);
+	return true;
+}
+
 bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analysis_result *results, unsigned *count)
 {
 	analyses->context.duration_ns = duration_ns;
@@ -290,7 +339,7 @@ bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analys
 			result->tables[table].class = call->class->tables[table];
 		analyses->failed = !call->class->on_end(call->state, &analyses->context, result);
 	}
-	return !analyses->failed;
+	return !analyses->failed && number_sites(analyses, results, *count);
 }
 
 void analyses_finish(struct analyses *analyses)
@@ -302,6 +351,8 @@ void analyses_finish(struct analyses *analyses)
 	}
 	live_finish(&analyses->places);
 	free(analyses->blocks);
+	free(analyses->site_keys);
+	map64_finish(&analyses->site_by_key);
 	free(analyses->size_classes);
 	*analyses = (struct analyses){ 0 };
 }

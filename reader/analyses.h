@@ -11,6 +11,8 @@
 
 struct replay;
 
+enum { ANALYSES_MEMO = 512 };
+
 /* One function of one analysis, for a kind of event. */
 struct analysis_call {
 	const struct analysis_class *class;
@@ -24,6 +26,11 @@ struct analyses {
 	bool at_done;
 	bool failed;                  /* context.error says why */
 	struct size_classes *size_classes;
+	/* Sites by replay's keys: replay numbers its own anew when it cuts the run into slices. */
+	struct map64 site_by_key;
+	uint64_t *site_keys;          /* 0 is the site of nothing */
+	size_t site_count, site_capacity;
+	struct { uint64_t key; uint32_t site; } memo[ANALYSES_MEMO];   /* before site_by_key; zeros say: key 0 is site 0 */
 	struct live places;           /* id of a block, shifted -> index of its record */
 	struct analysis_block *blocks;
 	size_t block_count, block_capacity;
@@ -46,7 +53,7 @@ void analyses_finish(struct analyses *analyses);
 
 /* Once replay knows its processes. */
 MUST_CHECK bool analyses_begin(struct analyses *analyses);
-/* After replay_end: one result for each analysis wanted, in results[0..*count). */
+/* After replay_end: one result for each analysis wanted, in results[0..*count), of sites as replay numbers them now. */
 MUST_CHECK bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analysis_result *results,
 	unsigned *count);
 

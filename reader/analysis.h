@@ -29,7 +29,7 @@ enum {
 	ANALYSIS_TABLES_MAX = 2,
 	ANALYSIS_SERIES_MAX = 2,
 	ANALYSIS_BINS = 64,           /* most bins of a series */
-	ANALYSIS_NO_SITE = 0,         /* replay's site of nothing */
+	ANALYSIS_NO_SITE = 0,         /* the site of nothing, here and in replay */
 };
 
 /* All of them: the number of its bit in profile_options.analyses, its object, in the order in which they are shown. */
@@ -108,7 +108,7 @@ struct analysis_table_class {
 };
 
 struct analysis_row {
-	uint32_t site;                /* replay's, so of profile->observed; ANALYSIS_NO_SITE: of no place */
+	uint32_t site;                /* in the end replay's, so of profile->observed; ANALYSIS_NO_SITE: of no place */
 	uint64_t values[ANALYSIS_COLUMNS_MAX];
 };
 
@@ -146,7 +146,7 @@ struct analysis_block {
 	uint64_t ended_ns;            /* while it may come back: when it ended, */
 	uint32_t ended_thread;        /* by whom, */
 	uint32_t ended_distance;      /* and after how many allocations of the thread that made it */
-	uint32_t site;
+	uint32_t site;                /* of analyses.h */
 	uint32_t process;
 	uint32_t count;               /* blocks that it stands for: more than itself in a sample */
 	double weight;                /* the same, exactly; 0: itself alone */
@@ -176,6 +176,7 @@ struct analysis_ending {
 /* What all analyses may look at. */
 struct analysis_context {
 	const struct replay *replay;
+	const uint64_t *site_keys;    /* as replay.h has them, by site */
 	uint64_t epoch;               /* replay's number of maxima before the event that is being told */
 	uint32_t temporary_limit;
 	uint64_t temporary_ns;

@@ -27,7 +27,7 @@ struct meetings {
 
 static uint32_t maker_of(const struct analysis_context *context, uint32_t site)
 {
-	return site_thread(context->replay->sites[site].key);
+	return site_thread(context->site_keys[site]);
 }
 
 static bool on_free(void *state, const struct analysis_context *context, const struct analysis_block *block,

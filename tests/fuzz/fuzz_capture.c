@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Property: for any file, profile_build either fails with one line that names it, or gives a profile whose parts
- * agree: parents before children, sites in range, totals that are the sums of the sites.  No crash, no leak, no
- * memory beyond what the file can stand for.
+ * agree: parents before children, sites in range, totals that are the sums of the sites; with all analyses, whose rows
+ * are of sites in range.  No crash, no leak, no memory beyond what the file can stand for.
  *
  * Frames stay without symbols: those of hostile modules are fuzz_symbols' business.
  */
@@ -11,6 +11,7 @@
 
 #include "formats/capture.h"
 #include "input.h"
+#include "reader/analysis.h"
 #include "reader/profile.h"
 
 static void check_profile(const struct profile *profile)
@@ -34,6 +35,14 @@ static void check_profile(const struct profile *profile)
 	if (total != profile->total.total_bytes || memcmp(&costs[0], &profile->total, sizeof(costs[0])) != 0)
 		abort();
 	free(costs);
+	for (unsigned i = 0; i < profile->analysis_count * ANALYSIS_TABLES_MAX; i++) {
+		const struct analysis_table *table = &profile->analyses[i / ANALYSIS_TABLES_MAX].tables[i % ANALYSIS_TABLES_MAX];
+
+		for (size_t row = 0; row < table->count; row++) {
+			if (table->rows[row].site >= profile->observed_count)
+				abort();
+		}
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -49,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	file = input_capture(data, size, path);
 	options.no_symbols = true;
 	options.timeline_points = 50;
+	options.analyses = (1u << ANALYSIS_COUNT) - 1;
+	options.at_peak = data[size - 1] & 1;
 	if (profile_build(&profile, (const char *[]){ path }, 1, &options, &error)) {
 		check_profile(profile);
 		profile_free(profile);

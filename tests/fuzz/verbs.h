@@ -15,7 +15,7 @@
 static inline bool verbs_only_reads(const struct command *command)
 {
 	static const char *const reading[] = { "stats", "flamegraph", "leaks", "summary", "table", "tree", "export", "check",
-		"windows", "dump", "help", "report", "diff", "lifetimes", "compact", "symbolize" };
+		"windows", "dump", "help", "report", "diff", "insights", "compact", "symbolize" };
 
 	for (size_t i = 0; i < sizeof(reading) / sizeof(reading[0]); i++)
 		if (strcmp(command->name, reading[i]) == 0)

@@ -1016,6 +1016,7 @@ static void random_programs_are_analysed_as_slow_loops_say(void **state)
 		unsigned at = STEPS;
 
 		write_program(path, seed);
+		options.slices = seed % 2 ? 32 : 0;   /* sites are numbered anew, then */
 		options.temporary_limit = seed;
 		options.temporary_ns = seed * 1000000;
 		if (seed % 3 == 1) {
