@@ -3,6 +3,9 @@
  * How much each site allocates over time, in at most 64 bins that all sites share.  When the run has become longer
  * than the bins reach, neighbours are joined and the width doubles, as in timeline.h.
  *
+ * A bin is never narrower than four ticks of the clock: all events of a tick have the same time, and would look like a
+ * burst in a narrower one.
+ *
  * A site keeps the bin that it is in, and a list of those before that are not empty, the newest first.
  */
 #include "replay.h"
@@ -14,6 +17,7 @@
 enum { RATE_PEAK_BYTES, RATE_PEAK_COUNT, RATE_COUNT, RATE_BYTES, RATE_MEAN_BYTES, RATE_COLUMNS };
 
 #define BIN_FIRST_NS ((uint64_t)1000000)
+enum { BIN_TICKS = 4 };
 
 static const struct analysis_column columns[] = {
 	{ "peak_bytes_per_second", "bytes/s at most", ANALYSIS_BYTES, ANALYSIS_DERIVED },
@@ -72,6 +76,15 @@ struct rates {
 	uint32_t free_bin;
 	uint64_t width_ns;
 };
+
+static uint64_t first_width(const struct analysis_context *context)
+{
+	uint64_t width_ns = BIN_FIRST_NS;
+
+	while (width_ns < context->clock_ns * BIN_TICKS)
+		width_ns *= 2;
+	return width_ns;
+}
 
 static void join(struct rates *own, struct bin *newer)
 {
@@ -132,7 +145,7 @@ static bool on_alloc(void *state, const struct analysis_context *context, struct
 	if (!array_reserve(&own->sites, &own->site_capacity, block->site + (size_t)1, sizeof(*own->sites), context->error))
 		return false;
 	if (!own->width_ns)
-		own->width_ns = BIN_FIRST_NS;
+		own->width_ns = first_width(context);
 	while ((number = block->born_ns / own->width_ns) >= ANALYSIS_BINS)
 		double_width(own);
 	newest = &own->sites[block->site];
@@ -148,7 +161,7 @@ static bool on_end(void *state, const struct analysis_context *context, struct a
 	struct rates *own = state;
 
 	if (!own->width_ns)
-		own->width_ns = BIN_FIRST_NS;
+		own->width_ns = first_width(context);
 	/* The bins reach to the end of the run. */
 	while (context->duration_ns / own->width_ns >= ANALYSIS_BINS)
 		double_width(own);
