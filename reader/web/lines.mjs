@@ -31,11 +31,13 @@ export function indexLines(frames) {
 
 // For each line and metric (in the order of METRICS): own, python (the part of own in Python's objects), all.  For each
 // file (by number of its string): the same, of which `all` counts each allocation once however many of its lines
-// are on the stack.  pythonDomain: the number of that kind of memory.
+// are on the stack.  pythonDomain: the number of that kind of memory.  ownPython, ownNative: for each site the line of
+// which it is the own cost, -1 where there is none of that language.
 export function sumLines(report, lines, hidden, filter, unit, pythonDomain) {
 	const { sites, nodes, frames } = report;
 	const make = (count) => METRICS.map(() => new Float64Array(count));
-	const sums = { own: make(lines.count), python: make(lines.count), all: make(lines.count), files: new Map() };
+	const sums = { own: make(lines.count), python: make(lines.count), all: make(lines.count), files: new Map(),
+		ownPython: new Int32Array(sites.count).fill(-1), ownNative: new Int32Array(sites.count).fill(-1) };
 	const stamp = new Int32Array(lines.count).fill(-1);
 	const columns = METRICS.map((metric) => sites.costs[costColumn(metric, unit)]);
 	const fileOf = (file) => {
@@ -66,8 +68,10 @@ export function sumLines(report, lines, hidden, filter, unit, pythonDomain) {
 				continue;
 			const entry = lines.of[frame];
 			const isPython = frames.kind[frame] === KIND_PYTHON;
-			if (entry >= 0 && (isPython ? python : innermost))
+			if (entry >= 0 && (isPython ? python : innermost)) {
 				addOwn(entry, site);
+				(isPython ? sums.ownPython : sums.ownNative)[site] = entry;
+			}
 			innermost = false;
 			python = python && !isPython;
 			if (entry < 0 || stamp[entry] === site)
@@ -83,4 +87,49 @@ export function sumLines(report, lines, hidden, filter, unit, pythonDomain) {
 		}
 	}
 	return sums;
+}
+
+// What each line of a file itself held at each border of the time slices: a Map from lines' entries to bytes.
+export function lineSeries(slices, lines, sums, file) {
+	const series = new Map();
+	const add = (site, slice, bytes) => {
+		for (const own of [sums.ownPython[site], sums.ownNative[site]]) {
+			if (own < 0 || lines.file[own] !== file)
+				continue;
+			if (!series.has(own))
+				series.set(own, new Float64Array(slices.count));
+			series.get(own)[slice] += bytes;
+		}
+	};
+	for (let slice = 0, cell = 0, loss = 0; slice < slices.count; slice++) {
+		for (; cell < slices.cellEnd[slice]; cell++)
+			add(slices.site[cell], slice, slices.keptBytes[cell]);
+		for (; loss < slices.lossEnd[slice]; loss++)
+			add(slices.site[slices.lossCell[loss]], slice, -slices.lossBytes[loss]);
+	}
+	for (const changes of series.values()) {
+		for (let slice = 1; slice < changes.length; slice++)
+			changes[slice] += changes[slice - 1];
+	}
+	return series;
+}
+
+// The outline of an area as an SVG path, as high as its highest; in each pixel the highest that falls into it.
+export function sparkPath(values, width, height) {
+	const columns = new Float64Array(width);
+	for (let x = 0; x < width; x++) {
+		const from = Math.floor(x / width * values.length);
+		const to = Math.max(from + 1, Math.ceil((x + 1) / width * values.length));
+		for (let i = from; i < to; i++)
+			columns[x] = Math.max(columns[x], values[i]);
+	}
+	const most = columns.reduce((a, b) => Math.max(a, b), 0);
+	if (most === 0)
+		return '';
+	let path = 'M0 ' + height;
+	columns.forEach((value, x) => {
+		const y = Math.round((1 - value / most) * height * 10) / 10;
+		path += 'L' + x + ' ' + y + 'L' + (x + 1) + ' ' + y;
+	});
+	return path + 'L' + width + ' ' + height + 'Z';
 }

@@ -3,13 +3,16 @@
 import { KIND_PYTHON } from './data.mjs';
 import { element } from './dom.mjs';
 import { metricLabel, shownMetrics } from './details.mjs';
-import { indexLines, sumLines } from './lines.mjs';
+import { indexLines, lineSeries, sparkPath, sumLines } from './lines.mjs';
 import { fillName, fillValue, metricWidth, textFilter } from './rows.mjs';
 import { Table } from './table.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { baseName, formatExact, formatExactValue, formatValue, shorten, visibleText } from './units.mjs';
 
 const LINE_HEIGHT = 21;
+const SPARK_WIDTH = 64;
+const SPARK_HEIGHT = 14;
+const SVG = 'http:' + '/' + '/www.w3.org/2000/svg';
 
 class SourceView {
 	constructor(root, app) {
@@ -155,6 +158,7 @@ class SourceView {
 					value: (line) => cost(sums.python[this.metric], line) / Math.max(cost(sums.own[this.metric], line), 1),
 					fill: (cell, line) => this.fillShare(cell, cost(sums.python[this.metric], line),
 						cost(sums.own[this.metric], line)) },
+				...this.sparkColumn(file),
 				{ key: 'text', label: 'Source', className: 'code', value: (line) => line,
 					fill: (cell, line) => {
 						cell.textContent = shorten(visibleText((source?.lines.get(line) ?? '').replaceAll('\t', '    ')), 400);
@@ -197,6 +201,38 @@ class SourceView {
 		cell.lastChild.textContent = value ? formatValue(value, unit) : '';
 		cell.title = value ? formatExactValue(value, unit) : '';
 		cell.dataset.exact = String(value);
+	}
+
+	// What a line itself held over the run, where the page has that.
+	sparkColumn(file) {
+		const { report } = this.app;
+		if (!(report.slices?.count > 1))
+			return [];
+		const key = this.key + ' ' + file;
+		if (this.seriesKey !== key) {
+			this.seriesKey = key;
+			this.paths = new Map();
+			for (const [entry, values] of lineSeries(report.slices, this.lines, this.sums, file)) {
+				this.paths.set(this.lines.line[entry], {
+					most: values.reduce((a, b) => Math.max(a, b), 0), path: sparkPath(values, SPARK_WIDTH, SPARK_HEIGHT),
+				});
+			}
+		}
+		return [{
+			key: 'spark', label: 'Over time', width: SPARK_WIDTH + 20 + 'px', className: 'spark', descending: true,
+			title: 'What the line itself held from the start to the end of the run, each line to its own scale',
+			value: (line) => this.paths.get(line)?.most ?? 0,
+			fill: (cell, line) => {
+				if (!cell.firstChild) {
+					const picture = cell.appendChild(document.createElementNS(SVG, 'svg'));
+					picture.setAttribute('viewBox', '0 0 ' + SPARK_WIDTH + ' ' + SPARK_HEIGHT);
+					picture.appendChild(document.createElementNS(SVG, 'path'));
+				}
+				const { path = '', most = 0 } = this.paths.get(line) ?? {};
+				cell.firstChild.firstChild.setAttribute('d', path);
+				cell.title = most ? 'at most ' + formatExactValue(most, 'bytes') : '';
+			},
+		}];
 	}
 
 	fillShare(cell, python, own) {

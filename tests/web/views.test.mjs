@@ -2,7 +2,7 @@
 // What single views compute, against slow obvious sums over whole stacks.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { randomReport, sctmem } from './load.mjs';
+import { randomReport, randomSource, sctmem } from './load.mjs';
 
 const ALL = { thread: -1, domain: -1 };
 const DEFAULTS = new sctmem.Address(sctmem.VIEWS).defaults;
@@ -163,4 +163,71 @@ test('callers and callees of a function are all that leads to it and all below i
 			assert.equal(callees.self[0] <= table.own[group], true);
 		}
 	});
+});
+
+test('each line has what it held over time, as if its sites were chosen one by one', () => {
+	forReports((report, seed) => {
+		const random = randomSource(seed);
+		const below = (limit) => Math.floor(random() * limit);
+		const numbers = (length, limit) => Float64Array.from({ length }, () => below(limit));
+		const slices = {
+			count: 5, cellEnd: [7, 7, 12, 20, 30], lossEnd: [0, 3, 9, 9, 14], site: numbers(30, report.sites.count),
+			keptBytes: numbers(30, 1000), keptCount: numbers(30, 5), lossCell: numbers(14, 7), lossBytes: numbers(14, 100),
+		};
+		const lines = sctmem.indexLines(report.frames);
+		const sums = sctmem.sumLines(report, lines, new Uint8Array(report.nodes.count), ALL, 'bytes', 1);
+		for (const file of new Set(lines.file)) {
+			const series = sctmem.lineSeries(slices, lines, sums, file);
+			for (let entry = 0; entry < lines.count; entry++) {
+				const chosen = sums.ownPython.map((own, site) => (own === entry || sums.ownNative[site] === entry ? 1 : 0));
+				const slow = sctmem.liveSeries(slices, chosen);
+				if (series.has(entry))
+					assert.deepEqual(series.get(entry), slow);
+				else if (lines.file[entry] === file)
+					assert.ok(slow.every((bytes) => bytes === 0));
+			}
+		}
+	});
+});
+
+test('costs of lines equal adding each stack by hand', () => {
+	forReports((report) => {
+		const { sites, nodes, frames } = report;
+		const lines = sctmem.indexLines(frames);
+		const hidden = sctmem.hiddenNodes(report, 'i');
+		const sums = sctmem.sumLines(report, lines, hidden, ALL, 'bytes', 1);
+		const own = new Float64Array(lines.count);
+		const all = new Float64Array(lines.count);
+		const python = new Float64Array(lines.count);
+		for (let site = 0; site < sites.count; site++) {
+			const cost = sites.costs[0][site];
+			if (!sites.counted[site])
+				continue;
+			const stack = [];
+			for (let node = sites.node[site]; node > 0; node = nodes.parent[node]) {
+				if (!hidden[node])
+					stack.push(nodes.frame[node]);
+			}
+			for (const entry of new Set(stack.map((frame) => lines.of[frame])))
+				all[entry] += cost;
+			const innermost = stack.findIndex((frame) => frames.kind[frame] === sctmem.KIND_PYTHON);
+			const entry = innermost < 0 ? -1 : lines.of[stack[innermost]];
+			if (entry >= 0) {
+				own[entry] += cost;
+				python[entry] += sites.domain[site] === 1 ? cost : 0;
+			}
+		}
+		const total = sctmem.METRICS.indexOf('total');
+		assert.deepEqual(sums.own[total], own);
+		assert.deepEqual(sums.python[total], python);
+		assert.deepEqual(sums.all[total], all);
+	});
+});
+
+test('a spark is as wide as its box and keeps its peaks', () => {
+	assert.equal(sctmem.sparkPath(new Float64Array(9), 4, 10), '');
+	assert.equal(sctmem.sparkPath(Float64Array.of(0, 5, 10, 0), 2, 10), 'M0 10L0 5L1 5L1 0L2 0L2 10Z');
+	const spike = new Float64Array(1000);
+	spike[777] = 3;
+	assert.ok(sctmem.sparkPath(spike, 50, 14).includes('L38 0L39 0'));
 });
