@@ -67,6 +67,7 @@ enum capture_feature {
 	CAPTURE_PYTHON_STACKS = 1 << 2,
 	CAPTURE_PYTHON_ALLOCATORS = 1 << 3, /* PyMem MEM and OBJ blocks are events; arenas are their backing store */
 	CAPTURE_SAMPLED = 1 << 4,        /* not every allocation is recorded: see SAMPLING */
+	CAPTURE_COMPACTED = 1 << 5,      /* made smaller afterwards: see CULLED */
 };
 
 enum capture_origin {
@@ -239,7 +240,9 @@ struct capture_stream {
 	X(68, MARK, mark) \
 	X(69, NOTE, note) \
 	X(70, RECORDING, recording) \
-	X(71, SAMPLING, sampling)
+	X(71, SAMPLING, sampling) \
+	X(72, CULLED, culled) \
+	X(73, ABOUT_COMPACTED, about_compacted)
 
 enum capture_record {
 #define X(number, upper, lower) CAPTURE_##upper = number,
@@ -357,6 +360,24 @@ struct capture_sampling {
 	uint64_t mean_bytes;          /* 0: every block is recorded, as at the start of each window */
 };
 
+/* Payload of CULLED: blocks of one stack, function and size, of the stream's thread, that are no events. */
+struct capture_culled {
+	uint32_t stack;
+	uint16_t kind;                /* of an allocation */
+	uint16_t bin;                 /* bits that the size needs */
+	uint64_t count, bytes;        /* allocated, and freed again, between two borders */
+	uint64_t temporary_count, temporary_bytes;
+};
+
+/* Payload of ABOUT_COMPACTED. */
+struct capture_compacted {
+	uint64_t width_ns;            /* borders lie at multiples of it, and at the peak, and at marks */
+	uint32_t temporary_limit;     /* what CULLED calls temporary */
+	uint32_t reserved;
+};
+
+_Static_assert(sizeof(struct capture_culled) == 40, "capture.md, CULLED");
+_Static_assert(sizeof(struct capture_compacted) == 16, "capture.md, ABOUT_COMPACTED");
 _Static_assert(sizeof(struct capture_header) == 512, "capture.md, the header");
 _Static_assert(offsetof(struct capture_header, checksum) == 504, "capture.md, the header");
 _Static_assert(sizeof(struct capture_status) == 512, "capture.md, the status");

@@ -125,11 +125,14 @@ struct capture {
 	struct capture_code_object *codes; size_t code_count;
 	struct capture_runtime *runtimes; size_t runtime_count;
 	struct capture_note *notes; size_t note_count;
+	struct capture_culled *culled; size_t culled_count;   /* sums of blocks that compact dropped */
+	struct capture_compacted compacted;
 	struct capture_step { uint64_t mean_bytes, time_ns; } steps[CAPTURE_STEPS_MAX];   /* means of sampling, by size */
 	unsigned step_count;
 
 	/* private */
-	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity;
+	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
+		culled_capacity;
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
 	struct map64 thread_by_index, code_by_id;
 	struct pool pool;
@@ -182,6 +185,9 @@ static inline uint32_t capture_skip_nodes(const struct capture *capture, uint32_
 
 /* The name of a mark, by the index that its decoded event carries.  Takes the lock. */
 const char *capture_mark_name(struct capture *capture, uint64_t index);
+
+/* The sums of a CULLED record, by the index that its decoded event carries.  Takes the lock. */
+struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);
 
 /* NULL when there is none. */
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);

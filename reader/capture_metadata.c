@@ -191,6 +191,26 @@ static bool absorb_note(struct capture *capture, const struct capture_event *eve
 	return true;
 }
 
+/* Kept also where it cannot be, since its event carries its number: it then holds nothing. */
+static bool absorb_culled(struct capture *capture, const struct capture_event *event, struct error *error)
+{
+	struct capture_culled culled = { .kind = CAPTURE_MALLOC };
+	bool fits = event->payload_size >= sizeof(culled);
+
+	if (fits)
+		memcpy(&culled, event->payload, sizeof(culled));
+	if (!fits || !(capture->header.features & CAPTURE_COMPACTED) || !CAPTURE_IS_ALLOCATION(culled.kind) ||
+	    culled.bin > 64 || culled.temporary_count > culled.count || culled.temporary_bytes > culled.bytes) {
+		refuse(capture, "sums of dropped blocks that cannot be");
+		culled = (struct capture_culled){ .kind = CAPTURE_MALLOC };
+	}
+	if (!array_reserve(&capture->culled, &capture->culled_capacity, capture->culled_count + 1, sizeof(*capture->culled),
+		error))
+		return false;
+	capture->culled[capture->culled_count++] = culled;
+	return true;
+}
+
 bool capture_absorb(struct capture *capture, const struct capture_event *event, struct error *error)
 {
 	switch (event->kind) {
@@ -204,6 +224,13 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 		return absorb_code(capture, event, error);
 	case CAPTURE_PYTHON:
 		return absorb_runtime(capture, event, error);
+	case CAPTURE_CULLED:
+		return absorb_culled(capture, event, error);
+	case CAPTURE_ABOUT_COMPACTED:
+		if (event->payload_size < sizeof(capture->compacted))
+			return refuse(capture, "a record of compaction that is too short");
+		memcpy(&capture->compacted, event->payload, sizeof(capture->compacted));
+		return true;
 	case CAPTURE_MARK:
 	case CAPTURE_NOTE:
 		return absorb_note(capture, event, error);
@@ -223,6 +250,17 @@ const char *capture_mark_name(struct capture *capture, uint64_t index)
 	name = index < capture->note_count ? capture->notes[index].text : "";
 	pthread_mutex_unlock(&capture->lock);
 	return name;
+}
+
+struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index)
+{
+	struct capture_culled sums = { .kind = CAPTURE_MALLOC };
+
+	pthread_mutex_lock(&capture->lock);
+	if (index < capture->culled_count)
+		sums = capture->culled[index];
+	pthread_mutex_unlock(&capture->lock);
+	return sums;
 }
 
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index)
@@ -293,6 +331,7 @@ void capture_metadata_finish(struct capture *capture)
 	free(capture->codes);
 	free(capture->runtimes);
 	free(capture->notes);
+	free(capture->culled);
 	map64_finish(&capture->thread_by_index);
 	map64_finish(&capture->code_by_id);
 }

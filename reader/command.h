@@ -61,6 +61,7 @@ struct command {
 	X(check) \
 	X(windows) \
 	X(insights) \
+	X(compact) \
 	X(dump) \
 	X(doctor) \
 	X(help)

@@ -227,11 +227,12 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		out = tell_mean(decoder, 0, event->stamp, out);
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
 		pthread_mutex_lock(&decoder->capture->lock);
-		operand = decoder->capture->note_count;
+		operand = event->kind == CAPTURE_CULLED ? decoder->capture->culled_count : decoder->capture->note_count;
 		if (!capture_absorb(decoder->capture, event, NULL))
 			decoder->no_memory = true;
 		pthread_mutex_unlock(&decoder->capture->lock);
-		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING) || decoder->no_memory)
+		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING && event->kind != CAPTURE_CULLED) ||
+		    decoder->no_memory)
 			return out;
 		if (event->kind == CAPTURE_RECORDING) {
 			if (event->payload_size < sizeof(recording))

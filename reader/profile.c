@@ -408,6 +408,9 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.paused = process->gap_open || (status->paused && process->events == 0),
 		.sample_mean_bytes = capture->step_count ? capture->steps[capture->step_count - 1].mean_bytes : 0,
 		.sample_recorded = process->recorded,
+		.compacted_ns = !(capture->header.features & CAPTURE_COMPACTED) ? 0 :
+			capture->compacted.width_ns + !capture->compacted.width_ns,
+		.compacted_limit = capture->compacted.temporary_limit,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};
 	if (!describe_steps(build, number, out))

@@ -113,6 +113,8 @@ struct profile_capture {
 	uint64_t forgotten_bytes, forgotten_count;   /* what lived at stops that ended: what became of it is unknown */
 	bool paused;                  /* recording is stopped now, or was when it ended */
 	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
+	uint64_t compacted_ns;        /* of a compacted capture: the distance between moments that are exact; 0: it is not */
+	uint32_t compacted_limit;     /* the temporary_limit of what it dropped */
 	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
 	struct sample_step { uint64_t mean_bytes, time_ns; } *sample_steps;   /* each mean, and since when; ascending */
 	unsigned sample_step_count;

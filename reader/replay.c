@@ -421,6 +421,30 @@ static void take_sample(struct replay *replay, struct replay_process *process, c
 		replay->resident_peak_bytes = replay->resident_bytes;
 }
 
+/* Sums of blocks that lived and died since the last border of a compacted capture. */
+static bool take_culled(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	uint64_t number)
+{
+	const struct capture_culled sums = capture_culled_sums(process->capture, number);
+	uint32_t index;
+
+	process->events--;            /* it is none of the program's */
+	if (!replay->recording || thread->left_out || sums.count == 0)
+		return true;
+	if (!replay_find_site(replay, site_key(sums.stack, (uint32_t)(thread - replay->threads), sums.kind), &index))
+		return false;
+	replay->sites[index].total_bytes += sums.bytes;
+	replay->sites[index].total_count += sums.count;
+	replay->extras[index].temporary_bytes += sums.temporary_bytes;
+	replay->extras[index].temporary_count += sums.temporary_count;
+	replay->free_count += sums.count;
+	if (site_counted(replay->sites[index].key)) {
+		replay->bin_count[sums.bin] += sums.count;
+		replay->bin_bytes[sums.bin] += sums.bytes;
+	}
+	return true;
+}
+
 /* All events that change blocks or mappings but plain allocations and frees, and samples. */
 static bool replay_other(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event)
@@ -449,6 +473,8 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 		return replay_mark(replay, process, thread, DECODED_OPERAND(event));
 	case CAPTURE_RECORDING:
 		return replay_recording(replay, process, DECODED_OPERAND(event) != 0);
+	case CAPTURE_CULLED:
+		return take_culled(replay, process, thread, DECODED_OPERAND(event));
 	case CAPTURE_MOVE_ENDS:
 		end_move(replay, process, thread, DECODED_OPERAND(event));
 		return true;
@@ -477,7 +503,8 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	const unsigned kind = DECODED_KIND(event);
 
 	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
-	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING)
+	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING &&
+	    kind != CAPTURE_CULLED)
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
 		return allocate_block(replay, process, thread, event, NULL);

@@ -63,6 +63,7 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		{ "forgotten_count", capture->forgotten_count },
 		{ "damaged_bytes", capture->damaged_bytes },
 		{ "sample_mean_bytes", capture->sample_mean_bytes },
+		{ "compacted_ns", capture->compacted_ns },
 		{ "clock_resolution_ns", capture->clock_resolution_ns },
 	};
 

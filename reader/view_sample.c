@@ -57,12 +57,30 @@ static void print_steps(const struct text *text, const struct profile *profile, 
 	}
 }
 
+static void print_compacted(const struct text *text, const struct profile *profile,
+	const struct profile_capture *capture)
+{
+	text_style(text, TEXT_WARNING);
+	fputs("note: ", text->file);
+	text_style(text, TEXT_PLAIN);
+	text_write(text, capture->path, 0);
+	fprintf(text->file, ": compacted: live memory is exact at the peak, at marks and every %s, and a lower bound "
+		"in between, where what was freed again has its sums only", text_time(capture->compacted_ns).text);
+	if (capture->compacted_limit != profile->temporary_limit)
+		fprintf(text->file, "; of these, temporary is what was freed within %" PRIu32 " allocations",
+			capture->compacted_limit);
+	putc('\n', text->file);
+}
+
 void view_print_sample(const struct profile *profile, const struct text *text)
 {
 	const uint64_t mean = profile->sample_mean_bytes;
 	struct figure figures[FIGURES];
 	uint64_t recorded = 0, passed = 0;
 
+	for (uint32_t i = 0; i < profile->capture_count; i++)
+		if (profile->captures[i].compacted_ns)
+			print_compacted(text, profile, &profile->captures[i]);
 	if (mean == 0)
 		return;
 	for (uint32_t i = 0; i < profile->capture_count; i++) {

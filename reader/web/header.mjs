@@ -64,6 +64,12 @@ export function reportBadges(meta) {
 	count('stacks_truncated', 'warn', 'stacks cut', 'stacks were deeper than the limit; their outer frames are missing.');
 	count('stacks_degraded', 'warn', 'stacks degraded', 'stacks were cut because the table of stacks was full.');
 	count('python_refused', 'warn', 'without Python stack', 'Python stacks were not taken: the runtime is not known.');
+	const compacted = those((capture) => capture.compacted_us);
+	if (compacted.length) {
+		add('info', 'compacted' + which(compacted), 'Live memory is exact at the peak, at marks and every '
+			+ compacted.map((capture) => formatTime(capture.compacted_us)).join(', ')
+			+ ', and a lower bound in between, where what was freed again has its sums only.');
+	}
 	if (meta.sample) {
 		const [, recorded, passed, ...ends] = meta.sample;
 		const interval = (name, index) => name + ' ' + formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);

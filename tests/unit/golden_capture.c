@@ -202,6 +202,33 @@ void golden_write_sample(struct writer *writer)
 	writer_finish(writer);
 }
 
+/* As compact leaves it: one stream without a window, sums of dropped blocks, and one block that is kept. */
+void golden_write_compacted(struct writer *writer)
+{
+	static const struct capture_compacted about = { .width_ns = 1000000, .temporary_limit = 1 };
+	static const struct capture_culled culled = { .stack = 1, .kind = CAPTURE_CALLOC, .bin = 7, .count = 30, .bytes = 3000,
+		.temporary_count = 10, .temporary_bytes = 1000 };
+	struct writer_stream *stream;
+
+	writer_init(writer);
+	writer->header.version = 3;
+	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_COMPACTED;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	stream = writer_stream(writer, 0, 128);
+	write_metadata(stream);
+	put_metadata(stream, CAPTURE_ABOUT_COMPACTED, &about, sizeof(about));
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_time(stream, 1000000);
+	put_skip(stream, 30, 0);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 1000, 1);
+	put_metadata(stream, CAPTURE_CULLED, &culled, sizeof(culled));
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer_finish(writer);
+}
+
 const char *golden_path(const char *name)
 {
 	static char path[4096];

@@ -118,6 +118,7 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 	compare_golden("capture_v1.bin", golden_write);
 	compare_golden("capture_v2.bin", golden_write_v2);
 	compare_golden("capture_v3.bin", golden_write_sample);
+	compare_golden("capture_v3_compacted.bin", golden_write_compacted);
 }
 
 static void a_sample_is_read_whole(void **state)
