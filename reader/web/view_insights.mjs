@@ -92,7 +92,7 @@ class InsightsView {
 	}
 
 	table(insight, table) {
-		const place = element('div', 'insights-table');
+		const place = element('div', 'insights-table' + (table.by_place ? '' : ' insights-narrow'));
 		place.dataset.table = table.name;
 		const body = place.appendChild(element('table'));
 		const head = body.appendChild(element('thead')).appendChild(element('tr'));

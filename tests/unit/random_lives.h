@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A random program of several threads, made up as a list of lives: who allocated what, where, when, how its size
+ * changed, who ended it.  It is written as a capture, so that what reads captures can be held against the list.
+ */
+#ifndef SCTMEM_TESTS_RANDOM_LIVES_H
+#define SCTMEM_TESTS_RANDOM_LIVES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	THREADS = 4, STEPS = 1800, LIVES_MAX = 4000, CHANGES_MAX = 6, SAMPLES_MAX = 400, ARENAS = 12, NOBODY = -1,
+	ARENA = 1000,                     /* the code of an arena's life, which is a mapping in the capture */
+};
+#define ARENA_BASE 0x200000000ul
+#define LARGE_BASE 0x300000000ul
+#define MIB ((uint64_t)1 << 20)
+
+/* A block or mapping from its birth to its end.  Steps are moments: a state is that behind a step. */
+struct life {
+	unsigned thread, stack, code;
+	uint64_t address;
+	unsigned born, ended;             /* steps; ended is STEPS while it lives */
+	int ended_by;                     /* thread; NOBODY: it lives at the end */
+	/* The first is that of its birth; UINT64_MAX while it moves. */
+	struct { unsigned step; uint64_t size; } sizes[CHANGES_MAX];
+	unsigned size_count;
+	int before, after;                /* lives joined by realloc; -1: none */
+};
+
+extern struct life lives[LIVES_MAX];
+extern unsigned life_count;
+extern uint64_t step_ns[STEPS + 1];
+extern struct life_sample { unsigned step; uint64_t anonymous, counted; } samples[SAMPLES_MAX];
+extern unsigned sample_count;
+
+/* Makes up the program of this number, and writes its capture.  Threads have the tids 100 on, stacks are f0 on. */
+void lives_write(const char *path, uint64_t seed);
+
+unsigned lives_draw(unsigned below);
+
+/* The size of a life behind a step; UINT64_MAX: it does not live. */
+uint64_t life_size_at(const struct life *life, unsigned step);
+uint64_t life_last_size(const struct life *life);
+/* Counted memory behind a step. */
+uint64_t lives_counted_at(unsigned step);
+
+#endif
