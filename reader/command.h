@@ -59,6 +59,7 @@ struct command {
 	X(tree) \
 	X(export) \
 	X(check) \
+	X(diff) \
 	X(windows) \
 	X(insights) \
 	X(compact) \

@@ -252,6 +252,8 @@ struct profile {
 	uint64_t windows_deeper;      /* windows within more others than can be measured */
 	struct size_bin size_bins[64]; uint32_t size_bin_count;   /* powers of two: [1,1], [2,3], [4,7] ... and [0,0] first */
 
+	const struct cost *before;    /* by site: what it cost in the profile compared with (diff.h); NULL elsewhere */
+	struct cost before_total;
 	struct cost total;            /* counted domains only */
 	struct cost by_domain[DOMAIN_COUNT];
 	struct cost by_allocator[64]; /* index: enum capture_record; MAP, and the allocation kinds */

@@ -341,6 +341,20 @@ static void put_slices(struct writer *writer, const struct profile *profile)
 	COLUMN_SIGNED(writer, 0, profile->loss_count, losses[i].count);
 }
 
+static void put_before(struct writer *writer, const struct profile *profile)
+{
+	const struct cost *before = profile->before;
+	size_t count = profile->site_count;
+	COLUMN_VARINT(writer, 0, count, before[i].total_bytes);
+	COLUMN_VARINT(writer, 0, count, before[i].total_count);
+	COLUMN_VARINT(writer, 0, count, before[i].peak_bytes);
+	COLUMN_VARINT(writer, 0, count, before[i].peak_count);
+	COLUMN_VARINT(writer, 0, count, before[i].live_bytes);
+	COLUMN_VARINT(writer, 0, count, before[i].live_count);
+	COLUMN_VARINT(writer, 0, count, before[i].temporary_bytes);
+	COLUMN_VARINT(writer, 0, count, before[i].temporary_count);
+}
+
 static void put_sources(struct writer *writer, const struct report_sources *sources,
 	const struct report_strings *strings)
 {
@@ -382,6 +396,7 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->slice_count);
 	put_varint(writer, profile->cell_count);
 	put_varint(writer, profile->loss_count);
+	put_varint(writer, profile->before ? profile->site_count : 0);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -390,6 +405,8 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_timeline(writer, profile);
 	put_sources(writer, sources, strings);
 	put_slices(writer, profile);
+	if (profile->before)
+		put_before(writer, profile);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

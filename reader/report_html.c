@@ -271,6 +271,8 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 {
 	json_text(json, "writer", "sctmem " SCTMEM_VERSION);
 	json_cost(json, "total", &profile->total);
+	if (profile->before)
+		json_cost(json, "before", &profile->before_total);
 	put_sample(json, profile);
 	json_open(json, "domains", '[');
 	for (unsigned i = 0; i < DOMAIN_COUNT; i++) {

@@ -96,7 +96,9 @@ export class Controls {
 			made.hidden = !shownMetrics(meta, state.metric).includes(metric);
 			value.textContent = formatBytes(bytes);
 			const notes = [formatCount(count) + (count === 1 ? ' block' : ' blocks')];
-			if (filtered && !state.domain)
+			if (meta.before && !filtered)
+				notes.push('before ' + formatBytes(meta.before[costColumn(metric, 'bytes')]));
+			else if (filtered && !state.domain)
 				notes.push(formatShare(bytes, all) + ' of all');
 			else if (meta.window)
 				notes.push(meta.window.notes[metric]);

@@ -201,8 +201,9 @@ function readSlices(reader, count, cells, losses) {
 export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
-	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses] = ['strings', 'frames', 'nodes',
-		'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses'].map((what) => reader.count(what));
+	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before] = ['strings', 'frames',
+		'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses', 'sites before']
+		.map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
 		count: frames,
@@ -225,6 +226,10 @@ export function decodeColumns(bytes) {
 	report.timeline = readTimeline(reader, points);
 	report.sources = readSources(reader, files);
 	report.slices = readSlices(reader, slices, cells, losses);
+	// What each site cost in the capture compared with; null in a page of one run.
+	report.before = before ? Array.from({ length: COSTS }, () => reader.varints(new Float64Array(before))) : null;
+	if (before && before !== sites)
+		throw new Error('the data of this page are damaged: ' + before + ' sites before, of ' + sites);
 	reader.expect(END, 'end');
 	for (const column of [report.frames.function, report.frames.file, report.frames.module, report.threads.name])
 		checkBelow(column, strings, 'string');

@@ -103,13 +103,14 @@ export class FlameGraph {
 	}
 
 	// What is shown: the view, the colours of its groups, and in which node it is zoomed.
+	// shades: null, or (node) => the colour of that node instead.
 	// span: null, or the window as onWindow told it.
-	show({ report, view, tones, shape, animate, span = null }) {
+	show({ report, view, tones, shape, animate, span = null, shades = null }) {
 		const sameView = this.view === view;
 		if (this.groups !== view.groups)
 			this.labels.clear();
 		const shapeChanged = this.shape !== shape;
-		Object.assign(this, { report, view, tones, shape, groups: view.groups });
+		Object.assign(this, { report, view, tones, shape, shades, groups: view.groups });
 		if (!sameView) {
 			this.hovered = -1;
 			this.selected = view.focus;
@@ -304,7 +305,7 @@ export class FlameGraph {
 			const width = Math.min(start + size, this.width) - left;
 			const group = view.group[node];
 			const faded = above || (matched && !matched[group]);
-			fill((faded ? palette.faded : palette.fill)[this.tones[group]]);
+			fill(this.shades ? this.shades(node, faded) : (faded ? palette.faded : palette.fill)[this.tones[group]]);
 			// A hair of paper between boxes, where a box is wide enough to spare it.
 			context.fillRect(left, top, width > 2.5 ? width - 1 : width, ROW_HEIGHT - 1);
 			if (matched && matched[group] && width >= 2) {

@@ -27,6 +27,7 @@
 // by app.open, a function by app.openGroup.  Its style is view_NAME.css, of which every rule
 // begins with #view-NAME or a class that begins with NAME-.
 import { callersView } from './view_callers.mjs';
+import { diffView } from './view_diff.mjs';
 import { flameView } from './view_flame.mjs';
 import { insightsView } from './view_insights.mjs';
 import { modulesView, processesView, threadsView } from './view_parts.mjs';
@@ -36,6 +37,6 @@ import { sunburstView } from './view_sunburst.mjs';
 import { tableView } from './view_table.mjs';
 
 export const VIEWS = [
-	summaryView, flameView, sunburstView, callersView, tableView, sourceView, insightsView, threadsView, modulesView,
+	summaryView, diffView, flameView, sunburstView, callersView, tableView, sourceView, insightsView, threadsView, modulesView,
 	processesView,
 ];

@@ -68,6 +68,10 @@ CASES = {
     "tree": ["tree", "sample.bin"],
     "tree-at": ["tree", "--at", "600ms", "--min-percent", "10", "sample.bin"],
     "leaks": ["leaks", "sample.bin"],
+    "diff": ["diff", "leaky.bin", "leakier.bin"],
+    "diff-stack": ["diff", "--by", "stack", "-m", "total", "leaky.bin", "leakier.bin"],
+    "diff-same": ["diff", "leaky.bin", "leaky.bin"],
+    "diff-hostile": ["diff", "sample.bin", "hostile.bin"],
     "leaks-evidence": ["leaks", "--all", "leaky.bin"],
     "leaks-late": ["leaks", "--late", "leaky.bin"],
     "leaks-all": ["leaks", "--all", "--frames", "1", "-n", "2", "killed.bin"],
@@ -82,6 +86,7 @@ CASES = {
     "help": ["help"],
     "help-check": ["help", "check"],
     "help-leaks": ["help", "leaks"],
+    "help-diff": ["help", "diff"],
 }
 
 
@@ -119,6 +124,8 @@ def test_json_keys_are_documented(captures):
         used = set(keys(json.loads(output(captures, "windows", "--json", *options, "windows.bin"))))
         assert used - documented == set(), options
     used = set(keys(json.loads(output(captures, "insights", "--json", "sample.bin"))))
+    assert used - documented == set()
+    used = set(keys(json.loads(output(captures, "diff", "--json", "--by", "stack", "leaky.bin", "leakier.bin"))))
     assert used - documented == set()
     for option in ("stack", "thread", "function"):
         used = set(keys(json.loads(output(captures, "table", "--by", option, "--json", "sample.bin"))))
@@ -280,6 +287,63 @@ def test_evidence_of_leaks_is_what_replays_of_its_times_say(captures):
     left = json.loads(output(captures, "stats", "--json", *born, "leaky.bin"))["live_at_end"]
     assert (late["bytes"], late["count"]) == (held["bytes"] - left["bytes"], held["count"] - left["count"])
     assert late["count"] == 24
+
+
+def sums_by_name(captures, metric, name):
+    """What each function allocated itself, wherever its lines lie."""
+    sums = {}
+    for row in json.loads(output(captures, "table", "--json", "-n", "0", "-m", metric, name))["rows"]:
+        bytes_, count = sums.get((row["function"], row["file"], row.get("module", "")), (0, 0))
+        sums[row["function"], row["file"], row.get("module", "")] = (bytes_ + row["own_bytes"], count + row["own_count"])
+    return sums
+
+
+def test_differences_are_those_of_the_tables(captures):
+    for metric in ("peak", "leaked", "total", "temporary"):
+        for before, after in (("leaky.bin", "leakier.bin"), ("leakier.bin", "leaky.bin"), ("sample.bin", "killed.bin"),
+                              ("sample.bin", "hostile.bin"), ("leaky.bin", "leaky.bin")):
+            old, new = sums_by_name(captures, metric, before), sums_by_name(captures, metric, after)
+            for by in ("place", "function", "stack"):
+                diff = json.loads(output(captures, "diff", "--json", "-n", "0", "--by", by, "-m", metric, before, after))
+                key = {"leaked": "live"}.get(metric, metric) + "_bytes"
+                growth = [row["after_bytes"] - row["before_bytes"] for row in diff["rows"]]
+                assert growth == sorted(growth, reverse=True)
+                assert sum(growth) == diff["after"][key] - diff["before"][key]
+                assert diff["before"] == json.loads(output(captures, "stats", "--json", before))["total"]
+                assert diff["after"] == json.loads(output(captures, "stats", "--json", after))["total"]
+            diff = json.loads(output(captures, "diff", "--json", "-n", "0", "--by", "function", "-m", metric, before, after))
+            rows = {(row["function"], row["file"], row["module"]): row for row in diff["rows"]}
+            for name in set(old) | set(new):
+                (old_bytes, old_count), (new_bytes, new_count) = old.get(name, (0, 0)), new.get(name, (0, 0))
+                if (old_bytes, old_count) == (new_bytes, new_count):
+                    assert name not in rows
+                    continue
+                row = rows.pop(name)
+                assert (row["before_bytes"], row["before_count"]) == (old_bytes, old_count)
+                assert (row["after_bytes"], row["after_count"]) == (new_bytes, new_count)
+            assert not rows
+
+
+def test_differences_are_the_change_that_was_made(captures):
+    diff = json.loads(output(captures, "diff", "--json", "--by", "function", "-m", "total", "leaky.bin", "leakier.bin"))
+    changes = {row["function"]: (row["state"], row["after_bytes"] - row["before_bytes"],
+                                 row["after_count"] - row["before_count"]) for row in diff["rows"]}
+    # 200 blocks of 2000 in the place of 1000; 200 blocks of 300 no more; one of 7000 in the thread.
+    assert changes == {"JSONDecoder.raw_decode": ("grown", 200000, 0), "libdemo.so+0x1234": ("gone", -60000, -200),
+                       "worker": ("new", 7000, 1)}
+
+
+def test_differences_fail_a_build_at_their_limit(captures):
+    diff = json.loads(output(captures, "diff", "--json", "leaky.bin", "leakier.bin"))
+    before, after = diff["before"]["peak_bytes"], diff["after"]["peak_bytes"]
+    percent = (after - before) / before * 100
+    for limit, status in ((str(after - before), 0), (str(after - before - 1), 1), ("0", 1), ("{:.2f}%".format(percent + .01), 0),
+                          ("{:.2f}%".format(percent - .01), 1)):
+        assert sctmem(captures, "diff", "--max-growth", limit, "leaky.bin", "leakier.bin").returncode == status, limit
+        assert sctmem(captures, "diff", "--max-growth", limit, "leakier.bin", "leaky.bin").returncode == 0
+    for arguments in (["leaky.bin"], ["leaky.bin", "leakier.bin", "sample.bin"], ["--html", "leaky.bin", "leakier.bin"],
+                      ["--max-growth", "much", "leaky.bin", "leakier.bin"]):
+        assert sctmem(captures, "diff", *arguments).returncode == 2
 
 
 def test_leaks_can_fail_a_build(captures, tmp_path):

@@ -102,7 +102,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -136,6 +136,8 @@ function packSmallReport() {
 	p.deltas([0, 1]);
 	p.signed([-5, BIG]);
 	p.signed([-1, 2]);
+	for (let i = 0; i < 8; i++)
+		p.varints([BIG - i, i]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -158,6 +160,7 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.slices.lossCell], [0, 1]);
 	assert.deepEqual([...report.slices.lossBytes], [-5, BIG]);
 	assert.deepEqual([...report.slices.lossCount], [-1, 2]);
+	assert.deepEqual(report.before.map((column) => [...column]), [...Array(8).keys()].map((i) => [BIG - i, i]));
 	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
 		new Map([[11, 'x'], [12, 'é']]) });
 });

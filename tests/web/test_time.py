@@ -176,3 +176,33 @@ def test_an_address_with_a_window_that_is_not_there_shows_the_whole_run(browser,
     browser.open_report(page, fragment)
     assert metric_bytes(browser) == whole
     assert browser.run("return document.getElementById('time-window').hidden")
+
+
+def test_a_page_of_differences_has_the_rows_of_the_command(browser, tmp_path):
+    subprocess.run([os.environ["WEB_GOLDEN"], str(tmp_path)], check=True)
+    command, pair = os.environ["WEB_COMMAND"], [str(tmp_path / "leaky.bin"), str(tmp_path / "leakier.bin")]
+    page = str(tmp_path / "diff.html")
+    subprocess.run([command, "diff", "--html", "-o", page] + pair, check=True)
+    for metric in ("peak", "leaked", "total", "temporary"):
+        browser.open_report(page, "m=" + metric)
+        asked = [command, "diff", "--json", "-n", "0", "--by", "function", "-m", metric] + pair
+        done = subprocess.run(asked, check=True, stdout=subprocess.PIPE)
+        diff = json.loads(done.stdout.decode())
+        # Rows whose own cost is the same stand there for what they call.
+        rows = app(browser, """(() => {
+            const view = app.opened.get(app.viewed), report = app.report, { groups } = app.model.groupsOf(app.state);
+            return view.table.rows.map((row) => [report.strings[report.frames.function[groups.frame[row]]],
+                ...['growth', 'before', 'after', 'state'].map((key) =>
+                    view.table.columns.find((column) => column.key === key).value(row))]);
+        })()""")
+        expected = [[row["function"], row["after_bytes"] - row["before_bytes"], row["before_bytes"], row["after_bytes"],
+                     row["state"]] for row in diff["rows"] if row["after_bytes"] != row["before_bytes"]]
+        assert sorted(row for row in rows if row[1]) == sorted(expected)
+        key = {"leaked": "live"}.get(metric, metric) + "_bytes"
+        figures = browser.run("const { before, after } = document.querySelector('.diff-figures').dataset;"
+                              "return [before, after]")
+        assert [int(figure) for figure in figures] == [diff["before"][key], diff["after"][key]]
+        for width, column in (("after", "after"), ("before", "before")):
+            app(browser, "app.set({ diffWidth: '%s' })" % width)
+            assert app(browser, "app.opened.get(app.viewed).tree.value[0]") == diff[column][key]
+    assert app(browser, "app.report.slices.count") == 0
