@@ -72,6 +72,7 @@ struct site {
 	uint32_t window;              /* index in windows; 0 where none were asked for */
 	uint8_t domain;               /* enum domain */
 	uint8_t allocator;            /* enum capture_record */
+	uint8_t keeper;               /* enum keeper, who keeps what lives at the end; 0 but in a page (leaks.h) */
 	uint32_t spread;              /* index in spreads; 0: its figures are exact */
 	struct cost cost;
 };

@@ -282,13 +282,18 @@ static void put_threads(struct writer *writer, const struct profile *profile, co
 	COLUMN_VARINT(writer, 0, count, threads[i].start_ns / 1000);
 }
 
+static uint8_t site_byte(const struct profile *profile, const struct site *site)
+{
+	return (uint8_t)(site->domain | site->keeper << 3 | (profile_counts(profile, site) ? 0 : 128));
+}
+
 static void put_sites(struct writer *writer, const struct profile *profile)
 {
 	const struct site *sites = profile->sites;
 	size_t count = profile->site_count;
 	COLUMN_DELTA(writer, 0, count, sites[i].node);
 	COLUMN_DELTA(writer, 0, count, sites[i].thread);
-	COLUMN_BYTE(writer, 0, count, sites[i].domain | (profile_counts(profile, &sites[i]) ? 0 : 128));
+	COLUMN_BYTE(writer, 0, count, site_byte(profile, &sites[i]));
 	COLUMN_BYTE(writer, 0, count, sites[i].allocator);
 	COLUMN_VARINT(writer, 0, count, sites[i].cost.total_bytes);
 	COLUMN_VARINT(writer, 0, count, sites[i].cost.total_count);

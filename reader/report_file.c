@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "insights.h"
+#include "leaks.h"
 #include "memory.h"
 #include "output.h"
 #include "report_html.h"
@@ -40,6 +41,18 @@ static char *default_name(const struct profile *profile)
 		size -= 4;
 	snprintf(html, size + sizeof ".html", "%.*s.html", (int)size, name);
 	return html;
+}
+
+/* Who keeps what lives at the end, for the view of leaks. */
+static void mark_keepers(struct profile *profile)
+{
+	struct suppressions none = { 0 };
+	struct leak_rules rules;
+
+	leak_rules_init(&rules, profile, &none);
+	for (size_t i = 0; i < profile->site_count; i++)
+		profile->sites[i].keeper = (uint8_t)leak_rules_keeper(&rules, &profile->sites[i]);
+	leak_rules_finish(&rules);
 }
 
 bool report_file_write(const struct report_file *settings, const struct view *view, struct invocation *invocation,
@@ -76,6 +89,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		calltree_init(&tree, profile, CALLTREE_HIDDEN_DEFAULT);
 		insights_init(&insights, &tree);
 	}
+	mark_keepers(profile);
 	enum metric metric = settings->leaks ? METRIC_LEAKED : view_metric(view, METRIC_PEAK);
 	const struct report_options options = {
 		.view = settings->begin,

@@ -150,15 +150,17 @@ function readSites(reader, count) {
 	const thread = reader.deltas(new Uint32Array(count));
 	const domain = reader.raw(count);
 	const counted = new Uint8Array(count);
+	const keeper = new Uint8Array(count);
 	for (let i = 0; i < count; i++) {
 		counted[i] = domain[i] < 128 ? 1 : 0;
-		domain[i] &= 127;
+		keeper[i] = domain[i] >> 3 & 15;
+		domain[i] &= 7;
 	}
 	const allocator = reader.raw(count);
 	const costs = [];
 	for (let i = 0; i < COSTS; i++)
 		costs.push(reader.varints(new Float64Array(count)));
-	return { count, node, thread, domain, counted, allocator, costs };
+	return { count, node, thread, domain, counted, keeper, allocator, costs };
 }
 
 function readTimeline(reader, count) {

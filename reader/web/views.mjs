@@ -30,6 +30,7 @@ import { callersView } from './view_callers.mjs';
 import { diffView } from './view_diff.mjs';
 import { flameView } from './view_flame.mjs';
 import { insightsView } from './view_insights.mjs';
+import { leaksView } from './view_leaks.mjs';
 import { modulesView, processesView, threadsView } from './view_parts.mjs';
 import { sourceView } from './view_source.mjs';
 import { summaryView } from './view_summary.mjs';
@@ -37,6 +38,6 @@ import { sunburstView } from './view_sunburst.mjs';
 import { tableView } from './view_table.mjs';
 
 export const VIEWS = [
-	summaryView, diffView, flameView, sunburstView, callersView, tableView, sourceView, insightsView, threadsView, modulesView,
-	processesView,
+	summaryView, diffView, flameView, sunburstView, callersView, tableView, leaksView, sourceView, insightsView,
+	threadsView, modulesView, processesView,
 ];

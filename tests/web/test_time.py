@@ -206,3 +206,43 @@ def test_a_page_of_differences_has_the_rows_of_the_command(browser, tmp_path):
             app(browser, "app.set({ diffWidth: '%s' })" % width)
             assert app(browser, "app.opened.get(app.viewed).tree.value[0]") == diff[column][key]
     assert app(browser, "app.report.slices.count") == 0
+
+
+def test_leaks_are_those_of_the_command_with_their_evidence(browser, tmp_path, recorded):
+    subprocess.run([os.environ["WEB_GOLDEN"], str(tmp_path)], check=True)
+    for capture in (recorded[0], str(tmp_path / "leaky.bin"), str(tmp_path / "killed.bin")):
+        page = str(tmp_path / "leaks.html")
+        subprocess.run([os.environ["WEB_COMMAND"], "report", "-f", "-o", page, capture], check=True)
+        browser.open_report(page, "w=leaks&k=all")
+        shown = app(browser, """(() => {
+            const view = app.opened.get(app.viewed), { strings, frames, slices } = app.report;
+            const stack = (v) => v > 0 ? [view.tree.group[v], ...stack(view.tree.parent[v])] : [];
+            const name = (group) => {
+                const i = view.lines.frame[group], file = strings[frames.file[i]] || strings[frames.module[i]];
+                const text = strings[frames.function[i]];
+                return frames.kind[i] === 2 ? text : text + ':' + file + ':' + frames.line[i];
+            };
+            return { rows: view.table.rows.map((row) => {
+                const entry = view.entries[row], oldest = sctmem.oldestSpan(slices, entry);
+                return { bytes: entry.bytes, count: entry.count, group: sctmem.KEEPERS[entry.keeper][0],
+                    stack: stack(entry.stack).map(name), score: sctmem.evidenceScore(entry.held),
+                    growth: sctmem.evidenceWord(entry.held), held: entry.held, oldest,
+                    allocated: [entry.totalBytes, entry.totalCount] };
+            }), late: view.entries.reduce((sum, entry) => sum + entry.lateBytes, 0) };
+        })()""")
+        command = [os.environ["WEB_COMMAND"], "leaks", "--json", "--all", "-n", "0", capture]
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode("utf-8", "replace")
+        leaks = json.loads(text)
+        expected = {(leak["group"], *leak["stack"]): leak for leak in leaks["leaks"]}
+        assert len(expected) == len(shown["rows"]) > 3
+        for row in shown["rows"]:
+            leak = expected[(row["group"], *row["stack"])]
+            evidence = leak["evidence"]
+            assert (row["bytes"], row["count"]) == (leak["bytes"], leak["count"])
+            assert row["held"] == evidence["held_bytes"]
+            assert row["growth"] == evidence["growth"] and abs(row["score"] - evidence["score"]) < 1e-4
+            assert row["allocated"] == [evidence["allocated_bytes"], evidence["allocated_count"]]
+            assert row["oldest"][0] == round(evidence["oldest_from_s"] * 1e6)
+        assert shown["late"] == leaks.get("late", {"bytes": 0})["bytes"]
+    browser.run("document.querySelector('#leaks-rows [role=row][aria-rowindex], #leaks-rows .table-row').click()")
+    assert app(browser, "[app.state.view, app.state.metric]") == ["flame", "leaked"]
