@@ -163,3 +163,46 @@ def test_messages_are_freed_by_the_consumer(tell):
     assert between[0]["count"] >= sent["count"]
     scratch = [row for row in rows_of(pairs, "consume") if row["bytes"] > 2000 * 3000]
     assert scratch and all(row["allocated_by"] == row["freed_by"] for row in scratch)
+
+
+def ask(trace, recording, *arguments):
+    return json.loads(trace.tools.run_command(*arguments, "--json", recording.only().path).stdout)
+
+
+def test_a_leak_is_told_from_a_table_a_cache_and_what_is_closed_late(trace):
+    recording = trace(sys.executable, EXAMPLES / "leaking_sessions.py")
+    leaks = ask(trace, recording, "leaks", "-n", 0)
+    by_function = {}
+    for leak in leaks["leaks"]:
+        function = leak["stack"][0].split(":")[0]
+        if leak["bytes"] > by_function.get(function, {"bytes": 0})["bytes"]:
+            by_function[function] = leak
+    session, table, cache = (by_function[name]["evidence"] for name in ("Session.__init__", "read_table", "look_up"))
+    assert by_function["Session.__init__"]["bytes"] >= 200 * 2000
+    # One in ten: the score is high all the same.
+    assert session["score"] > 0.7 and session["growth"] == "growing"
+    assert by_function["read_table"]["bytes"] > by_function["Session.__init__"]["bytes"]
+    assert table["score"] < 0.2 and table["growth"] == "once"
+    assert cache["growth"] != "growing" and cache["score"] < session["score"]
+    assert "connect" not in by_function
+    assert leaks["late"]["bytes"] >= 200000
+    late = ask(trace, recording, "leaks", "--late", "-n", 0)["leaks"]
+    assert late[0]["stack"][0].startswith("connect:")
+
+
+def test_what_a_change_saved_is_told(trace):
+    before = trace(sys.executable, EXAMPLES / "before_after.py").only()
+    after = trace(sys.executable, EXAMPLES / "before_after.py", "after").only()
+    done = trace.tools.run_command("diff", "--json", "-n", "0", "--by", "function", before.path, after.path)
+    diff = json.loads(done.stdout)
+    states, growth = {}, {}
+    for row in diff["rows"]:
+        states[row["function"]] = row["state"]
+        growth[row["function"]] = growth.get(row["function"], 0) + row["after_bytes"] - row["before_bytes"]
+    assert states["read_all"] == states["parse_dict"] == "gone"
+    assert states["build_index"] == states["parse_record"] == "new"
+    assert growth["read_all"] <= -(3 << 20) and growth["build_index"] >= 64 * 3000
+    assert diff["after"]["peak_bytes"] < diff["before"]["peak_bytes"] - (3 << 20)
+    page = str(before.path) + ".html"
+    trace.tools.run_command("diff", "--html", "-f", "-o", page, before.path, after.path)
+    assert pathlib.Path(page).stat().st_size < 2 * MIB
