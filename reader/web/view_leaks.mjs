@@ -11,26 +11,26 @@ import { Table } from './table.mjs';
 import { buildTopDown, exclusiveCosts, groupFrames } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatShare } from './units.mjs';
 
-const SVG = 'http://www.w3.org/2000/svg';
-const SPARK_WIDTH = 96;
-const SPARK_HEIGHT = 22;
+const CURVE_SVG = 'http://www.w3.org/2000/svg';
+const CURVE_WIDTH = 96;
+const CURVE_HEIGHT = 22;
 
 // A curve of what was held at the end of each part of the run.
-function fillSpark(cell, held) {
+function fillCurve(cell, held) {
 	if (!cell.firstChild) {
-		const svg = document.createElementNS(SVG, 'svg');
-		svg.setAttribute('viewBox', '0 0 ' + SPARK_WIDTH + ' ' + SPARK_HEIGHT);
+		const svg = document.createElementNS(CURVE_SVG, 'svg');
+		svg.setAttribute('viewBox', '0 0 ' + CURVE_WIDTH + ' ' + CURVE_HEIGHT);
 		svg.setAttribute('class', 'leaks-spark');
 		svg.setAttribute('aria-hidden', 'true');
-		svg.append(document.createElementNS(SVG, 'path'), document.createElementNS(SVG, 'polyline'));
+		svg.append(document.createElementNS(CURVE_SVG, 'path'), document.createElementNS(CURVE_SVG, 'polyline'));
 		cell.append(svg);
 	}
 	const most = held.reduce((max, bytes) => Math.max(max, bytes), 1);
-	const points = [0, ...held].map((bytes, i) => [(i / held.length * (SPARK_WIDTH - 2) + 1).toFixed(1),
-		(SPARK_HEIGHT - 2 - bytes / most * (SPARK_HEIGHT - 4)).toFixed(1)].join(','));
+	const points = [0, ...held].map((bytes, i) => [(i / held.length * (CURVE_WIDTH - 2) + 1).toFixed(1),
+		(CURVE_HEIGHT - 2 - bytes / most * (CURVE_HEIGHT - 4)).toFixed(1)].join(','));
 	const [area, line] = cell.firstChild.children;
-	area.setAttribute('d', 'M1,' + (SPARK_HEIGHT - 1) + ' L' + points.join(' L') + ' L' + (SPARK_WIDTH - 1) + ',' +
-		(SPARK_HEIGHT - 1) + ' Z');
+	area.setAttribute('d', 'M1,' + (CURVE_HEIGHT - 1) + ' L' + points.join(' L') + ' L' + (CURVE_WIDTH - 1) + ',' +
+		(CURVE_HEIGHT - 1) + ' Z');
 	line.setAttribute('points', points.join(' '));
 	cell.title = held.map(formatBytes).join(' → ');
 }
@@ -116,7 +116,7 @@ class LeaksView {
 			numberColumn('count', 'Blocks', '76px', count, formatCount),
 			{
 				key: 'growth', label: 'Held, over time', width: '116px', descending: true,
-				value: (row) => evidenceScore(this.entries[row].held), fill: (cell, row) => fillSpark(cell, this.entries[row].held),
+				value: (row) => evidenceScore(this.entries[row].held), fill: (cell, row) => fillCurve(cell, this.entries[row].held),
 			},
 			{
 				key: 'score', label: 'Score', className: 'number', width: '64px', descending: true,
