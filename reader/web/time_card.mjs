@@ -73,6 +73,9 @@ export class TimeCard {
 	// What can be done here, and how fine the cut is.
 	hint() {
 		const { slices, meta } = this.report;
+		if (!slices?.count && meta.slices_crowded)
+			return 'So many places allocate that the run could not be cut into slices of time: there are no windows and ' +
+				'instants. sctmem report --slices N allows more, for a larger page.';
 		if (!slices?.count)
 			return '';
 		const cut = formatExact(slices.count) + ' slices of ' + formatTime(slices.end[0]);
@@ -87,7 +90,8 @@ export class TimeCard {
 		const readout = byId('time-readout');
 		if (point < 0) {
 			const { count } = this.report.slices ?? { count: 0 };
-			const hint = !count || this.app.state.window ? '' : '  ·  drag: a window, click: an instant';
+			const none = meta.slices_crowded ? '  ·  no windows: too many places allocate' : '';
+			const hint = !count ? none : this.app.state.window ? '' : '  ·  drag: a window, click: an instant';
 			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + hint : '';
 			readout.title = this.hint();
 			return;
