@@ -143,7 +143,7 @@ export class App {
 		for (const view of this.views)
 			byId('view-' + view.name).hidden = view !== viewed;
 		this.showTab(viewed.name);
-		byId('tab-' + viewed.name).scrollIntoView({ block: 'nearest', inline: 'nearest' });
+		this.revealTab(byId('tab-' + viewed.name));
 		this.side.update(viewed.side);
 		let view = this.opened.get(viewed);
 		if (!view) {
@@ -152,6 +152,13 @@ export class App {
 			view.setTheme?.(this.palette);
 		}
 		view.update({ animate, changed });
+	}
+
+	// Only the row of tabs is scrolled: scrollIntoView would move the page of a small window, too.
+	revealTab(tab) {
+		const tabs = byId('tabs');
+		const left = tab.offsetLeft - tabs.offsetLeft;
+		tabs.scrollLeft = Math.min(left, Math.max(tabs.scrollLeft, left + tab.offsetWidth - tabs.clientWidth));
 	}
 
 	focusView() {

@@ -260,6 +260,7 @@ def test_no_window_is_too_narrow(browser, pages, width, height):
         for kind in ("demo", "hostile", "damaged"):
             browser.open_report(pages[kind][0])
             assert browser.run("return document.documentElement.scrollWidth") <= width, kind
+            assert browser.run("return document.documentElement.scrollTop") == 0, "it begins at its top"
             assert app(browser, "app.graph.width") > 250
             assert app(browser, "app.graph.height") >= 190
     finally:
