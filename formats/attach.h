@@ -35,6 +35,8 @@ enum attach_result {
 	ATTACH_BUSY = 7,              /* starting or ending right now */
 	ATTACH_NOT_GLIBC = 8,
 	ATTACH_NOT_QUIET = 9,         /* threads may still be in what the last detach left: try again */
+	ATTACH_STARTED = 10,          /* the program was started with the library, and recording off: now it is on */
+	ATTACH_STOPPED = 11,          /* and now it is off again */
 };
 
 enum attach_flag {

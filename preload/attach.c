@@ -11,12 +11,15 @@
  *               lifecycle_detach()    the capture's end; the library stays, dormant: somebody may still be in it, or
  *                                     have kept the address of one of its functions
  *
+ * In a program that was started with the library, with recording off, attach and detach only switch it (control.h).
+ *
  * What lived before is not known.  Its frees are recorded, and the reader counts them apart.
  */
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "control.h"
 #include "formats/attach.h"
 #include "lifecycle.h"
 #include "output.h"
@@ -29,6 +32,7 @@
 
 enum { SETTINGS_MAX = 64 };
 
+static bool was_started;              /* by us, in a program that was started with SCTMEM_START=off */
 static bool was_detached;             /* since then nobody may be sure that all threads have left us */
 
 EXPORT void sctmem_attach(struct attach_request *request);
@@ -85,7 +89,10 @@ static enum attach_result attach(struct attach_request *request)
 		return ATTACH_ALREADY;
 	case LIFECYCLE_PRELOADED:
 		name_capture(request);
-		return ATTACH_PRELOADED;
+		if (!lifecycle_is_recording() || !control_is_paused() || control_change(true) != 1)
+			return ATTACH_PRELOADED;
+		was_started = true;
+		return ATTACH_STARTED;
 	case LIFECYCLE_CHANGING:
 		return ATTACH_BUSY;
 	case LIFECYCLE_DORMANT:
@@ -114,7 +121,10 @@ static enum attach_result detach(struct attach_request *request)
 	switch (lifecycle_attachable()) {
 	case LIFECYCLE_PRELOADED:
 		name_capture(request);
-		return ATTACH_PRELOADED;
+		if (!was_started || control_change(false) != 1)
+			return ATTACH_PRELOADED;
+		was_started = false;
+		return ATTACH_STOPPED;
 	case LIFECYCLE_CHANGING:
 		return ATTACH_BUSY;
 	case LIFECYCLE_DORMANT:

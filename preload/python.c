@@ -47,7 +47,7 @@ enum phase {
 
 enum { DOMAIN_RAW, DOMAIN_MEM, DOMAIN_OBJ, DOMAINS };
 enum { ATTEMPTS_MAX = 1000 };
-enum { PATIENCE_NS = 100000000 };    /* for the main thread of a program that ran already */
+enum { PATIENCE_NS = 10000000 };     /* for the main thread of a program that ran already */
 
 atomic_int python_state;
 struct python_api python_api;

@@ -71,9 +71,6 @@ static bool explain_libc(const struct remote *remote, struct error *error)
 	if (!loader)
 		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) is a static program: it has no loader that could load a "
 			"library", (int)remote->pid, remote->name);
-	/* It may just be ending: then nothing is there any more. */
-	if (!remote_failed(remote, "find the C library of", error) && error->status == STATUS_NO_INPUT)
-		return false;
 	return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) does not run on the GNU C library", (int)remote->pid,
 		remote->name);
 }
@@ -103,12 +100,24 @@ static bool check_filters(const struct attaching *attaching, struct error *error
 	return true;
 }
 
-bool attaching_open(struct attaching *attaching, pid_t pid, struct error *error)
+/* What failed because the process has ended meanwhile looks like many things; it is this. */
+static bool or_ended(const struct attaching *attaching, bool done, struct error *error)
+{
+	struct remote now;
+	struct error gone;
+	bool there = done || remote_open(&now, attaching->remote.pid, &gone);
+
+	if (!done)
+		remote_close(&now);
+	if (!there)
+		fail(error, STATUS_NO_INPUT, "process %d ended meanwhile", (int)attaching->remote.pid);
+	return done;
+}
+
+static bool look_at(struct attaching *attaching, pid_t pid, struct error *error)
 {
 	struct remote *remote = &attaching->remote;
 
-	if (!remote_open(remote, pid, error))
-		return false;
 	if (pid == getpid())
 		return fail(error, STATUS_USAGE, "process %d is this very command", (int)pid);
 	if (remote->kernel)
@@ -126,6 +135,11 @@ bool attaching_open(struct attaching *attaching, pid_t pid, struct error *error)
 		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) has a shadow stack, which allows no call from outside; "
 			"start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off, or by sctmem run", (int)pid, remote->name);
 	return check_filters(attaching, error);
+}
+
+bool attaching_open(struct attaching *attaching, pid_t pid, struct error *error)
+{
+	return remote_open(&attaching->remote, pid, error) && or_ended(attaching, look_at(attaching, pid, error), error);
 }
 
 void attaching_close(struct attaching *attaching)
@@ -281,7 +295,7 @@ static bool visit(struct attaching *attaching, const char *library, const char *
 
 	inject_end(&inject);
 	attaching->stopped_ns += inject.stopped_ns;
-	return done;
+	return or_ended(attaching, done, error);
 }
 
 /* A loader maps what the headers say; where the file ends before that, the program would end with it (SIGBUS). */
@@ -348,7 +362,7 @@ bool attaching_refused(const struct attaching *attaching, struct error *error)
 		return fail(error, STATUS_CANNOT_TRACE, "the library in process %d is of another version than this command", pid);
 	case ATTACH_PRELOADED:
 		return fail(error, STATUS_CANNOT_TRACE, request->path[0] ?
-			"process %d was started with the library: it records into %s" :
+			"process %d was started with the library, and records into %s" :
 			"process %d was started with the library, which does not record it (SCTMEM_PROGRAM, SCTMEM_FOLLOW)%s", pid,
 			request->path);
 	case ATTACH_BUSY:
@@ -359,6 +373,8 @@ bool attaching_refused(const struct attaching *attaching, struct error *error)
 	case ATTACH_NOT_GLIBC:
 	case ATTACH_NO_ANSWER:
 	case ATTACH_DONE:
+	case ATTACH_STARTED:
+	case ATTACH_STOPPED:
 		break;
 	}
 	return fail(error, STATUS_CANNOT_TRACE, "the library in process %d gave no answer", pid);

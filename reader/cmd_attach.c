@@ -114,6 +114,8 @@ static void say_begun(const struct attaching *attaching, const char *path)
 	if (request->python)
 		fprintf(stderr, ", Python %u.%u", request->python >> 24, request->python >> 16 & 0xff);
 	fprintf(stderr, ") is recorded into %s", text_escape(shown, sizeof shown, path));
+	if (request->result == ATTACH_STARTED)
+		fputs(", as it was started with the library and SCTMEM_START=off", stderr);
 	fprintf(stderr, "; one thread stood still for %s\n", text_time(attaching->stopped_ns).text);
 	if (request->slots_left + request->symbols_left)
 		fprintf(stderr, "sctmem: %u references could not be redirected: what is called through them is not recorded\n",
@@ -196,16 +198,17 @@ static bool attach_run(struct invocation *invocation, struct error *error)
 		memory_text(settings.output ? settings.output : "sctmem.%e.%p.bin");
 	if (!set_all(&attaching, &settings, pattern, error) || !attaching_begin(&attaching, library, error))
 		goto out;
-	if (attaching.request.result != ATTACH_DONE) {
+	if (attaching.request.result != ATTACH_DONE && attaching.request.result != ATTACH_STARTED) {
 		attaching_refused(&attaching, error);
 		goto out;
 	}
 	attaching_capture(&attaching, path, sizeof path);
 	if (!settings.quiet)
 		say_begun(&attaching, path);
-	nanosleep(&(struct timespec){ .tv_nsec = SETTLE_MS * 1000000L }, NULL);
 	/* If it cannot be, what another thread was resolving in that very moment is missed: nothing to fail for. */
-	if (!attaching_settle(&attaching, error))
+	if (attaching.request.result == ATTACH_DONE &&
+		(nanosleep(&(struct timespec){ .tv_nsec = SETTLE_MS * 1000000L }, NULL) != 0 ||
+		!attaching_settle(&attaching, error)))
 		*error = (struct error){ 0 };
 	done = settings.duration_ns == 0 || record_for(&attaching, &settings, path, error);
 out:

@@ -54,7 +54,7 @@ static bool detach_run(struct invocation *invocation, struct error *error)
 		goto out;
 	if (attaching.request.result == ATTACH_ALREADY) {
 		fail(error, STATUS_NO_INPUT, "process %d is not recorded any more", (int)pid);
-	} else if (attaching.request.result != ATTACH_DONE) {
+	} else if (attaching.request.result != ATTACH_DONE && attaching.request.result != ATTACH_STOPPED) {
 		attaching_refused(&attaching, error);
 	} else {
 		attaching_capture(&attaching, path, sizeof path);

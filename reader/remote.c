@@ -126,7 +126,12 @@ bool remote_refused(const struct remote *remote, int code, struct error *error)
 		scope[0] = '0';
 	if (file)
 		fclose(file);
-	if (code == ESRCH || code == ENOENT)
+	struct remote now;
+	bool there = remote_open(&now, remote->pid, error);
+
+	remote_close(&now);
+	/* One that has ended and is not yet waited for is refused as if it were forbidden. */
+	if (!there || code == ESRCH || code == ENOENT)
 		return fail(error, STATUS_NO_INPUT, "process %d has ended", (int)remote->pid);
 	if (remote->tracer) {
 		struct remote tracer;

@@ -115,10 +115,15 @@ def attacher(tools, tmp_path):
 
 
 def pythons():
-    """Every CPython at hand that the library knows: (name, path)."""
-    found = [("system", "/usr/bin/python3")] if os.path.exists("/usr/bin/python3") else []
+    """Every CPython at hand that the library knows: (name, the words that start it)."""
+    found = [("system", ["/usr/bin/python3"])] if os.path.exists("/usr/bin/python3") else []
     for minor in range(8, 16):
         versions = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.{}.*/bin/python3".format(minor))))
         if versions:
-            found.append(("3.{}".format(minor), versions[-1]))
+            found.append(("3.{}".format(minor), [versions[-1]]))
+    # In a root and name space of their own, with a newer C library: tests/peers/install-sid-root makes it.
+    if os.geteuid() == 0:
+        for name in ("python3.14", "python3.15"):
+            if os.path.exists("/opt/sid/usr/bin/" + name):
+                found.append(("sid-" + name[6:], [str(HERE.parent / "peers/sid"), name]))
     return found

@@ -63,7 +63,7 @@ def test_native_blocks_are_counted_exactly(attacher, victim, threads):
 def test_python_blocks_are_counted_exactly(attacher, name, python, how):
     if how and name not in ("system", "3.8", "3.13") and times(0) == 0:
         pytest.skip("the main thread waits: with a choice of Pythons, unless SCTMEM_ATTACH_TIMES is set")
-    with Target([python, HERE / "victims/asked.py", 2] + how) as target:
+    with Target(python + [HERE / "victims/asked.py", 2] + how) as target:
         target.ask("work 100")
         capture = attacher.attach(target.pid)
         for _ in range(4):
@@ -132,3 +132,19 @@ def test_a_fork_child_goes_on_in_its_own_capture(attacher):
     for path in [capture.path] + children:
         allocated, _, _ = blocks_of(Capture(attacher.tools, path), lambda size: size == BYTES_SIZE)
         assert allocated == 100
+
+
+def test_a_program_that_was_started_with_recording_off(attacher, victim, tools, tmp_path):
+    """The library is there already, and has its file: attach and detach only switch it."""
+    path = tmp_path / "own.bin"
+    variables = dict(LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(path), SCTMEM_START="off", SCTMEM_NATIVE="full")
+    with Target([victim("served"), 1], environment=variables) as target:
+        target.ask("work 100")
+        done = attacher.run("attach", target.pid)
+        assert done.returncode == 0 and b"SCTMEM_START=off" in done.stderr and b"own.bin" in done.stderr, done
+        target.ask("work 200")
+        assert attacher.run("detach", target.pid).returncode == 0
+        target.ask("work 100")
+        target.end()
+    allocated, freed, live = blocks_of(Capture(tools, path), lambda size: size == SIZE)
+    assert (allocated, freed, len(live)) == (200, 100, 100)

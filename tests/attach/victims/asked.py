@@ -34,7 +34,7 @@ def load(seed):
             table[key] = [str(key)] * (key + 1)
         if harmonic() != SUM:
             faults.append("a sum came out otherwise")
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def make_block(number):
