@@ -126,10 +126,33 @@ static uint32_t intern_native(struct thread *thread, uint32_t base)
 	return node;
 }
 
+/*
+ * The stack among those seen lately.  Where a program hardly ever comes to the same one again, as in a parser's
+ * recursion, searching costs more than it saves, and is left out for a while; then it is asked again whether it does.
+ */
+static inline struct recent_stack *search(struct thread *thread, const struct native_start *start, uintptr_t stop_cfa)
+{
+	enum { LOOK = 256, HITS_MIN = 144, REST = 8192 };
+	struct recent *recent = &thread->recent;
+	struct recent_stack *found;
+
+	if (recent->rest > 0) {
+		recent->rest--;
+		return NULL;
+	}
+	if (__builtin_expect(++recent->tries > LOOK, 0)) {
+		recent->rest = recent->hits < HITS_MIN ? REST : 0;
+		recent->tries = recent->hits = 0;
+	}
+	found = recent_find(recent, &thread->native, start, stop_cfa);
+	recent->hits += found != NULL;
+	return found;
+}
+
 /* Has the stack that was just walked found by the next search, as what it was interned as. */
 static void remember(struct thread *thread, struct recent_stack *found, uint32_t base, uint32_t node)
 {
-	if (!found && !(found = recent_put(&thread->recent, &thread->native)))
+	if (thread->recent.rest || (!found && !(found = recent_put(&thread->recent, &thread->native))))
 		return;
 	found->base = base;
 	found->node = node;
@@ -158,7 +181,7 @@ static inline uint32_t native_only(struct thread *thread, const struct native_st
 
 	if (config.native == CONFIG_NATIVE_NO)
 		return CAPTURE_NODE_ROOT;
-	found = recent_find(&thread->recent, &thread->native, start, 0);
+	found = search(thread, start, 0);
 	if (__builtin_expect(found && found->base == CAPTURE_NODE_ROOT, 1))
 		return found->node;
 	return native_anew(thread, start);
@@ -365,6 +388,9 @@ static inline void leaf_resume(struct leaf *leaf, const struct native_frame *fra
 		leaf->place = i < 3 || !leaf_in_runtime(leaf, frames[i - 3].pc) ? RUN_SECOND : RUN_LATER;
 }
 
+/* In thread->native_base: the memo's nodes are not those of all frames, but as leaf_put() gives them. */
+#define LEAF_BASE ((uint32_t)1 << 31)
+
 /* Interns frames[first..] on top of a Python line; only what is new, if that is the line of last time. */
 static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first)
 {
@@ -372,11 +398,11 @@ static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first
 	struct leaf leaf = leaf_begin(thread, base);
 	uint32_t i = first;
 
-	if (first == 0 && base == thread->native_base && native->kept > 0) {
+	if (first == 0 && thread->native_base == (base | LEAF_BASE) && native->kept > 0) {
 		i = native->kept;
 		leaf_resume(&leaf, native->frames, i);
 	}
-	thread->native_base = first == 0 ? base : UINT32_MAX;
+	thread->native_base = first == 0 ? base | LEAF_BASE : UINT32_MAX;
 	for (; i < native->count; i++)
 		native->frames[i].node = leaf_put(&leaf, native->frames[i].pc);
 	return leaf_end(&leaf);
@@ -427,7 +453,7 @@ static uint32_t merge_leaf(struct thread *thread, const struct native_start *sta
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
 		return base;
-	found = recent_find(&thread->recent, &thread->native, start, stop);
+	found = search(thread, start, stop);
 	if (__builtin_expect(found && (node = node_on(thread, found, base)) != 0, 1))
 		return node;
 	return leaf_anew(thread, start, stop, found, base);
@@ -442,7 +468,7 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 
 	if (config.native == CONFIG_NATIVE_NO)
 		return base;
-	found = recent_find(&thread->recent, native, start, 0);
+	found = search(thread, start, 0);
 	if (__builtin_expect(found && (node = node_on(thread, found, base)) != 0, 1))
 		return node;
 	native_walk(native, start, 0);

@@ -627,7 +627,7 @@ static void truncate(struct walk *walk)
 }
 
 /* Steps from `current` until the previous walk's frames take over, or the stack ends.  The number of frames kept. */
-static uint32_t walk_frames(struct walk *walk, struct native_frame current)
+static uint32_t walk_frames(struct walk *walk, struct native_frame *current)
 {
 	struct native_stack *stack = walk->stack;
 	uint32_t kept;
@@ -637,8 +637,8 @@ static uint32_t walk_frames(struct walk *walk, struct native_frame current)
 		uintptr_t limit;
 		enum step step;
 
-		if (walk_regular(walk, &current)) {
-			if (resume(walk, &current, &kept))
+		if (walk_regular(walk, current)) {
+			if (resume(walk, current, &kept))
 				return kept;
 			continue;
 		}
@@ -652,20 +652,20 @@ static uint32_t walk_frames(struct walk *walk, struct native_frame current)
 			continue;
 		}
 		limit = walk->limit;
-		step = step_across(walk, &current, &next);
-		if (current.cfa > limit) {
-			stack->beyond = current;
-			stack->beyond.flags |= current.flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;
+		step = step_across(walk, current, &next);
+		if (current->cfa > limit) {
+			stack->beyond = *current;
+			stack->beyond.flags |= current->flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;
 			stack->end = NATIVE_END_BEYOND;
 			return 0;
 		}
-		stack->frames[--walk->top] = current;
+		stack->frames[--walk->top] = *current;
 		if (step != STEP_FRAME) {
 			walk->stopped = step == STEP_STOP;
 			stack->end = step == STEP_BOTTOM ? NATIVE_END_BOTTOM : NATIVE_END_WORDS;
 			return 0;
 		}
-		current = next;
+		*current = next;
 	}
 }
 
@@ -811,6 +811,7 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 	struct walk walk = { .stack = stack, .table = unwind_table(), .stop_cfa = stop_cfa,
 		.generation = generation, .top = stack->capacity };
 	struct native_range range = { stack->stack_low, stack->stack_high };
+	struct native_frame current = { .pc = start->pc - 1, .sp = start->sp, .bp = start->bp };
 
 	if (!walk.table || !unwind_is_code_address(start->pc) ||
 			((start->sp <= range.low || start->sp > range.high) &&
@@ -825,7 +826,7 @@ static __attribute__((noinline)) void walk_anew(struct native_stack *stack, cons
 	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
 	stack->count = 0;
 	stack->again.stop_size = 0;
-	stack->kept = walk_frames(&walk, (struct native_frame){ .pc = start->pc - 1, .sp = start->sp, .bp = start->bp });
+	stack->kept = walk_frames(&walk, &current);
 	if (stack->kept == 0) {
 		stack->truncated = walk.truncated;
 		stack->stopped = walk.stopped;
