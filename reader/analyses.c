@@ -300,6 +300,16 @@ bool analyses_begin(struct analyses *analyses)
 	return true;
 }
 
+/* Blocks that lived between two borders are sums there, without address or lifetime. */
+static bool is_compacted(const struct replay *replay)
+{
+	bool compacted = false;
+
+	for (uint32_t i = 0; i < replay->process_count; i++)
+		compacted |= replay->processes[i].capture->header.features & CAPTURE_COMPACTED;
+	return compacted;
+}
+
 /* From our numbers of sites to replay's. */
 static bool number_sites(const struct analyses *analyses, struct analysis_result *results, unsigned count)
 {
@@ -337,7 +347,10 @@ bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analys
 			.scale.clock_ns = analyses->context.clock_ns };
 		for (unsigned table = 0; table < ANALYSIS_TABLES_MAX; table++)
 			result->tables[table].class = call->class->tables[table];
-		analyses->failed = !call->class->on_end(call->state, &analyses->context, result);
+		if (is_compacted(analyses->context.replay) && !call->class->of_moments)
+			result->unavailable = "the capture was compacted, and the blocks that it left out are what this counts";
+		else
+			analyses->failed = !call->class->on_end(call->state, &analyses->context, result);
 	}
 	return !analyses->failed && number_sites(analyses, results, *count);
 }

@@ -196,6 +196,7 @@ struct analysis_class {
 	const char *title;
 	size_t state_size;            /* zeroed before use */
 	bool needs_size_classes;
+	bool of_moments;              /* of what is live at a moment, not of all that ever was: also of a compacted capture */
 	const struct analysis_table_class *tables[ANALYSIS_TABLES_MAX];
 	/* `replaced` is the block that this one is the realloc of, as it was; NULL: it is none. */
 	bool (*on_alloc)(void *state, const struct analysis_context *context, struct analysis_block *block,

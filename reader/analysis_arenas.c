@@ -246,5 +246,5 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_arenas = { .name = "arenas", .title = "Arenas of Python's allocator",
-	.state_size = sizeof(struct arenas), .needs_size_classes = true, .tables = { &places, &arena_list },
-	.on_at = on_at, .on_end = on_end, .finish = finish };
+	.state_size = sizeof(struct arenas), .needs_size_classes = true, .of_moments = true,
+	.tables = { &places, &arena_list }, .on_at = on_at, .on_end = on_end, .finish = finish };

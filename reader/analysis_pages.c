@@ -206,5 +206,5 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_pages = { .name = "pages", .title = "Resident and live",
-	.state_size = sizeof(struct pages), .tables = { &places }, .on_sample = on_sample, .on_at = on_at,
-	.on_end = on_end, .finish = finish };
+	.state_size = sizeof(struct pages), .of_moments = true, .tables = { &places }, .on_sample = on_sample,
+	.on_at = on_at, .on_end = on_end, .finish = finish };

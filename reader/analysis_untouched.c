@@ -140,5 +140,5 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_untouched = { .name = "untouched", .title = "Live but never touched",
-	.state_size = sizeof(struct untouched), .tables = { &places }, .on_change = on_change, .on_sample = on_sample,
-	.on_end = on_end, .finish = finish };
+	.state_size = sizeof(struct untouched), .of_moments = true, .tables = { &places },
+	.on_change = on_change, .on_sample = on_sample, .on_end = on_end, .finish = finish };

@@ -161,6 +161,17 @@ def test_insights_agree_with_stats(captures, selection):
                 assert sum(row[column] for row in insights[key]["places"]["rows"]) == total[key][column], key
 
 
+def test_insights_of_a_compacted_capture_say_what_is_lost(captures, tmp_path):
+    output_path = tmp_path / "compacted.bin"
+    assert sctmem(captures, "compact", "-o", str(output_path), "sample.bin").returncode == 0
+    whole, compacted = (json.loads(output(captures, "insights", "--json", "--at", "peak", "-n", "100", str(name)))["analyses"]
+                        for name in ("sample.bin", output_path))
+    for key in whole:
+        assert compacted[key]["available"] == (key in ("arenas", "pages", "untouched")), key
+    assert compacted["pages"] == whole["pages"] and compacted["arenas"] == whole["arenas"]
+    assert "compacted" in compacted["lifetimes"]["headline"]
+
+
 def test_views_agree_to_the_byte(captures):
     for name in ("sample.bin", "killed.bin", "hostile.bin"):
         stats = json.loads(output(captures, "stats", "--json", name))
