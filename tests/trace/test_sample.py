@@ -59,7 +59,8 @@ def test_intervals_hold_the_truth_of_the_exact_capture(victim, trace):
                 name, truth[name], sums[name] / SEEDS, 100 * held[name] / SEEDS))
     for name in FIGURES:
         assert held[name] >= binomial_least(SEEDS, 0.95), (name, held[name])
-        assert 0.9 < sums[name] / SEEDS / truth[name] < 1.1, name
+        # The highest of an estimate is above the highest of what is estimated: docs/long-runs.md.
+        assert 0.9 < sums[name] / SEEDS / truth[name] < (1.25 if name.startswith("peak") else 1.1), name
     # What is counted although it is not recorded: all, but reallocs that grow within the room that the block has.
     counted = stats["sample"]["recorded"] + stats["sample"]["not_recorded"]
     assert 0.98 * truth["total_count"] < counted <= truth["total_count"]
