@@ -40,16 +40,26 @@ enum {
 
 _Atomic int control_state;
 static _Atomic uint64_t taken_up;     /* the newest request that somebody has seen to, or is seeing to */
+static struct control_quiet never_quiet;
+struct control_quiet *control_quiet = &never_quiet;
 
 static _Atomic uint64_t *status_word(uint64_t *field)
 {
 	return (_Atomic uint64_t *)field;
 }
 
-void control_begin(bool paused)
+static void set_quiet(bool quiet)
+{
+	atomic_store(&control_quiet->seen, atomic_load(&taken_up));
+	atomic_store(&control_quiet->request, quiet ? status_word(&output_status()->request) : NULL);
+}
+
+void control_begin(bool paused, struct control_quiet *quiet)
 {
 	atomic_store(&taken_up, 0);
+	control_quiet = quiet;
 	output_status()->paused = paused;
+	set_quiet(paused);
 	if (paused)
 		order_begin_paused();
 	atomic_store(&control_state, paused ? CONTROL_PAUSED : CONTROL_RUNNING);
@@ -109,8 +119,10 @@ static enum capture_answer change(struct thread *thread, bool on, unsigned by)
 		sys_wait_turn(&tries);
 	}
 	ok = on ? resume_recording(thread, by) : pause_recording(thread, by);
-	if (ok)
+	if (ok) {
 		atomic_store(status_word(&output_status()->paused), !on);
+		set_quiet(!on);
+	}
 	atomic_store_explicit(&control_state, ok ? to : from, memory_order_release);
 	sys_signals_restore(&signals);
 	return ok ? CAPTURE_ANSWER_DONE : CAPTURE_ANSWER_FAILED;
@@ -171,6 +183,8 @@ static void answer(uint64_t request, enum capture_answer result)
 {
 	atomic_store_explicit(status_word(&output_status()->answer), (request & ~(uint64_t)0xff) | result,
 		memory_order_release);
+	/* Late, and so perhaps older than what has come since: then that is seen to anyway. */
+	atomic_store(&control_quiet->seen, request);
 }
 
 void control_leave(struct thread *thread)

@@ -19,8 +19,27 @@ static inline bool control_is_paused(void)
 	return atomic_load_explicit(&control_state, memory_order_acquire) != CONTROL_RUNNING;
 }
 
-/* For a new capture, before its first event. */
-void control_begin(bool paused);
+/*
+ * What a hook asks while nothing is recorded: whether it may pass on at once.  It lies in memory that the kernel zeroes
+ * in a fork child, which has yet to see that it is one.
+ */
+struct control_quiet {
+	const _Atomic uint64_t *_Atomic request;     /* in the status; NULL: not paused, or a fork child */
+	_Atomic uint64_t seen;                       /* the request that has been seen to */
+};
+
+extern struct control_quiet *control_quiet;
+
+static inline bool control_is_quiet(void)
+{
+	const _Atomic uint64_t *request = atomic_load_explicit(&control_quiet->request, memory_order_relaxed);
+
+	return request && atomic_load_explicit(request, memory_order_relaxed) ==
+		atomic_load_explicit(&control_quiet->seen, memory_order_relaxed);
+}
+
+/* For a new capture, before its first event.  `quiet`: zeroed, and again in a fork child. */
+void control_begin(bool paused, struct control_quiet *quiet);
 
 /* Whether something is asked from outside that nobody has taken up. */
 bool control_is_asked(void);

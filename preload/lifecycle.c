@@ -47,7 +47,11 @@ static bool backend_failed;           /* jemalloc was asked for and could not be
 static uint64_t start_ns;
 static struct output_origin origin;
 static char parent_path[4096];
-static _Atomic uint32_t *birth;       /* in a page that the kernel zeroes in a fork child; 1 once we record */
+/* A page that the kernel zeroes in a fork child. */
+static struct birth {
+	_Atomic uint32_t noted;       /* 1 once we record */
+	struct control_quiet quiet;
+} *birth;
 /* Where the parent stood at the fork: noted in the child, at once, when it was made by fork(). */
 static struct {
 	bool noted;
@@ -66,7 +70,7 @@ bool lifecycle_is_recording(void)
 
 bool lifecycle_is_child(void)
 {
-	return lifecycle_is_recording() && atomic_load_explicit(birth, memory_order_relaxed) == 0;
+	return lifecycle_is_recording() && atomic_load_explicit(&birth->noted, memory_order_relaxed) == 0;
 }
 
 void lifecycle_before_fork(void)
@@ -189,8 +193,8 @@ static bool begin(bool paused)
 		say_why_not();
 		return false;
 	}
-	atomic_store_explicit(birth, 1, memory_order_relaxed);
-	control_begin(paused);
+	atomic_store_explicit(&birth->noted, 1, memory_order_relaxed);
+	control_begin(paused, &birth->quiet);
 	atomic_store(&phase, PHASE_RECORDING);
 	if (paused)
 		return true;

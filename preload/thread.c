@@ -438,10 +438,9 @@ struct thread *thread_own(void)
 	}
 }
 
-struct thread *thread_find(uintptr_t sp)
+/* Apart, so that thread_find needs no frame of its own where nothing is recorded. */
+static __attribute__((noinline)) struct thread *find_slowly(struct thread *thread, uintptr_t sp)
 {
-	struct thread *thread = thread_self;
-
 	switch (thread->gate) {
 	case GATE_STOPPED:
 		if (thread == &lost_thread && lifecycle_is_recording() && !lifecycle_is_child())
@@ -457,6 +456,11 @@ struct thread *thread_find(uintptr_t sp)
 	default:
 		return lifecycle_is_recording() ? find_nested(thread, sp) : NULL;
 	}
+}
+
+struct thread *thread_find(uintptr_t sp)
+{
+	return control_is_quiet() ? NULL : find_slowly(thread_self, sp);
 }
 
 void thread_note_name(struct thread *thread)

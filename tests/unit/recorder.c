@@ -78,7 +78,10 @@ bool recorder_start(const char *folder)
 	struct output_origin origin = { .origin = CAPTURE_ORIGIN_START, .start_monotonic_ns = start_ns };
 
 	on = output_open(&origin);
-	control_begin(false);
+	static struct control_quiet quiet;
+
+	quiet = (struct control_quiet){ 0 };
+	control_begin(false, &quiet);
 	return on;
 }
 

@@ -49,7 +49,7 @@ static void start(bool paused)
 	assert_true(recorder_folder_make(folder, sizeof(folder)));
 	assert_true(recorder_start(folder));
 	if (paused)
-		control_begin(true);
+		control_begin(true, control_quiet);
 	atomic_store(&pool, ((uint64_t)1 << BLOCKS) - 1);
 	for (int i = 0; i < BOXES; i++)
 		atomic_store(&boxes[i], 0);
