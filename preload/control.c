@@ -181,8 +181,14 @@ static bool take_up(uint64_t *request)
 
 static void answer(uint64_t request, enum capture_answer result)
 {
-	atomic_store_explicit(status_word(&output_status()->answer), (request & ~(uint64_t)0xff) | result,
-		memory_order_release);
+	_Atomic uint64_t *word = status_word(&output_status()->answer);
+	uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+
+	/* What was withdrawn needs no answer, and an old one must not hide a newer. */
+	while ((request & 0xff) != CAPTURE_ASK_NOTHING && before >> 8 < request >> 8 &&
+		!atomic_compare_exchange_weak_explicit(word, &before, (request & ~(uint64_t)0xff) | result,
+			memory_order_release, memory_order_relaxed))
+		;
 	/* Late, and so perhaps older than what has come since: then that is seen to anyway. */
 	atomic_store(&control_quiet->seen, request);
 }

@@ -268,7 +268,7 @@ static bool absorb_words_blocks(struct capture *capture, struct error *error)
 	return ok;
 }
 
-bool capture_open(struct capture **out, const char *path, struct error *error)
+static bool open_capture(struct capture **out, const char *path, bool growing, struct error *error)
 {
 	struct capture *capture = calloc(1, sizeof(*capture));
 	bool ok;
@@ -282,13 +282,35 @@ bool capture_open(struct capture **out, const char *path, struct error *error)
 	ok = capture->path ? true : fail_memory(error);
 	ok = ok && open_file(capture, error) && capture_read_header(capture, error);
 	capture->alive = ok && is_alive(capture);
-	ok = ok && capture_index_blocks(capture, error) && absorb_words_blocks(capture, error);
+	if (ok && growing)
+		capture->used_size = capture->header.header_size;
+	else
+		ok = ok && capture_index_blocks(capture, error) && absorb_words_blocks(capture, error);
 	if (!ok) {
 		capture_close(capture);
 		return false;
 	}
 	*out = capture;
 	return true;
+}
+
+bool capture_open(struct capture **out, const char *path, struct error *error)
+{
+	return open_capture(out, path, false, error);
+}
+
+bool capture_open_growing(struct capture **out, const char *path, struct error *error)
+{
+	return open_capture(out, path, true, error);
+}
+
+void capture_refresh_status(struct capture *capture)
+{
+	struct capture_status status;
+
+	if (read_at(capture->file, &status, sizeof(status), CAPTURE_STATUS_OFFSET))
+		capture->status = status;
+	capture->alive = is_alive(capture);
 }
 
 void capture_close(struct capture *capture)

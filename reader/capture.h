@@ -200,6 +200,16 @@ void capture_sort_modules(struct capture *capture);
 /* Whether the first bytes of the file are those of a capture. */
 bool capture_has_magic(const char *path);
 
+/* For a file that grows: only header and status are read; the caller looks for blocks and takes what is in them. */
+MUST_CHECK bool capture_open_growing(struct capture **out, const char *path, struct error *error);
+/* Reads the status anew. */
+void capture_refresh_status(struct capture *capture);
+/* Whether a block begins at this offset; *block is its header then. */
+bool capture_block_at(const struct capture *capture, uint64_t offset, struct capture_block *block);
+/* The offset of the next block at or after this one, or file_size.  `buffer`: CAPTURE_SCAN_BYTES to work in. */
+enum { CAPTURE_SCAN_BYTES = 128 * 1024 };
+uint64_t capture_find_block(const struct capture *capture, uint8_t *buffer, uint64_t offset);
+
 /* Used by capture_open only, one file each. */
 MUST_CHECK bool capture_read_header(struct capture *capture, struct error *error);
 MUST_CHECK bool capture_index_blocks(struct capture *capture, struct error *error);

@@ -21,8 +21,6 @@
 
 #include <xxhash.h>
 
-enum { SCAN_BYTES = 128 * 1024 };
-
 static ssize_t read_some(int file, void *out, size_t size, uint64_t offset)
 {
 	ssize_t got;
@@ -56,7 +54,7 @@ static uint64_t align8(uint64_t offset)
  * The offset of the next valid block header at or after `offset`, or the end of the file.  Holes of the file are
  * skipped without reading them.
  */
-static uint64_t find_block(const struct capture *capture, uint8_t *buffer, uint64_t offset)
+uint64_t capture_find_block(const struct capture *capture, uint8_t *buffer, uint64_t offset)
 {
 	const uint64_t end = capture->file_size;
 
@@ -67,7 +65,7 @@ static uint64_t find_block(const struct capture *capture, uint8_t *buffer, uint6
 			return end;               /* nothing but a hole up to the end */
 		if (data > 0 && (uint64_t)data > offset)
 			offset = (uint64_t)data & ~(uint64_t)7;
-		ssize_t got = read_some(capture->file, buffer, SCAN_BYTES, offset);
+		ssize_t got = read_some(capture->file, buffer, CAPTURE_SCAN_BYTES, offset);
 		if (got < (ssize_t)sizeof(struct capture_block))
 			return end;
 		size_t last = (size_t)got - sizeof(struct capture_block);
@@ -90,6 +88,12 @@ static uint64_t find_block(const struct capture *capture, uint8_t *buffer, uint6
 	return end;
 }
 
+bool capture_block_at(const struct capture *capture, uint64_t offset, struct capture_block *block)
+{
+	*block = (struct capture_block){ 0 };
+	return read_some(capture->file, block, sizeof(*block), offset) == (ssize_t)sizeof(*block) && is_block_header(block);
+}
+
 static bool add_part(struct capture *capture, uint64_t offset, const struct capture_block *block, struct error *error)
 {
 	if (!array_reserve(&capture->parts, &capture->part_capacity, capture->part_count + 1, sizeof(*capture->parts),
@@ -109,18 +113,16 @@ static bool add_part(struct capture *capture, uint64_t offset, const struct capt
 /* Walks the blocks from `offset` on; *offset is left at the end of the last. */
 static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error *error)
 {
-	uint8_t *buffer = malloc(SCAN_BYTES);
+	uint8_t *buffer = malloc(CAPTURE_SCAN_BYTES);
 	uint64_t at = *offset;
 	bool ok = buffer ? true : fail_memory(error);
 
 	while (ok && at < capture->file_size && capture->file_size - at >= sizeof(struct capture_block)) {
 		struct capture_block block;
 
-		if (read_some(capture->file, &block, sizeof(block), at) != (ssize_t)sizeof(block))
-			break;
-		if (!is_block_header(&block)) {
+		if (!capture_block_at(capture, at, &block)) {
 			bool unfinished = is_zero((const uint8_t *)&block, 8);
-			uint64_t next = find_block(capture, buffer, at + 8);
+			uint64_t next = capture_find_block(capture, buffer, at + 8);
 
 			/* No header, then bytes: an append that was cut short.  Its window is still in its STREAM block. */
 			if (!unfinished)

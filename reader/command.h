@@ -50,6 +50,8 @@ struct command {
 	X(run) \
 	X(attach) \
 	X(detach) \
+	X(top) \
+	X(ctl) \
 	X(stats) \
 	X(report) \
 	X(flamegraph) \

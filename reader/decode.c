@@ -19,6 +19,17 @@ void decoder_init(struct decoder *decoder, struct capture *capture, const struct
 	*decoder = (struct decoder){ .capture = capture, .stream = stream, .thread = UINT64_MAX };
 }
 
+void decoder_restart(struct decoder *decoder, const struct capture_stream_parts *stream)
+{
+	decoder->stream = stream;
+	decoder->next_part = 0;
+	decoder->part = NULL;
+	decoder->open = decoder->no_memory = decoder->continues = decoder->mean_ends = false;
+	decoder->skip = decoder->taken = 0;
+	decoder->stamp = decoder->time_ns = decoder->mean = 0;
+	decoder->thread = UINT64_MAX;
+}
+
 void decoder_finish(struct decoder *decoder)
 {
 	capture_buffer_finish(&decoder->buffer);
@@ -43,7 +54,9 @@ static bool open_part(struct decoder *decoder)
 		decoder->part = &decoder->stream->parts[decoder->next_part++];
 		switch (capture_read(decoder->capture, decoder->stream, decoder->part, &decoder->buffer, &decoder->cursor)) {
 		case CAPTURE_READ:
-			decoder->mean_ends = decoder->mean != 0;
+			if (!decoder->continues)
+				decoder->mean_ends = decoder->mean != 0;
+			decoder->continues = false;
 			return true;
 		case CAPTURE_READ_NO_MEMORY:
 			decoder->no_memory = true;
@@ -281,12 +294,16 @@ size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_
 
 		if (!decoder->open && !(decoder->open = open_part(decoder)))
 			break;
+		while (decoder->skip > 0 && events_next(&decoder->cursor, &event))
+			decoder->skip--;
+		decoder->skip = 0;
 		if (is_settled(decoder))
 			out = decode_fast(decoder, out, end - STATES_MAX);
 		if (end - out <= STATES_MAX)
 			break;
 		if (events_next(&decoder->cursor, &event)) {
 			out = take_event(decoder, &event, out);
+			decoder->taken++;
 			continue;
 		}
 		decoder->open = false;

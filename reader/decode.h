@@ -37,6 +37,9 @@ struct decoder {
 	bool open;                    /* cursor reads part */
 	bool no_memory;               /* sticky */
 	bool slow;                    /* tests: only by events_next */
+	bool continues;               /* the first part goes on where another was left: no window begins with it */
+	uint32_t skip;                /* events at the beginning that were read before, from the window's words */
+	uint32_t taken;               /* events that events_next gave */
 	uint64_t stamp, time_ns;      /* of what was decoded last; never decrease */
 	uint64_t thread;              /* UINT64_MAX before the first event */
 	uint64_t mean;                /* of sampling, as told */
@@ -45,6 +48,8 @@ struct decoder {
 
 void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream);
 void decoder_finish(struct decoder *decoder);
+/* Begins anew with other windows, in the memory that it has. */
+void decoder_restart(struct decoder *decoder, const struct capture_stream_parts *stream);
 
 /*
  * Decodes up to `room` (at least 5) events; many fewer only at the end of the stream: each hand-over to another thread

@@ -21,6 +21,7 @@ enum exit_status {
 	STATUS_OUTPUT = 6,        /* the output cannot be written, or exists (-f allows to replace it) */
 	STATUS_MEMORY = 7,        /* out of memory */
 	STATUS_CANNOT_TRACE = 8,  /* doctor, attach: tracing would not work */
+	STATUS_NOT_YET = 9,       /* ctl: the process has not seen to it; it will at its next allocation */
 	STATUS_NOT_EXECUTABLE = 126,
 	STATUS_NOT_FOUND = 127,   /* run: as a shell does; else run passes on the program's own status */
 };

@@ -167,57 +167,15 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 	return no_memory ? fail_memory(error) : true;
 }
 
-/* What changes how the events behind it are understood, and travels with the next of them. */
-static inline bool is_state(const struct decoded_event *event)
-{
-	const unsigned kind = DECODED_KIND(event);
-
-	return kind == CAPTURE_TIME || kind == CAPTURE_THREAD || kind == DECODED_MEAN || kind == CAPTURE_SKIP;
-}
-
-/* Frees come first among equal stamps: the block whose address another thread got next was free by then. */
-static inline unsigned event_class(const struct decoded_event *event)
-{
-	switch (DECODED_KIND(event)) {
-	case CAPTURE_TIME:
-	case CAPTURE_THREAD:
-	case DECODED_MEAN:
-	case CAPTURE_SKIP:
-	case CAPTURE_FREE:
-	case CAPTURE_FREE_PYTHON:
-	case CAPTURE_MOVE:
-	case CAPTURE_MOVE_PYTHON:
-	case CAPTURE_UNMAP:
-		return 0;
-	default:
-		return 1;
-	}
-}
-
-/*
- * The class of the event that follows the changes of time and thread in front of it: those travel with it.  They
- * never end a chunk, since the decoder leaves room for them; MEAN and SKIP may, and concern only their own thread.
- */
-static inline unsigned next_class(const struct decoded_event *event, const struct decoded_event *end)
-{
-	while (event + 1 < end && is_state(event))
-		event++;
-	return event_class(event);
-}
-
 /* Whether the next event of source a comes before that of source b. */
 static bool comes_before(const struct merge *merge, uint32_t a, uint32_t b)
 {
 	const struct source *left = &merge->sources[a], *right = &merge->sources[b];
-	const struct decoded_event *first = left->front + left->front_at, *second = right->front + right->front_at;
+	const int order = merge_compare(
+		(struct merge_head){ left->front + left->front_at, left->front + left->front_count },
+		(struct merge_head){ right->front + right->front_at, right->front + right->front_count });
 
-	if (first->stamp != second->stamp)
-		return first->stamp < second->stamp;
-	unsigned first_class = next_class(first, left->front + left->front_count);
-	unsigned second_class = next_class(second, right->front + right->front_count);
-	if (first_class != second_class)
-		return first_class < second_class;
-	return a < b;
+	return order ? order < 0 : a < b;
 }
 
 static void sift_down(struct merge *merge, size_t at)
@@ -357,11 +315,9 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 	size_t n = 1;
 	while (n < left && first[n].stamp < limit)
 		n++;
-	/* Among equal stamps one event is taken at a time, with the changes of time and thread before it. */
-	if (first[0].stamp >= limit) {
-		for (n = 1; n < left && is_state(&first[n - 1]); n++)
-			;
-	}
+	/* Among equal stamps one event is taken at a time. */
+	if (first[0].stamp >= limit)
+		n = merge_one(first, left);
 	*count = n;
 	*ahead = left - n;
 	return true;

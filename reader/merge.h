@@ -18,6 +18,63 @@ struct decode_crew;
 MUST_CHECK bool decode_crew_new(struct decode_crew **out, unsigned thread_count, struct error *error);
 void decode_crew_free(struct decode_crew *crew);
 
+/* What a stream has next: events from `at` to `end`, at least one. */
+struct merge_head {
+	const struct decoded_event *at, *end;
+};
+
+/* What changes how the events behind it are understood, and travels with the next of them. */
+static inline bool merge_is_state(const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	return kind == CAPTURE_TIME || kind == CAPTURE_THREAD || kind == DECODED_MEAN || kind == CAPTURE_SKIP;
+}
+
+/* Frees come first among equal stamps: the block whose address another thread got next was free by then. */
+static inline unsigned merge_class(const struct decoded_event *event)
+{
+	switch (DECODED_KIND(event)) {
+	case CAPTURE_TIME:
+	case CAPTURE_THREAD:
+	case DECODED_MEAN:
+	case CAPTURE_SKIP:
+	case CAPTURE_FREE:
+	case CAPTURE_FREE_PYTHON:
+	case CAPTURE_MOVE:
+	case CAPTURE_MOVE_PYTHON:
+	case CAPTURE_UNMAP:
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+/* How many events belong to the first: it, with the changes of time and thread in front of it, which travel with it. */
+static inline size_t merge_one(const struct decoded_event *events, size_t count)
+{
+	size_t n = 1;
+
+	while (n < count && merge_is_state(&events[n - 1]))
+		n++;
+	return n;
+}
+
+/* Whether the next event of a comes before that of b; between equals whoever asks decides by the streams' order. */
+static inline int merge_compare(struct merge_head a, struct merge_head b)
+{
+	if (a.at->stamp != b.at->stamp)
+		return a.at->stamp < b.at->stamp ? -1 : 1;
+	/*
+	 * The class of what comes after the changes of time and thread: they never end a chunk, since the decoder leaves
+	 * room for them; MEAN and SKIP may, and concern only their own thread.
+	 */
+	const unsigned left = merge_class(a.at + merge_one(a.at, (size_t)(a.end - a.at)) - 1);
+	const unsigned right = merge_class(b.at + merge_one(b.at, (size_t)(b.end - b.at)) - 1);
+
+	return left == right ? 0 : left < right ? -1 : 1;
+}
+
 struct merge;
 MUST_CHECK bool merge_open(struct merge **out, struct capture *capture, struct decode_crew *crew, struct error *error);
 void merge_close(struct merge *merge);

@@ -168,7 +168,7 @@ static void align_starts(struct build *build)
 	}
 }
 
-static uint64_t duration_of(const struct build *build, uint32_t number)
+uint64_t build_duration(const struct build *build, uint32_t number)
 {
 	const struct capture_status *status = &build->captures[number].capture->status;
 	const uint64_t last = build->replay.processes[number].last_time_ns;
@@ -183,6 +183,9 @@ static bool check_marks(const struct build *build)
 {
 	const struct profile_options *options = build->options;
 
+	if (options->at_mark && !build->replay.at_mark_seen)
+		return fail(build->error, STATUS_USAGE, "--at: no mark '%s' in the capture (and not peak, end or a time like "
+			"90, 1.5s or 1m30s); sctmem windows --marks lists them", options->at_mark);
 	if (options->from_mark && !build->replay.from_seen)
 		return fail(build->error, STATUS_USAGE, "no mark '%s' in the capture; sctmem windows --marks lists them",
 			options->from_mark);
@@ -211,7 +214,7 @@ static bool compile_names(struct build *build, regex_t *names)
 	return true;
 }
 
-static bool any_sampled(const struct build *build)
+bool build_is_sampled(const struct build *build)
 {
 	for (uint32_t i = 0; i < build->capture_count; i++)
 		if (build->captures[i].capture->header.features & CAPTURE_SAMPLED)
@@ -223,13 +226,13 @@ static bool replay_captures(struct build *build)
 {
 	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
 		.to_ns = build->options->to_ns, .from_mark = build->options->from_mark, .to_mark = build->options->to_mark,
-		.at_to_mark = build->options->at_to_mark, .windows = build->options->windows,
+		.at_mark = build->options->at_mark, .at_to_mark = build->options->at_to_mark, .windows = build->options->windows,
 		.window_names = build->window_names, .window_level = build->options->window_level,
 		.own_thread = build->options->own_thread,
 		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
 		.slices = build->options->slices, .slice_entries_max = SLICE_ENTRIES * (size_t)build->options->slices,
 		.observer = build->options->analyses ? &build->analyses.observer : build->options->observer,
-		.sampled = any_sampled(build) };
+		.sampled = build_is_sampled(build) };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -250,7 +253,7 @@ static bool replay_captures(struct build *build)
 	decode_crew_free(crew);
 	free(players);
 	for (uint32_t i = 0; ok && i < build->capture_count; i++) {
-		const uint64_t end = build->captures[i].start_ns + duration_of(build, i);
+		const uint64_t end = build->captures[i].start_ns + build_duration(build, i);
 
 		if (end > build->profile->duration_ns)
 			build->profile->duration_ns = end;
@@ -359,8 +362,9 @@ static bool describe_steps(struct build *build, uint32_t number, struct profile_
 	const struct capture *capture = build->captures[number].capture;
 	const struct replay *replay = &build->replay;
 
-	out->sample_steps = pool_take(&((struct profile_owner *)profile)->pool,
-		(capture->step_count + (size_t)1) * sizeof(*out->sample_steps));
+	if (!out->sample_steps || out->sample_step_count != capture->step_count)
+		out->sample_steps = pool_take(&((struct profile_owner *)profile)->pool,
+			(capture->step_count + (size_t)1) * sizeof(*out->sample_steps));
 	if (!out->sample_steps)
 		return fail_memory(build->error);
 	out->sample_step_count = capture->step_count;
@@ -378,17 +382,18 @@ static bool describe_steps(struct build *build, uint32_t number, struct profile_
 	return true;
 }
 
-static bool describe_capture(struct build *build, uint32_t number)
+bool build_describe_capture(struct build *build, uint32_t number)
 {
 	const struct capture *capture = build->captures[number].capture;
 	const struct capture_status *status = &capture->status;
 	const struct replay_process *process = &build->replay.processes[number];
 	const struct capture_runtime *runtime = capture->runtime_count ? &capture->runtimes[capture->runtime_count - 1] : NULL;
 	struct profile_capture *out = &build->profile->captures[number];
+	const struct profile_capture before = *out;
 
 	*out = (struct profile_capture){
 		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
-		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = duration_of(build, number),
+		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = build_duration(build, number),
 		.peak_bytes = process->counted_peak_bytes,
 		/* Its first events come before any time of its own: the clock still stands at another process's. */
 		.peak_time_ns = process->peak_time_ns > process->start_ns ? process->peak_time_ns - process->start_ns : 0,
@@ -413,13 +418,17 @@ static bool describe_capture(struct build *build, uint32_t number)
 		.compacted_limit = capture->compacted.temporary_limit,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};
+	/* A capture that grows is described again and again: what does not change stays where it is. */
+	out->arguments = before.arguments;
+	out->sample_steps = before.sample_steps;
+	out->sample_step_count = before.sample_step_count;
 	if (!describe_steps(build, number, out))
 		return false;
 	if (runtime) {
 		out->python_version = runtime->info.version;
 		out->python_flags = runtime->info.flags;
 	}
-	return describe_problem(build, capture, out) && copy_arguments(build, capture, out) &&
+	return describe_problem(build, capture, out) && (out->arguments || copy_arguments(build, capture, out)) &&
 		build_string(build, capture->path, &out->path) && build_string(build, capture->host, &out->host) &&
 		build_string(build, capture->executable, &out->executable) &&
 		build_string(build, capture->directory, &out->directory) && build_string(build, capture->libc, &out->libc) &&
@@ -429,7 +438,7 @@ static bool describe_capture(struct build *build, uint32_t number)
 }
 
 /* Threads that allocated or freed, or have a name; replay also keeps one that nobody may have used. */
-static bool describe_threads(struct build *build)
+bool build_describe_threads(struct build *build)
 {
 	struct profile *profile = build->profile;
 	const struct replay *replay = &build->replay;
@@ -464,7 +473,7 @@ static int compare_marks(const void *a, const void *b)
 	return left->time_ns < right->time_ns ? -1 : left->time_ns > right->time_ns;
 }
 
-static bool describe_marks(struct build *build)
+bool build_describe_marks(struct build *build)
 {
 	struct profile *profile = build->profile;
 	size_t capacity = 0;
@@ -491,7 +500,7 @@ static bool describe_marks(struct build *build)
 }
 
 /* What replay knows without stacks. */
-static void take_replay(struct build *build)
+void build_take_replay(struct build *build)
 {
 	struct profile *profile = build->profile;
 	struct replay *replay = &build->replay;
@@ -508,7 +517,7 @@ static void take_replay(struct build *build)
 	profile->temporary_limit = build->options->temporary_limit;
 	profile->domains = build->options->domains;
 	profile->at_time_ns = build->options->at_peak ? replay->peak_time_ns :
-		replay->at_time_ns ? replay->at_time_ns :
+		replay->at_mark_seen || replay->at_time_ns ? replay->at_time_ns :
 		build->options->at_ns < profile->duration_ns ? build->options->at_ns : profile->duration_ns;
 	for (unsigned width = 0; width < REPLAY_SIZE_BINS; width++) {
 		profile->size_bins[width] = (struct size_bin){
@@ -519,7 +528,7 @@ static void take_replay(struct build *build)
 	}
 }
 
-static void build_finish(struct build *build)
+void build_finish(struct build *build)
 {
 	analyses_finish(&build->analyses);
 	replay_finish(&build->replay);
@@ -581,12 +590,12 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	build.strings = &owner->strings;
 	ok = strings_init(build.strings, error) && compile_names(&build, &names) &&
 		prepare_analyses(&build, paths, path_count) && open_captures(&build, paths, path_count) &&
-		replay_captures(&build) && describe_threads(&build) && take_analyses(&build) && build_tree(&build);
+		replay_captures(&build) && build_describe_threads(&build) && take_analyses(&build) && build_tree(&build);
 	for (uint32_t i = 0; ok && i < build.capture_count; i++)
-		ok = describe_capture(&build, i);
-	ok = ok && describe_marks(&build);
+		ok = build_describe_capture(&build, i);
+	ok = ok && build_describe_marks(&build);
 	if (ok)
-		take_replay(&build);
+		build_take_replay(&build);
 	ok = ok && build_sites(&build);
 	owner->epoch = build.replay.epoch;
 	build_finish(&build);

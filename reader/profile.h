@@ -280,6 +280,7 @@ struct profile {
 struct profile_options {
 	uint64_t at_ns;               /* live heap at this time; UINT64_MAX: at the end */
 	bool at_peak;                 /* live heap at the peak instead */
+	const char *at_mark;          /* or at the first mark of this name; NULL: not */
 	uint64_t from_ns, to_ns;      /* only allocations made within; 0 and UINT64_MAX: all */
 	const char *from_mark, *to_mark;   /* only allocations made after the first mark of this name, until the first
 	                                      of that name after it; NULL: all */

@@ -49,6 +49,7 @@ struct build {
 	uint32_t *frame_slots; size_t frame_slot_count;   /* frame index + 1 by hash */
 	uint32_t *frame_keys; size_t frame_key_capacity;  /* ids of function, file and module, three a frame */
 	struct map64 nodes;           /* parent and frame -> node */
+	bool growing;                 /* profile_live.c: called again and again, and what is missing may still come */
 	uint32_t *thread_of;          /* thread of replay -> thread of the profile; UINT32_MAX: left out */
 };
 
@@ -59,6 +60,15 @@ struct profile_owner {
 	struct pool pool;
 	uint64_t epoch;               /* replay's number of the newest maximum */
 };
+
+/* profile.c: parts of the profile, from what replay and capture know. */
+MUST_CHECK bool build_describe_capture(struct build *build, uint32_t number);
+MUST_CHECK bool build_describe_threads(struct build *build);
+MUST_CHECK bool build_describe_marks(struct build *build);
+void build_take_replay(struct build *build);
+bool build_is_sampled(const struct build *build);
+uint64_t build_duration(const struct build *build, uint32_t number);
+void build_finish(struct build *build);
 
 MUST_CHECK bool build_string(struct build *build, const char *text, const char **out);
 /* Processors beside the one that we run on. */

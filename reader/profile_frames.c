@@ -442,6 +442,9 @@ static bool list_frames(struct build *build, struct build_capture *own, uint64_t
 
 		if (own->node_of[id] != BUILD_USED || map64_get(&own->frame_spans, frame) != MAP64_NONE)
 			continue;
+		if (build->growing && CAPTURE_FRAME_KIND(frame) == CAPTURE_FRAME_PYTHON &&
+		    !capture_find_code(own->capture, CAPTURE_FRAME_CODE(frame)))
+			continue;             /* it may still come */
 		if (!array_reserve(raw, &capacity, *count + 1, sizeof(**raw), build->error) ||
 		    !map64_put(&own->frame_spans, frame, (uint32_t)(first + *count), build->error))
 			return false;

@@ -85,13 +85,16 @@ static bool find_node(struct build *build, uint64_t key, uint32_t *node)
 	*node = 0;
 	if (!build->options->need_stacks)
 		return true;
-	if (id < own->node_end && capture_find_node(own->capture, id)) {
+	if (id < own->node_end && capture_find_node(own->capture, id) && own->node_of[id] != BUILD_USED) {
 		*node = own->node_of[id];
 		return true;
 	}
 	if (!build_special_frame(build, id == CAPTURE_NODE_ROOT ? "<no stack>" : "<unknown stack>", &frame))
 		return false;
 	*node = map64_get(&build->nodes, frame);
+	/* Only while a capture grows: nobody knew that it would be needed. */
+	if (*node == MAP64_NONE)
+		*node = 0;
 	return true;
 }
 

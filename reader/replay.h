@@ -122,6 +122,7 @@ struct replay_options {
 	uint64_t from_ns, to_ns;
 	bool at_to_mark;              /* with at_ns UINT64_MAX: at to_mark, not at the end */
 	const char *from_mark, *to_mark;   /* NULL: none */
+	const char *at_mark;          /* the live heap there; NULL: not */
 	uint32_t temporary_limit;
 	uint32_t timeline_points;
 	uint32_t slices;              /* cut the run into at most so many, for slices.h; not with windows */
@@ -182,6 +183,7 @@ struct replay {
 	bool recording;               /* both: allocations get sites */
 	bool from_seen, marks_ended;  /* from_mark, to_mark were seen */
 	bool at_taken;                /* the live heap at at_ns is in extras */
+	bool at_mark_seen;
 	uint64_t at_time_ns;          /* when, if it was at a mark */
 	const char *open[REPLAY_LEVELS_MAX];   /* names of open windows; NULL: the level is free */
 	uint32_t open_threads[REPLAY_LEVELS_MAX];   /* who began them */

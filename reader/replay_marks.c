@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Marks in replay: where --from and --to begin and end what is looked at, and the windows between a mark
- * "begin NAME" and "end NAME", each of which is measured by itself in one pass over the events.
+ * Marks in replay: where --from and --to begin and end what is looked at, where --at looks, and the windows between a
+ * mark "begin NAME" and "end NAME", each of which is measured by itself in one pass over the events.
  *
  *     level 0   |--- test_a ----------|   |--- test_b ---|
  *     level 1        |- load -|                            a pass measures the windows of one level
@@ -24,6 +24,11 @@ static void mark_range(struct replay *replay, const char *name)
 {
 	const struct replay_options *options = &replay->options;
 
+	if (options->at_mark && !replay->at_mark_seen && strcmp(name, options->at_mark) == 0) {
+		replay_take_live(replay);
+		replay->at_mark_seen = true;
+		replay->at_time_ns = replay->now_ns;
+	}
 	if (options->to_mark && replay->in_marks && strcmp(name, options->to_mark) == 0) {
 		apply(replay, false);
 		replay->marks_ended = true;
@@ -152,7 +157,7 @@ bool replay_mark(struct replay *replay, struct replay_process *process, struct r
 	process->events--;            /* it is none of the program's */
 	if (replay->options.windows)
 		return mark_window(replay, thread, name);
-	if (replay->options.from_mark || replay->options.to_mark)
+	if (replay->options.from_mark || replay->options.to_mark || replay->options.at_mark)
 		mark_range(replay, name);
 	return true;
 }

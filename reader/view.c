@@ -27,10 +27,12 @@ static bool parse_at(const char *value, void *field, struct error *error)
 {
 	struct view_at at = { .given = true, .time_ns = UINT64_MAX };
 
+	if (!*value)
+		return fail(error, STATUS_USAGE, "not peak, end, a mark, or a time like 90, 1.5s or 1m30s");
 	if (strcmp(value, "peak") == 0)
 		at.peak = true;
 	else if (strcmp(value, "end") != 0 && !options_parse_time(value, &at.time_ns))
-		return fail(error, STATUS_USAGE, "not peak, end or a time like 90, 1.5s or 1m30s");
+		at.mark = value;
 	*(struct view_at *)field = at;
 	return true;
 }
@@ -94,8 +96,8 @@ static bool parse_pattern(const char *value, void *field, struct error *error)
 }
 
 const struct option_spec view_selection_options[] = {
-	OPTION_CUSTOM(0, "at", "peak|end|TIME", struct view, at, struct view_at, parse_at, at_words,
-		"what was live then (default end); TIME since the start: 90, 1.5s, 1m30s"),
+	OPTION_CUSTOM(0, "at", "peak|end|TIME|MARK", struct view, at, struct view_at, parse_at, at_words,
+		"what was live then (default end); TIME since the start: 90, 1.5s, 1m30s; MARK: the first of that name"),
 	OPTION_CUSTOM(0, "time", "A..B", struct view, range, struct view_range, view_parse_range, NULL,
 		"only what was allocated between these times; either may be left out"),
 	OPTION_TEXT(0, "from", "MARK", struct view, from, "only what was allocated after this mark (sctmem_mark)"),
@@ -148,7 +150,8 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	const char *const *paths = (const char *const *)invocation->arguments.argv;
 	size_t count = (size_t)invocation->arguments.count;
 
-	if (view->metric == METRIC_LEAKED && view->at.given && (view->at.peak || view->at.time_ns != UINT64_MAX))
+	if (view->metric == METRIC_LEAKED && view->at.given && (view->at.peak || view->at.mark ||
+		view->at.time_ns != UINT64_MAX))
 		return fail(error, STATUS_USAGE, "leaked is what lives at the end; with --at use --metric live");
 	if (count == 0) {
 		if (!find_newest_said(&newest, error))
@@ -158,6 +161,7 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	}
 	options.at_peak = view->at.peak;
 	options.at_ns = view->at.time_ns;
+	options.at_mark = view->at.mark;
 	options.from_ns = view->range.from_ns;
 	options.to_ns = view->range.to_ns;
 	options.from_mark = view->from;
@@ -216,6 +220,8 @@ const char *metric_title(enum metric metric, const struct view *view)
 		return "live at the mark asked for";
 	if (view->at.peak)
 		return "live at the peak";
+	if (view->at.mark)
+		return "live at the mark asked for";
 	return view->at.time_ns == UINT64_MAX ? "live at the end" : "live at the time asked for";
 }
 

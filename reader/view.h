@@ -18,6 +18,7 @@ enum metric { METRIC_PEAK, METRIC_LEAKED, METRIC_TOTAL, METRIC_TEMPORARY, METRIC
 
 struct view_at {
 	bool peak, given;
+	const char *mark;             /* NULL: none */
 	uint64_t time_ns;             /* UINT64_MAX: the end */
 };
 

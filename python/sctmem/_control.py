@@ -13,18 +13,23 @@ MAGIC = b"SCTMEM\r\n"
 NAME_BYTES_MAX = 4000
 
 
-def _find_mark():
+def _find(name, result, *arguments):
     try:
-        # PyDLL: the GIL stays with us, so that no other thread of Python's runs between mark and what follows.
-        function = ctypes.PyDLL(None).sctmem_mark
+        # PyDLL: the GIL stays with us, so that no other thread of Python's runs between this and what follows.
+        function = getattr(ctypes.PyDLL(None), name)
     except (AttributeError, OSError):
         return None
-    function.argtypes = [ctypes.c_char_p]
-    function.restype = None
+    function.argtypes = arguments
+    function.restype = result
     return function
 
 
-_mark = _find_mark()
+_mark = _find("sctmem_mark", None, ctypes.c_char_p)
+_snapshot = _find("sctmem_snapshot", None, ctypes.c_char_p)
+_start = _find("sctmem_start", ctypes.c_int)
+_stop = _find("sctmem_stop", ctypes.c_int)
+# Where the capture's status says that recording is stopped: formats/capture.md.
+PAUSED_OFFSET = 616
 
 
 def name_bytes(text):
@@ -90,6 +95,69 @@ def capture_path():
 def is_recorded():
     """Whether this process is being recorded."""
     return capture_path() is not None
+
+
+def start():
+    """Begins to record, or goes on.  False: this process is not recorded, or it cannot be any more."""
+    return _start is not None and _start() >= 0
+
+
+def stop():
+    """Records nothing from here on, at hardly any cost, until start().  False: this process is not recorded.
+
+    What lives at a stop counts neither as freed nor as a leak once recording has begun again: what became of it is
+    not known.
+    """
+    return _stop is not None and _stop() >= 0
+
+
+def is_recording():
+    """Whether recording is on: the process is recorded, and not stopped."""
+    path = capture_path()
+    if path is None:
+        return False
+    try:
+        with open(path, "rb") as file:
+            file.seek(PAUSED_OFFSET)
+            return file.read(1) == b"\0"
+    except OSError:
+        return False
+
+
+def snapshot(name="snapshot"):
+    """A mark at which every view can be taken (--at NAME), with resident memory.  False: nothing is being recorded."""
+    if _snapshot is None or not is_recording():
+        return False
+    _snapshot(name_bytes(name))
+    return True
+
+
+class _Turned:
+    """Turns recording on or off for a block of code, unless it was so before."""
+
+    def __init__(self, turn, turn_back):
+        self._turn = turn
+        self._turn_back = turn_back
+        self._turned = []       # one for each time that it was entered
+
+    def __enter__(self):
+        self._turned.append(self._turn is not None and self._turn() == 1)
+        return self
+
+    def __exit__(self, *_):
+        if self._turned.pop():
+            self._turn_back()
+        return False
+
+
+def recording():
+    """A context manager: recording is on within; at its end it is stopped again, if it was before."""
+    return _Turned(_start, _stop)
+
+
+def paused():
+    """A context manager: nothing is recorded within; at its end recording goes on, if it was on before."""
+    return _Turned(_stop, _start)
 
 
 class trace:

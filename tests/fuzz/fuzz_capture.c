@@ -13,6 +13,7 @@
 #include "input.h"
 #include "reader/analysis.h"
 #include "reader/profile.h"
+#include "reader/profile_live.h"
 
 static void check_profile(const struct profile *profile)
 {
@@ -45,6 +46,19 @@ static void check_profile(const struct profile *profile)
 	}
 }
 
+/* The same bytes as a capture that grows, at its end. */
+static void follow(const char *path, const struct profile_options *options)
+{
+	struct error error = { .text = "" };
+	struct profile_live *live;
+
+	if (!profile_live_open(&live, path, options, &error))
+		return;
+	for (int i = 0; i < 2 && profile_live_look(live, &error); i++)
+		check_profile(profile_live_get(live));
+	profile_live_close(live);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char path[INPUT_PATH_SIZE];
@@ -58,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	file = input_capture(data, size, path);
 	options.no_symbols = true;
 	options.timeline_points = 50;
+	follow(path, &options);
 	options.analyses = (1u << ANALYSIS_COUNT) - 1;
 	options.at_peak = data[size - 1] & 1;
 	if (profile_build(&profile, (const char *[]){ path }, 1, &options, &error)) {

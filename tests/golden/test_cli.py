@@ -474,7 +474,9 @@ ERRORS = [
     (["--json"], 2, "the command comes before its options: sctmem VERB --json; see: sctmem help"),
     (["stats", "--jsno"], 2, "unknown option --jsno; did you mean --json?"),
     (["table", "--by", "colour"], 2, "--by colour: not one of function, file, module, line, stack, thread"),
-    (["tree", "--at", "noon"], 2, "--at noon: not peak, end or a time like 90, 1.5s or 1m30s"),
+    (["tree", "--at", ""], 2, "--at : not peak, end, a mark, or a time like 90, 1.5s or 1m30s"),
+    (["tree", "--at", "noon", "sample.bin"], 2, "--at: no mark 'noon' in the capture (and not peak, end or a time like "
+     "90, 1.5s or 1m30s); sctmem windows --marks lists them"),
     (["stats", "--time", "5..1"], 2, "--time 5..1: it ends before it begins"),
     (["stats", "--domain", "heap,stack"], 2,
      "--domain heap,stack: not a list of heap, python, mapped, arena, file, reserved"),

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sctmem top: a running process, as its growing capture shows it: on a terminal (top_screen.c), or once as text or
+ * JSON.  The process is not touched and notices nothing: its capture is all that is read.
+ */
+#include <inttypes.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "json.h"
+#include "memory.h"
+#include "output.h"
+#include "target.h"
+#include "top.h"
+#include "top_screen.h"
+
+enum { LARGE_BYTES = 64 << 20 };
+
+struct settings {
+	int sort, view, only;         /* enums of top.h */
+	uint64_t interval_ns;
+	uint64_t number;              /* of rows */
+	const char *search;
+	bool once, json, no_symbols;
+};
+
+static bool parse_interval(const char *value, void *field, struct error *error)
+{
+	if (options_parse_time(value, field) && *(uint64_t *)field >= 50000000)
+		return true;
+	return fail(error, STATUS_USAGE, "not a time of 50ms or more, like 1, 500ms or 1m");
+}
+
+static const struct option_spec top_options[] = {
+	OPTION_CHOICE('s', "sort", "NAME", struct settings, sort, top_sort_names,
+		"own (default), total, blocks, growth (since the first look) or allocated (also what was freed)"),
+	OPTION_CHOICE('b', "by", "NAME", struct settings, view, top_view_names,
+		"lines (default), functions, files, modules, threads or tree"),
+	OPTION_CHOICE(0, "only", "NAME", struct settings, only, top_language_names, "all (default), python or native code"),
+	OPTION_TEXT(0, "search", "TEXT", struct settings, search, "only rows that hold this text"),
+	OPTION_CUSTOM('i', "interval", "TIME", struct settings, interval_ns, uint64_t, parse_interval, NULL,
+		"time between looks (default 1)"),
+	OPTION_FLAG(0, "no-symbols", struct settings, no_symbols, "show native frames as module+0xoffset"),
+	OPTION_LAST
+};
+
+static const struct option_spec once_options[] = {
+	OPTION_FLAG('1', "once", struct settings, once, "print it once; rates and growth are of one interval"),
+	OPTION_NUMBER('n', "number", "N", struct settings, number, 0, UINT32_MAX, "rows that are printed (default 20)"),
+	OPTION_FLAG('j', "json", struct settings, json, "write JSON (its keys: docs/json.md); once"),
+	OPTION_LAST
+};
+
+static const struct option_group top_groups[] = {
+	{ .title = "What is shown", .options = top_options },
+	{ .title = "Without a terminal", .options = once_options },
+	{ 0 }
+};
+
+static void write_json(const struct top *top, const struct target *target, uint64_t number)
+{
+	const struct top_numbers *numbers = &top->numbers;
+	const struct profile *profile = profile_live_get(top->live);
+	struct json json = json_begin(stdout, false);
+
+	json_object(&json, NULL);
+	json_number(&json, "pid", target->pid);
+	json_text(&json, "path", target->path);
+	json_text(&json, "state", top_state(top));
+	json_decimal(&json, "time_s", (double)numbers->time_ns / 1e9, 9);
+	json_number(&json, "live_bytes", numbers->live_bytes);
+	json_number(&json, "live_count", numbers->live_blocks);
+	json_number(&json, "peak_bytes", numbers->peak_bytes);
+	json_number(&json, "resident_bytes", numbers->resident_bytes);
+	json_number(&json, "resident_peak_bytes", numbers->resident_peak_bytes);
+	json_decimal(&json, "growth_bytes", (double)numbers->growth_bytes, 0);
+	if (numbers->allocations_per_s >= 0) {
+		json_decimal(&json, "allocations_per_s", numbers->allocations_per_s, 1);
+		json_decimal(&json, "bytes_per_s", numbers->bytes_per_s, 1);
+	} else {
+		json_null(&json, "allocations_per_s");
+		json_null(&json, "bytes_per_s");
+	}
+	json_number(&json, "threads", profile->thread_count);
+	json_number(&json, "lost_events", profile->captures[0].lost_events);
+	json_number(&json, "forgotten_bytes", profile->captures[0].forgotten_bytes);
+	view_write_sample(&json, profile);
+	json_text(&json, "by", top_view_names[top->view]);
+	json_text(&json, "sort", top_sort_names[top->sort]);
+	json_number(&json, "row_count", top->row_count);
+	json_array(&json, "rows");
+	for (size_t i = 0; i < top->row_count && i < number; i++) {
+		const struct top_row *row = &top->rows[i];
+
+		json_object(&json, NULL);
+		json_text(&json, "text", row->text);
+		if (row->frame != UINT32_MAX) {
+			const struct frame *frame = &profile->frames[row->frame];
+
+			json_text(&json, "function", frame->function);
+			json_text(&json, "file", frame->file);
+			json_number(&json, "line", frame->line);
+			json_text(&json, "module", frame->module);
+			json_text(&json, "language", frame->kind == FRAME_PYTHON ? "python" : frame->kind == FRAME_NATIVE ? "native" : "");
+		}
+		if (top->view == TOP_TREE)
+			json_number(&json, "depth", row->depth);
+		json_number(&json, "own_bytes", row->own_bytes);
+		json_number(&json, "total_bytes", row->total_bytes);
+		json_number(&json, "own_count", row->own_blocks);
+		json_decimal(&json, "growth_bytes", (double)row->growth_bytes, 0);
+		json_number(&json, "allocated_bytes", row->allocated_bytes);
+		json_object_end(&json);
+	}
+	json_array_end(&json);
+	json_object_end(&json);
+}
+
+static void write_text(const struct top *top, const struct target *target, uint64_t number)
+{
+	static const struct text_column columns[] = {
+		{ "own", true }, { "total", true }, { "blocks", true }, { "growth", true }, { "allocated", true }, { "where" },
+	};
+	const struct top_numbers *numbers = &top->numbers;
+	const struct profile *profile = profile_live_get(top->live);
+	struct text_table table = TEXT_TABLE(columns);
+	struct text text = text_begin(stdout);
+
+	printf("process %" PRIu32 ", %s, after %s\n", target->pid, top_state(top), text_time(numbers->time_ns).text);
+	printf("live %s in %s blocks, peak %s, resident %s", text_bytes(numbers->live_bytes).text,
+		text_count(numbers->live_blocks).text, text_bytes(numbers->peak_bytes).text,
+		text_bytes(numbers->resident_bytes).text);
+	if (numbers->allocations_per_s >= 0)
+		printf(", %s allocations and %s a second", text_count((uint64_t)numbers->allocations_per_s).text,
+			text_bytes((uint64_t)numbers->bytes_per_s).text);
+	printf(", %" PRIu32 " thread%s\n\n", profile->thread_count, profile->thread_count == 1 ? "" : "s");
+	for (size_t i = 0; i < top->row_count && i < number; i++) {
+		const struct top_row *row = &top->rows[i];
+		char growth[48], *where = memory_new(strlen(row->text) + row->depth + 1, 1);
+
+		snprintf(growth, sizeof growth, "%s%s", row->growth_bytes < 0 ? "-" : row->growth_bytes > 0 ? "+" : "",
+			text_bytes((uint64_t)llabs(row->growth_bytes)).text);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(row->own_bytes).text);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(row->total_bytes).text);
+		text_table_add(&table, TEXT_PLAIN, text_count(row->own_blocks).text);
+		text_table_add(&table, row->growth_bytes > 0 ? TEXT_HOT : TEXT_PLAIN, growth);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(row->allocated_bytes).text);
+		memset(where, ' ', row->depth);
+		strcpy(where + row->depth, row->text);
+		text_table_add(&table, TEXT_PLAIN, where);
+		free(where);
+	}
+	text_table_print(&table, &text, "");
+	text_table_finish(&table);
+	if (top->row_count > number)
+		printf("and %s more\n", text_count(top->row_count - number).text);
+	view_print_warnings(profile, &text);
+}
+
+/* Two looks, when there is something to compare. */
+static bool look_once(struct top *top, const struct settings *settings, struct error *error)
+{
+	const struct timespec pause = { .tv_sec = (time_t)(settings->interval_ns / 1000000000),
+		.tv_nsec = (long)(settings->interval_ns % 1000000000) };
+
+	if (!top_look(top, error))
+		return false;
+	if (!profile_live_is_alive(top->live))
+		return true;
+	nanosleep(&pause, NULL);
+	return top_look(top, error);
+}
+
+/* The first look takes all that was recorded before, which may take a while. */
+static void say_size(const struct target *target)
+{
+	struct capture_status status;
+	struct error ignored;
+
+	if (target_read_status(target, &status, &ignored) && status.file_bytes > LARGE_BYTES)
+		fprintf(stderr, "sctmem: reading what was recorded so far, %s\n", text_bytes(status.file_bytes).text);
+}
+
+static bool show(struct top *top, const struct target *target, const struct settings *settings, struct error *error)
+{
+	top->sort = (enum top_sort)settings->sort;
+	top->view = (enum top_view)settings->view;
+	top->language = (enum top_language)settings->only;
+	snprintf(top->search, sizeof top->search, "%s", settings->search ? settings->search : "");
+	if (settings->once || settings->json) {
+		if (!look_once(top, settings, error))
+			return false;
+		if (settings->json)
+			write_json(top, target, settings->number);
+		else
+			write_text(top, target, settings->number);
+		return output_flush_standard(error);
+	}
+	say_size(target);
+	return top_look(top, error) && top_screen_run(top, target->pid, settings->interval_ns, error);
+}
+
+static bool top_run(struct invocation *invocation, struct error *error)
+{
+	struct settings settings = { .interval_ns = 1000000000, .number = 20 };
+	struct target target;
+	struct top top;
+	bool ok;
+
+	if (!command_parse(invocation, &settings, error))
+		return false;
+	if (invocation->arguments.count > 1)
+		return fail(error, STATUS_USAGE, "top shows one process: %s is one too many", invocation->arguments.argv[1]);
+	if (!settings.once && !settings.json && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)))
+		return fail(error, STATUS_USAGE, "top needs a terminal for input and output: without one use top --once");
+	if (!settings.once && !settings.json && !top_screen_exists())
+		return top_screen_run(NULL, 0, 0, error);
+	if (!target_open(&target, invocation->arguments.count ? invocation->arguments.argv[0] : NULL, false, error))
+		return false;
+	ok = top_open(&top, target.path, settings.no_symbols, error);
+	if (ok) {
+		ok = show(&top, &target, &settings, error);
+		top_close(&top);
+	}
+	target_close(&target);
+	return ok;
+}
+
+static const struct command_example top_examples[] = {
+	{ "sctmem top 1234", "what lives in a process that runs under the library" },
+	{ "sctmem top", "in the one that writes the newest capture here" },
+	{ "sctmem top --sort growth --by functions 1234", "which functions hold more and more" },
+	{ "sctmem top --once --json 1234", "for a script" },
+	{ 0 }
+};
+
+const struct command top_command = {
+	.name = "top",
+	.summary = "watch a running process: what lives, where, and what grows",
+	.arguments = "[PID|CAPTURE]",
+	.operands = COMMAND_CAPTURES,
+	.description =
+		"Shows the live heap of a process that is being recorded, as its capture grows: figures and their time line, and "
+		"the lines, functions, files, modules, threads or stacks that hold the memory. The process is not touched: only "
+		"its capture is read, and at each look only what is new in it. When it ends, the last figures stay.\n\n"
+		"Keys: o, t, b, g and n sort by own, total, blocks, growth and all that was allocated; v changes the view, T is "
+		"the tree, enter opens and closes; l shows Python or native code only; < and > one thread; / searches; space "
+		"pauses; z measures growth from now on; ? helps; q quits.",
+	.groups = top_groups,
+	.examples = top_examples,
+	.run = top_run,
+};

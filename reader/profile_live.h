@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The profile of a capture that grows: the structure that every view is made from (profile.h), brought up to date at
+ * each look, at a cost that grows with what is new and with the distinct stacks.
+ *
+ *     profile_live_open -> [profile_live_look -> profile_live_get] ... -> profile_live_close
+ *
+ * Frames and nodes keep their indices from look to look, and sites are sorted as in every profile; so two looks can
+ * be compared.  "live" is what lives at this moment.  Windows, slices and observed sites are not made.
+ */
+#ifndef SCTMEM_READER_PROFILE_LIVE_H
+#define SCTMEM_READER_PROFILE_LIVE_H
+
+#include "profile.h"
+
+struct profile_live;
+
+/* options: of these temporary_limit, timeline_points, no_symbols and debuginfod are looked at. */
+MUST_CHECK bool profile_live_open(struct profile_live **out, const char *path, const struct profile_options *options,
+	struct error *error);
+void profile_live_close(struct profile_live *live);
+
+/* Takes what has come since the last look. */
+MUST_CHECK bool profile_live_look(struct profile_live *live, struct error *error);
+
+/* Valid until the next look. */
+const struct profile *profile_live_get(const struct profile_live *live);
+/* Resident memory now, as last sampled; bytes of the file read so far. */
+uint64_t profile_live_resident(const struct profile_live *live);
+uint64_t profile_live_bytes_read(const struct profile_live *live);
+/* Whether the process still runs and writes. */
+bool profile_live_is_alive(const struct profile_live *live);
+
+#endif
