@@ -249,7 +249,7 @@ bool lifecycle_child(void)
 		.origin = CAPTURE_ORIGIN_FORK,
 		.parent_path = parent,
 		.parent_stamp = fork_point.stamp,
-		.parent_time_ns = fork_point.now_ns - start_ns,
+		.parent_time_ns = sys_elapsed_ns(start_ns, fork_point.now_ns),
 		.parent_start_realtime_ns = output_start_realtime_ns(),
 	};
 	memcpy(parent, output_path(), strlen(output_path()) + 1);
@@ -409,7 +409,7 @@ static __attribute__((destructor)) void exiting(void)
 		thread->gate = GATE_OURS;
 		sample_put_rest(thread);
 	}
-	status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
+	status->end_time_ns = sys_elapsed_ns(start_ns, sys_clock_ns(CLOCK_MONOTONIC));
 	atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_EXITED);
 	output_trim();
 	if (gate != GATE_WIPED)

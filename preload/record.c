@@ -133,11 +133,10 @@ void record_reset(void)
  */
 static __attribute__((noinline)) bool clock_moved(struct thread *thread, const struct timespec *now)
 {
-	uint64_t now_ns = (uint64_t)now->tv_sec * 1000000000u + (uint64_t)now->tv_nsec - lifecycle_start_ns();
-
 	/* The coarse clock lags: the first events of a capture could otherwise lie before its start. */
-	if ((int64_t)now_ns < 0)
-		now_ns = 0;
+	uint64_t now_ns = sys_elapsed_ns(lifecycle_start_ns(),
+		(uint64_t)now->tv_sec * 1000000000u + (uint64_t)now->tv_nsec);
+
 	if (now_ns <= thread->tick_ns)
 		return true;
 	tick(thread, now_ns);

@@ -90,7 +90,7 @@ void stream_stop(uint64_t state)
 	uint64_t running = CAPTURE_RUNNING, now_ns = sys_clock_ns(CLOCK_MONOTONIC);
 
 	if (atomic_compare_exchange_strong(status, &running, state))
-		output_status()->end_time_ns = now_ns - lifecycle_start_ns();
+		output_status()->end_time_ns = sys_elapsed_ns(lifecycle_start_ns(), now_ns);
 	order_stop();
 	lifecycle_off();
 }

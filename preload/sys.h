@@ -59,6 +59,18 @@ void sys_signals_restore(const uint64_t *saved);
 bool sys_copy_safely(void *to, uintptr_t from, size_t size);
 
 uint64_t sys_clock_ns(int clock);
+/*
+ * From one answer of a clock to another, both untrusted: the program may have brought a clock that jumps.  0 when the
+ * later is the earlier, and what the format has bits for at most.
+ */
+static inline uint64_t sys_elapsed_ns(uint64_t from_ns, uint64_t to_ns)
+{
+	const uint64_t elapsed = to_ns - from_ns;
+
+	if (__builtin_expect(elapsed >> 56 == 0, 1))
+		return elapsed;
+	return (int64_t)elapsed < 0 ? 0 : ((uint64_t)1 << 56) - 1;
+}
 
 /* The kernel's own clock_gettime() once sys_find_clock() was called, until then and where there is none libc's. */
 extern int (*sys_clock)(clockid_t clock, struct timespec *now);

@@ -203,9 +203,7 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	if (!stream_room(thread, 1))
 		return false;
 	if (thread->window->used == 0 && thread->window->sequence == 0) {
-		uint64_t now = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
-
-		thread->tick_ns = now > lifecycle_start_ns() ? now - lifecycle_start_ns() : 0;
+		thread->tick_ns = sys_elapsed_ns(lifecycle_start_ns(), sys_clock_ns(CLOCK_MONOTONIC_COARSE));
 		thread->window->first_time_ns = thread->tick_ns;
 	}
 	stream_put(thread, stream_head(CAPTURE_THREAD, thread->index));

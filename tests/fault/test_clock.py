@@ -11,7 +11,7 @@ import pytest
 from faults import PYTHON, check_true, require_file, sizes
 from recording import run_bare
 
-COUNT = 300
+COUNT = 100
 
 
 @pytest.fixture
@@ -25,8 +25,7 @@ def check_crowd(tools, recording, bare):
     capture = recording.only()
     check_true(capture)
     assert sizes(capture) == ([1, 2] + [10] * COUNT, [2] + [10] * COUNT)
-    for verb in (["windows", "--marks"], ["tree", "--at", "peak"], ["export", "--format", "chrome"],
-                 ["export", "--format", "massif"], ["flamegraph", "-f", "-o", os.devnull]):
+    for verb in (["export", "--format", "chrome"], ["flamegraph", "-f", "-o", os.devnull]):
         tools.run_command(*verb, capture.path)
 
 
@@ -42,7 +41,7 @@ def test_a_clock_that_jumps(victim, trace, tools, crowd, jump):
 def test_faketime(trace, tools, crowd):
     """libfaketime allocates and takes locks in clock_gettime()."""
     library = require_file("/usr/lib/*/faketime/libfaketimeMT.so.1", "libfaketime")
-    for rate in ("-2d", "+1y x1000", "+0 x0.001"):
+    for rate in ("-2d", "+1y x1000"):
         environment = {"FAKETIME": rate, "LD_PRELOAD": str(library)}
         bare = run_bare(crowd, environment=environment)
         recording = trace(*crowd, environment=dict(environment, LD_PRELOAD="{}:{}".format(tools.library, library)))
