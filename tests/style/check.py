@@ -218,12 +218,31 @@ def rule_needed(root, library):
         yield "{}: readelf shows no NEEDED libc.so.6; is this the library?".format(library)
 
 
+def rule_hardened(root, library, command, fortified=""):
+    """Both files: no writable code, no lazily bound or writable tables of functions; the command: what guards it."""
+    for path in (library, command):
+        shown = subprocess.run(["readelf", "-dlhW", str(path)], check=True, stdout=subprocess.PIPE,
+                               universal_newlines=True).stdout
+        for what, pattern in (("is loaded at a place of its own", r"Type: +DYN"), ("relro", r"GNU_RELRO"),
+                              ("binds at the start", r"BIND_NOW|Flags:.*NOW"),
+                              ("has no code on its stack", r"GNU_STACK.* RW ")):
+            if not re.search(pattern, shown):
+                yield "{}: not so: {}".format(path, what)
+        if re.search(r"LOAD.* RWE", shown):
+            yield "{}: a segment is writable and executable".format(path)
+    imported = {symbol.split("@")[0] for symbol in dynamic_symbols(command, "--undefined-only")}
+    for name in ["__stack_chk_fail"] + ["__fprintf_chk"] * bool(fortified):
+        if name not in imported:
+            yield "{}: does not import {}".format(command, name)
+
+
 RULES = {name[len("rule_"):]: rule for name, rule in sorted(globals().items()) if name.startswith("rule_")}
 
 
 def main(rule, root, *arguments):
     root = pathlib.Path(root).resolve()
-    chosen = [name for name in RULES if name not in ("exports", "imports", "needed")] if rule == "all" else [rule]
+    of_files = ("exports", "imports", "needed", "hardened")
+    chosen = [name for name in RULES if name not in of_files] if rule == "all" else [rule]
     status = 0
     for name in chosen:
         violations = list(RULES[name](root, *arguments))
