@@ -79,8 +79,11 @@ static size_t find_sources(const struct insights *insights, const struct analysi
 
 	for (size_t i = 0; i < table->count; i++) {
 		const struct analysis_row *row = &table->rows[i];
-		struct source source = { .class = class, .row = row, .series = table->series + i * bins };
+		struct source source = { .class = class, .row = row };
 
+		/* Many have none. */
+		if (bins)
+			source.series = table->series + i * bins;
 		if (row->site != ANALYSIS_NO_SITE) {
 			const struct observed_site *site = &profile->observed[row->site];
 

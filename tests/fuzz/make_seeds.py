@@ -15,6 +15,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SEEDS = HERE / "seeds"
+SIZE_MAX = 16384                   # larger ones make a fuzzer slow
 BLOCK_SIZE = 64
 BLOCK_EVENTS = 2
 
@@ -88,6 +89,9 @@ def write(target, name, data):
 def make_captures(program):
     (SEEDS / "capture").mkdir(parents=True, exist_ok=True)
     subprocess.run([program, str(SEEDS / "capture"), "plain"], check=True)
+    for path in (SEEDS / "capture").iterdir():
+        if path.stat().st_size > SIZE_MAX:
+            path.unlink()
 
 
 def make_events():

@@ -4,7 +4,7 @@
 
     test_python_walk.py LIBRARY [EMBED] [--seconds N] [--only TEXT]
 
-LIBRARY is python_walk_library.so, EMBED the program python_embed.  Pythons are those of ~/.pyenv/versions and of the
+LIBRARY is python_walk_library.so, EMBED the program python_embed.  Pythons are those of ~/.pyenv/versions, of tests/peers/install-nogil and of the
 PATH, and those below SCTMEM_TEST_ROOTS: root directories of other systems, each given to chroot.
 """
 import argparse
@@ -33,6 +33,7 @@ def pythons():
     """(name, command, root) of each Python that is known to be supported; root is None or that of a chroot."""
     found, seen = [], set()
     candidates = sorted(glob.glob(os.path.expanduser('~/.pyenv/versions/3.*/bin/python3')))
+    candidates += glob.glob(os.environ.get('SCTMEM_NOGIL', '/opt/python-nogil') + '/bin/python3')
     candidates += [shutil.which('python3', path='/usr/bin:/bin') or '/usr/bin/python3']
     places = [([path], None) for path in candidates]
     for root in filter(None, os.environ.get('SCTMEM_TEST_ROOTS', '').split(':')):
