@@ -5,7 +5,8 @@
     test_python_walk.py LIBRARY [EMBED] [--seconds N] [--only TEXT]
 
 LIBRARY is python_walk_library.so, EMBED the program python_embed.  Pythons are those of ~/.pyenv/versions, of
-tests/peers/install-nogil and of the PATH, and those below SCTMEM_TEST_ROOTS: root directories of other systems, each given to chroot.
+tests/peers/install-nogil and of the PATH, and those below SCTMEM_TEST_ROOTS: root directories of other systems, each
+given to chroot.
 """
 import argparse
 import glob
