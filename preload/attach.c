@@ -7,9 +7,9 @@
  *     attach    lifecycle_attach()    a capture, this thread's state, Python's allocators
  *               relocate_install()    from here on events come
  *     settle    relocate_install()    what another thread was just resolving
- *     detach    relocate_restore()    no new events
- *               lifecycle_detach()    the capture's end; the library stays, dormant: somebody may still be in it, or
- *                                     have kept the address of one of its functions
+ *     detach    lifecycle_detach()    the capture's end, for all threads at one instant
+ *               relocate_restore()    the library stays, dormant: somebody may still be in it, or have kept the address
+ *                                     of one of its functions
  *
  * In a program that was started with the library, with recording off, attach and detach only switch it (control.h).
  *
@@ -134,9 +134,10 @@ static enum attach_result detach(struct attach_request *request)
 	/* Also when recording has ended by itself, on a full disk: the references are still ours. */
 	bool recording = lifecycle_attachable() == LIFECYCLE_RECORDING;
 
+	/* The end first: while one reference after another is put back, a block would seem to live whose end goes past us. */
+	lifecycle_detach();
 	relocate_restore(&relocated);
 	report(request, &relocated);
-	lifecycle_detach();
 	was_detached = true;
 	name_capture(request);
 	return recording || relocated.slots > 0 ? ATTACH_DONE : ATTACH_ALREADY;

@@ -343,11 +343,6 @@ void lifecycle_detach(void)
 		thread->gate = GATE_OURS;
 		thread->own_call = true;
 	}
-	python_detach();
-	if (thread) {
-		thread->own_call = false;
-		record_leave(thread);
-	}
 	if (atomic_compare_exchange_strong(&phase, &recording, PHASE_DORMANT)) {
 		struct capture_status *status = output_status();
 
@@ -355,8 +350,14 @@ void lifecycle_detach(void)
 		order_stop();
 		status->end_time_ns = sys_clock_ns(CLOCK_MONOTONIC) - start_ns;
 		atomic_store((_Atomic uint64_t *)&status->state, CAPTURE_STOPPED_USER);
-		output_trim();
 	}
+	python_detach();
+	if (thread) {
+		thread->own_call = false;
+		record_leave(thread);
+	}
+	if (recording == PHASE_RECORDING)
+		output_trim();
 	record_reset();
 	output_close();
 }

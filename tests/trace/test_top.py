@@ -45,7 +45,7 @@ class Screen:
                   environment=environment)
 
     def tmux(self, *words, environment=None):
-        variables = dict(clean_environment(TERM="xterm-256color"), **(environment or {}))
+        variables = dict(clean_environment(TERM="xterm-256color", NO_COLOR=None), **(environment or {}))
         done = subprocess.run(["tmux", "-S", str(self.socket)] + list(words), env=variables, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         assert done.returncode == 0, (words, done.stdout)

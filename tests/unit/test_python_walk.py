@@ -17,6 +17,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VICTIM = os.path.join(HERE, 'python_walk_victim.py')
+# Free-threaded builds refuse those of malloc.
 ALLOCATORS = ('PYTHONMALLOC=debug', 'PYTHONMALLOC=malloc', 'PYTHONMALLOC=malloc_debug', 'PYTHONDEVMODE=1')
 failures = []
 
@@ -90,7 +91,11 @@ def test_python(name, command, root, options):
     victim('fork')
     victim('interpreters')
     victim('hooks')
+    free_threaded = b't' in subprocess.run(command + ['-c', 'import sys; print(sys.abiflags)'], stdout=subprocess.PIPE,
+                                           check=True).stdout
     for setting in ALLOCATORS:
+        if free_threaded and '=malloc' in setting:
+            continue
         victim('hooks', settings=[setting], what='hooks ' + setting)
     victim('hooks', 'before', settings=['PYTHONTRACEMALLOC=3'], what='hooks tracemalloc first')
     for _ in range(3):
