@@ -118,11 +118,14 @@ static enum capture_answer change(struct thread *thread, bool on, unsigned by)
 			return CAPTURE_ANSWER_FAILED;
 		sys_wait_turn(&tries);
 	}
+	/* Nobody passes on unheard once the baton is there again. */
+	if (on)
+		set_quiet(false);
 	ok = on ? resume_recording(thread, by) : pause_recording(thread, by);
-	if (ok) {
+	if (ok)
 		atomic_store(status_word(&output_status()->paused), !on);
-		set_quiet(!on);
-	}
+	if (ok != on)
+		set_quiet(true);
 	atomic_store_explicit(&control_state, ok ? to : from, memory_order_release);
 	sys_signals_restore(&signals);
 	return ok ? CAPTURE_ANSWER_DONE : CAPTURE_ANSWER_FAILED;

@@ -7,16 +7,20 @@
 #ifndef SCTMEM_PRELOAD_CONTROL_H
 #define SCTMEM_PRELOAD_CONTROL_H
 
+#include "order.h"
 #include "thread.h"
 
 enum control_state { CONTROL_RUNNING, CONTROL_PAUSED, CONTROL_CHANGING };
 
 extern _Atomic int control_state;
 
-/* Released after what it tells of; a thread that sees it late finds out through the baton. */
+/*
+ * Asked of the baton, not of control_state: else, while that changes, one thread's allocation would be recorded and
+ * not its end by another, whose gate is closed.
+ */
 static inline bool control_is_paused(void)
 {
-	return atomic_load_explicit(&control_state, memory_order_acquire) != CONTROL_RUNNING;
+	return (atomic_load_explicit(&order_baton, memory_order_acquire) & ORDER_RETIRED) == ORDER_PAUSED;
 }
 
 /*

@@ -252,6 +252,8 @@ bool lifecycle_child(void)
 		.parent_time_ns = sys_elapsed_ns(start_ns, fork_point.now_ns),
 		.parent_start_realtime_ns = output_start_realtime_ns(),
 	};
+	const bool paused = control_is_paused();
+
 	memcpy(parent, output_path(), strlen(output_path()) + 1);
 	fork_point.noted = false;
 	output_forget();
@@ -262,7 +264,7 @@ bool lifecycle_child(void)
 	order_reset();
 	arena_reset();
 	python_fork_child();
-	if (!begin(control_is_paused()))
+	if (!begin(paused))
 		atomic_store(&phase, PHASE_OFF);
 	errno = saved;
 	return lifecycle_is_recording();

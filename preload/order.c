@@ -29,6 +29,12 @@ static uint64_t counter(void)
 	return (uint64_t)high << 32 | low;
 }
 
+/* Loads after it come after the reading of the counter. */
+static inline void counter_read_before(void)
+{
+	__asm__ volatile("lfence" ::: "memory");
+}
+
 static bool counter_is_good(void)
 {
 	static _Atomic int known;     /* 0 not asked, 1 no, 2 yes */
@@ -50,6 +56,11 @@ static uint64_t counter(void)
 	__asm__ volatile("dsb ishld" ::: "memory");
 	__asm__ volatile("isb; mrs %0, cntvct_el0" : "=r"(value) :: "memory");
 	return value;
+}
+
+static inline void counter_read_before(void)
+{
+	__asm__ volatile("isb" ::: "memory");
 }
 
 static bool counter_is_good(void)
@@ -93,7 +104,21 @@ bool order_take(struct thread *thread)
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 	bool retire = (baton & ORDER_RETIRED) != ORDER_RETIRED && is_worn(thread, baton);
 
-	while ((baton & ORDER_RETIRED) != ORDER_RETIRED) {
+	for (;;) {
+		if ((baton & ORDER_RETIRED) == ORDER_RETIRED) {
+			uint64_t stamp = counter_stamp(), before = baton;
+
+			/*
+			 * A pause that came in between would have an earlier stamp than this event, which would then stand behind it.
+			 * Who pauses reads the counter when the baton is gone; who finds it still there has an earlier stamp.
+			 */
+			counter_read_before();
+			baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+			if (__builtin_expect(baton != before, 0))
+				continue;
+			put_stamp(thread, stamp);
+			return true;
+		}
 		if ((baton & ORDER_RETIRED) == ORDER_STOPPED || (baton & ORDER_RETIRED) == ORDER_PAUSED)
 			return false;
 		uint64_t stamp = (baton >> ORDER_STREAM_BITS) + 1;
@@ -107,14 +132,14 @@ bool order_take(struct thread *thread)
 		}
 		if (atomic_compare_exchange_weak_explicit(&order_baton, &baton, taken,
 				memory_order_acq_rel, memory_order_acquire)) {
-			if (retire)
-				break;
+			if (retire) {
+				baton = taken;
+				continue;
+			}
 			put_stamp(thread, stamp);
 			return true;
 		}
 	}
-	put_stamp(thread, counter_stamp());
-	return true;
 }
 
 void order_repeat(struct thread *thread)

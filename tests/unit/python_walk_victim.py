@@ -17,7 +17,6 @@ import os
 import random
 import re
 import sys
-import sysconfig
 import threading
 import time
 import tracemalloc
@@ -612,30 +611,24 @@ def hooks_seen():
     return DETACHED.walk_count(43) - before
 
 
-def reach_malloc():
-    """Its hook notices after a while that ours of Python's allocators are gone.  Blocks too large for pymalloc reach it;
-    those of mimalloc, which free-threaded builds have, do not."""
-    for _ in range(4000):
-        bytearray(4000)
-        if sysconfig.get_config_var('Py_GIL_DISABLED'):
-            DETACHED.free(ctypes.c_void_p(DETACHED.malloc(ctypes.c_size_t(64))))
-
-
 def mode_hooks(_):
     """Objects are seen whatever is done to the allocators."""
-    DETACHED.malloc.restype = ctypes.c_void_p
     seen = [hooks_seen()]
     tracemalloc.start()
     seen.append(hooks_seen())
     tracemalloc.stop()
     seen.append(hooks_seen())
-    reach_malloc()
+    # Blocks too large for pymalloc reach malloc, whose hook notices after a while that ours is gone.
+    for _ in range(4000):
+        bytearray(4000)
     seen.append(hooks_seen())
     tracemalloc.start()
-    reach_malloc()
+    for _ in range(4000):
+        bytearray(4000)
     seen.append(hooks_seen())
     tracemalloc.stop()
-    reach_malloc()
+    for _ in range(4000):
+        bytearray(4000)
     seen.append(hooks_seen())
     late = seen[3:] if sys.argv[2:] == ['before'] else seen
     if min(late) < 1000 or max(seen) > 2500:

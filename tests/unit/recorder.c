@@ -80,7 +80,7 @@ bool recorder_start(const char *folder)
 	on = output_open(&origin);
 	static struct control_quiet quiet;
 
-	quiet = (struct control_quiet){ 0 };
+	quiet = (struct control_quiet){ .request = NULL };
 	control_begin(false, &quiet);
 	return on;
 }
