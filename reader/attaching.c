@@ -103,13 +103,7 @@ static bool check_filters(const struct attaching *attaching, struct error *error
 /* What failed because the process has ended meanwhile looks like many things; it is this. */
 static bool or_ended(const struct attaching *attaching, bool done, struct error *error)
 {
-	struct remote now;
-	struct error gone;
-	bool there = done || remote_open(&now, attaching->remote.pid, &gone);
-
-	if (!done)
-		remote_close(&now);
-	if (!there)
+	if (!done && !attaching->remote.kernel && remote_has_ended(attaching->remote.pid))
 		fail(error, STATUS_NO_INPUT, "process %d ended meanwhile", (int)attaching->remote.pid);
 	return done;
 }

@@ -587,17 +587,6 @@ static int try_thread(struct inject *inject, pid_t thread, struct error *error)
 	return 0;
 }
 
-/* Also when its parent has not yet waited for it: then its first thread is still listed. */
-static bool has_ended(pid_t pid)
-{
-	struct remote now;
-	struct error ignored;
-	bool there = remote_open(&now, pid, &ignored);
-
-	remote_close(&now);
-	return !there;
-}
-
 static bool borrow_thread(struct inject *inject, uint64_t wait_ms, struct error *error)
 {
 	uint64_t end = now_ns() + wait_ms * 1000000;
@@ -615,7 +604,7 @@ static bool borrow_thread(struct inject *inject, uint64_t wait_ms, struct error 
 			return true;
 		if (result < 0)
 			return false;
-		if (count == 0 || has_ended(inject->remote->pid))
+		if (count == 0 || remote_has_ended(inject->remote->pid))
 			return is_over(inject, error);
 		pause_ns(pause);
 		if (pause < 5000000)

@@ -104,14 +104,21 @@ void remote_close(struct remote *remote)
 	*remote = (struct remote){ .memory = -1 };
 }
 
+bool remote_has_ended(pid_t pid)
+{
+	struct remote now;
+	struct error ignored;
+	bool there = remote_open(&now, pid, &ignored) && !now.kernel;
+
+	remote_close(&now);
+	return !there;
+}
+
 bool remote_failed(const struct remote *remote, const char *what, struct error *error)
 {
 	int code = errno;
-	struct remote now;
-	bool there = remote_open(&now, remote->pid, error);
 
-	remote_close(&now);
-	if (!there)
+	if (remote_has_ended(remote->pid))
 		return fail(error, STATUS_NO_INPUT, "process %d ended meanwhile", (int)remote->pid);
 	return fail(error, STATUS_CANNOT_TRACE, "cannot %s process %d: %s; it goes on as it was", what, (int)remote->pid,
 		strerror(code));
@@ -126,12 +133,8 @@ bool remote_refused(const struct remote *remote, int code, struct error *error)
 		scope[0] = '0';
 	if (file)
 		fclose(file);
-	struct remote now;
-	bool there = remote_open(&now, remote->pid, error);
-
-	remote_close(&now);
 	/* One that has ended and is not yet waited for is refused as if it were forbidden. */
-	if (!there || code == ESRCH || code == ENOENT)
+	if (remote_has_ended(remote->pid) || code == ESRCH || code == ENOENT)
 		return fail(error, STATUS_NO_INPUT, "process %d has ended", (int)remote->pid);
 	if (remote->tracer) {
 		struct remote tracer;

@@ -78,6 +78,12 @@ uint64_t remote_find_code(const struct remote *remote, const struct remote_modul
 /* The file under its own root: "/proc/PID/root/...", or the path as it is where the roots are the same. */
 void remote_path(const struct remote *remote, const char *path, char *out, size_t size);
 
+/*
+ * Of a process of a program.  Also when its parent has not yet waited for it: then its first thread is still listed;
+ * and while it ends: its memory goes first, which makes it look like a thread of the kernel.
+ */
+bool remote_has_ended(pid_t pid);
+
 /* For what failed without a reason of its own: that it has ended, if it has; else `what` could not be done to it. */
 bool remote_failed(const struct remote *remote, const char *what, struct error *error);
 
