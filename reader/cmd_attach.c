@@ -21,18 +21,14 @@
 #include "pattern.h"
 #include "program.h"
 #include "recorded.h"
+#include "recording_options.h"
 #include "text.h"
 
 enum { SETTLE_MS = 30 };
 
-static const char *const native_words[] = { "leaf", "full", "no", NULL };
-static const char *const follow_words[] = { "none", "fork", NULL };
-
 struct attach {
-	const char *output;
-	bool force, quiet, no_python_allocators, any_seccomp;
-	int native, follow;           /* -1: not given */
-	uint64_t depth, sample_ms;    /* UINT64_MAX: not given */
+	struct recording recording;
+	bool any_seccomp;
 	uint64_t duration_ns;         /* 0: until detached */
 	uint64_t wait_s;
 };
@@ -46,30 +42,9 @@ static bool parse_duration(const char *value, void *field, struct error *error)
 	return true;
 }
 
-static const struct option_spec attach_output[] = {
-	OPTION_TEXT('o', "output", "FILE", struct attach, output,
-		"the capture; %p is the process, %e the program, %h the host (default sctmem.%e.%p.bin)"),
-	OPTION_FLAG('f', "force", struct attach, force, "replace an existing capture of that name"),
-	OPTION_FLAG('q', "quiet", struct attach, quiet, "do not say what was done"),
-	OPTION_LAST
-};
-
-static const struct option_spec attach_recording[] = {
+static const struct option_spec attach_when[] = {
 	OPTION_CUSTOM('d', "duration", "TIME", struct attach, duration_ns, uint64_t, parse_duration, NULL,
 		"wait so long, then detach; Ctrl-C detaches at once"),
-	OPTION_CHOICE(0, "native", "leaf|full|no", struct attach, native, native_words,
-		"native frames: under Python only those above it (default), all, or none"),
-	OPTION_FLAG(0, "no-python-allocators", struct attach, no_python_allocators,
-		"record Python's arenas instead of every object's block"),
-	OPTION_CHOICE(0, "follow", "none|fork", struct attach, follow, follow_words,
-		"children that are recorded too (default fork)"),
-	OPTION_NUMBER(0, "depth", "N", struct attach, depth, 16, 16384, "deepest stack that is kept (default 1024)"),
-	OPTION_NUMBER(0, "sample-ms", "N", struct attach, sample_ms, 0, 60000,
-		"time between samples of resident memory (default 10; 0: none)"),
-	OPTION_LAST
-};
-
-static const struct option_spec attach_process[] = {
 	OPTION_NUMBER(0, "wait", "SECONDS", struct attach, wait_s, 1, 3600,
 		"how long to wait for a thread in a safe place (default 10)"),
 	OPTION_FLAG(0, "any-seccomp", struct attach, any_seccomp,
@@ -78,30 +53,30 @@ static const struct option_spec attach_process[] = {
 };
 
 static const struct option_group attach_groups[] = {
-	{ .title = "Output", .options = attach_output },
-	{ .title = "What is recorded", .options = attach_recording },
-	{ .title = "The process", .options = attach_process },
+	{ .title = "Output", .options = recording_output_options, .offset = offsetof(struct attach, recording) },
+	{ .title = "What is recorded", .options = recording_what_options, .offset = offsetof(struct attach, recording) },
+	{ .title = "In which processes", .options = recording_running_options,
+		.offset = offsetof(struct attach, recording) },
+	{ .title = "How long, and how", .options = attach_when },
 	{ 0 }
 };
 
-static bool set_number(struct attaching *attaching, const char *name, uint64_t value, struct error *error)
+static bool set_one(void *attaching, const char *variable, const char *value, struct error *error)
 {
-	char digits[24];
-
-	snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
-	return value == UINT64_MAX || attaching_set(attaching, name, digits, error);
+	return attaching_set(attaching, variable, value, error);
 }
 
-static bool set_all(struct attaching *attaching, const struct attach *settings, const char *pattern,
-	struct error *error)
+/* What to do now; not where we end it ourselves. */
+static void say_next(const struct attaching *attaching)
 {
-	return attaching_set(attaching, "SCTMEM_OUT", pattern, error) &&
-		(!settings->force || attaching_set(attaching, "SCTMEM_FORCE", "yes", error)) &&
-		(settings->native < 0 || attaching_set(attaching, "SCTMEM_NATIVE", native_words[settings->native], error)) &&
-		(settings->follow < 0 || attaching_set(attaching, "SCTMEM_FOLLOW", follow_words[settings->follow], error)) &&
-		(!settings->no_python_allocators || attaching_set(attaching, "SCTMEM_PYTHON_ALLOCATORS", "no", error)) &&
-		set_number(attaching, "SCTMEM_DEPTH", settings->depth, error) &&
-		set_number(attaching, "SCTMEM_SAMPLE_MS", settings->sample_ms, error);
+	const int pid = (int)attaching->remote.pid;
+
+	if (attaching->request.result == ATTACH_STARTED)
+		fprintf(stderr, "sctmem: watch it: sctmem top %d; name a moment: sctmem ctl %d mark NAME; "
+			"switch it off again: sctmem ctl %d stop\n", pid, pid, pid);
+	else
+		fprintf(stderr, "sctmem: watch it: sctmem top %d; pause or name a moment: sctmem ctl %d stop|start|mark NAME; "
+			"end it: sctmem detach %d\n", pid, pid, pid);
 }
 
 static void say_begun(const struct attaching *attaching, const char *path)
@@ -170,14 +145,14 @@ static bool record_for(struct attaching *attaching, const struct attach *setting
 		if (!done && error->status != STATUS_NO_INPUT)
 			return false;
 	}
-	if (!settings->quiet)
+	if (!settings->recording.quiet)
 		recorded_print(path, !alive, 0);
 	return true;
 }
 
 static bool attach_run(struct invocation *invocation, struct error *error)
 {
-	struct attach settings = { .native = -1, .follow = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX, .wait_s = 10 };
+	struct attach settings = { .recording = RECORDING_NOTHING_ASKED, .wait_s = 10 };
 	struct attaching attaching = { .remote.memory = -1 };
 	char library[PROGRAM_PATH_SIZE], path[PROGRAM_PATH_SIZE + 64];
 	char *pattern = NULL;
@@ -194,17 +169,22 @@ static bool attach_run(struct invocation *invocation, struct error *error)
 		!attaching_open(&attaching, pid, error))
 		goto out;
 	/* Under another root our folder is not there: the process's own is meant. */
-	pattern = attaching.remote.same_root ? pattern_make(settings.output) :
-		memory_text(settings.output ? settings.output : "sctmem.%e.%p.bin");
-	if (!set_all(&attaching, &settings, pattern, error) || !attaching_begin(&attaching, library, error))
+	pattern = attaching.remote.same_root ? pattern_make(settings.recording.output) :
+		memory_text(settings.recording.output ? settings.recording.output : "sctmem.%e.%p.bin");
+	if (!attaching_set(&attaching, "SCTMEM_OUT", pattern, error) ||
+		!recording_hand_over(&settings.recording, set_one, &attaching, error) ||
+		!attaching_begin(&attaching, library, error))
 		goto out;
 	if (attaching.request.result != ATTACH_DONE && attaching.request.result != ATTACH_STARTED) {
 		attaching_refused(&attaching, error);
 		goto out;
 	}
 	attaching_capture(&attaching, path, sizeof path);
-	if (!settings.quiet)
+	if (!settings.recording.quiet) {
 		say_begun(&attaching, path);
+		if (settings.duration_ns == 0)
+			say_next(&attaching);
+	}
 	/* If it cannot be, what another thread was resolving in that very moment is missed: nothing to fail for. */
 	if (attaching.request.result == ATTACH_DONE &&
 		(nanosleep(&(struct timespec){ .tv_nsec = SETTLE_MS * 1000000L }, NULL) != 0 ||

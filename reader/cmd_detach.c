@@ -30,6 +30,19 @@ static const struct option_group detach_groups[] = {
 	{ 0 }
 };
 
+/* What can be done with the process now; what was recorded is asked for as any capture is. */
+static void say_next(const struct attaching *attaching)
+{
+	const int pid = (int)attaching->remote.pid;
+
+	if (attaching->request.result == ATTACH_STOPPED)
+		fprintf(stderr, "sctmem: process %d goes on with recording off; on again, into the same capture: "
+			"sctmem ctl %d start; watch it: sctmem top %d\n", pid, pid, pid);
+	else
+		fprintf(stderr, "sctmem: process %d goes on unrecorded; again, into a new capture: sctmem attach %d, and then "
+			"sctmem top %d watches it and sctmem ctl %d stop|start pauses it\n", pid, pid, pid, pid);
+}
+
 static bool detach_run(struct invocation *invocation, struct error *error)
 {
 	struct detach settings = { .wait_s = 10 };
@@ -58,8 +71,10 @@ static bool detach_run(struct invocation *invocation, struct error *error)
 		attaching_refused(&attaching, error);
 	} else {
 		attaching_capture(&attaching, path, sizeof path);
-		if (!settings.quiet)
+		if (!settings.quiet) {
 			recorded_print(path, false, 0);
+			say_next(&attaching);
+		}
 		done = true;
 	}
 out:

@@ -28,99 +28,17 @@
 #include "pattern.h"
 #include "program.h"
 #include "recorded.h"
+#include "recording_options.h"
 #include "text.h"
 
 enum {
 	CLOCK_SLACK_NS = 20000000,        /* the library's clock goes in steps of a few milliseconds */
 };
 
-static const char *const native_words[] = { "leaf", "full", "no", NULL };
-static const char *const backend_words[] = { "libc", "jemalloc", NULL };
-static const char *const start_words[] = { "on", "off", NULL };
-static const char *const follow_words[] = { "none", "fork", "exec", "exec:", NULL };
-
-struct run {
-	const char *output;
-	bool force, quiet, no_python_allocators;
-	int native, backend, start;   /* -1: not given */
-	const char *follow, *program, *sample, *max_size;
-	uint64_t depth, sample_ms;    /* UINT64_MAX: not given */
-};
-
-static bool parse_follow(const char *value, void *field, struct error *error)
-{
-	if (strcmp(value, "none") != 0 && strcmp(value, "fork") != 0 && strcmp(value, "exec") != 0 &&
-		(strncmp(value, "exec:", 5) != 0 || !value[5]))
-		return fail(error, STATUS_USAGE, "not none, fork, exec or exec:GLOB");
-	*(const char **)field = value;
-	return true;
-}
-
-/* SIZE or SIZE,seed=N, as the library reads it: it would take what it does not understand for "no", without a word. */
-static bool parse_sample(const char *value, void *field, struct error *error)
-{
-	const char *comma = strchr(value, ',');
-	char size[32], *sample;
-	uint64_t bytes = 0;
-
-	snprintf(size, sizeof size, "%.*s", comma ? (int)(comma - value) : (int)strlen(value), value);
-	if (!options_parse_size(size, &bytes) || bytes == 0 || bytes >> 40)
-		return fail(error, STATUS_USAGE, "not a size like 512KiB or 4M, of less than 1 TiB");
-	if (comma && (strncmp(comma, ",seed=", 6) != 0 || !comma[6] || comma[6 + strspn(comma + 6, "0123456789")] ||
-		strlen(comma) > 24))
-		return fail(error, STATUS_USAGE, "what follows the size is not ,seed=NUMBER");
-	sample = memory_new(64, 1);
-	snprintf(sample, 64, "%llu%s", (unsigned long long)bytes, comma ? comma : "");
-	*(const char **)field = sample;
-	return true;
-}
-
-static bool parse_max_size(const char *value, void *field, struct error *error)
-{
-	uint64_t bytes = 0;
-	char *text;
-
-	if (!options_parse_size(value, &bytes) || bytes < 4 << 20 || bytes >> 44)
-		return fail(error, STATUS_USAGE, "not a size of 4M or more, like 500M or 2G");
-	text = memory_new(24, 1);
-	snprintf(text, 24, "%llu", (unsigned long long)bytes);
-	*(const char **)field = text;
-	return true;
-}
-
-static const struct option_spec run_output[] = {
-	OPTION_TEXT('o', "output", "FILE", struct run, output,
-		"the capture; %p is the process, %e the program, %h the host (default sctmem.%e.%p.bin)"),
-	OPTION_FLAG('f', "force", struct run, force, "replace an existing capture of that name"),
-	OPTION_FLAG('q', "quiet", struct run, quiet, "do not say at the end what was written"),
-	OPTION_LAST
-};
-
-static const struct option_spec run_recording[] = {
-	OPTION_CHOICE(0, "native", "leaf|full|no", struct run, native, native_words,
-		"native frames: under Python only those above it (default), all, or none"),
-	OPTION_FLAG(0, "no-python-allocators", struct run, no_python_allocators,
-		"record Python's arenas instead of every object's block"),
-	OPTION_CUSTOM(0, "follow", "none|fork|exec[:GLOB]", struct run, follow, const char *, parse_follow, follow_words,
-		"children that are recorded too (default fork)"),
-	OPTION_TEXT(0, "program", "GLOB", struct run, program, "record only in programs whose name matches"),
-	OPTION_NUMBER(0, "depth", "N", struct run, depth, 16, 16384, "deepest stack that is kept (default 1024)"),
-	OPTION_CHOICE(0, "backend", "libc|jemalloc", struct run, backend, backend_words,
-		"the allocator that serves the program (default: libc, or its own)"),
-	OPTION_CHOICE(0, "start", "on|off", struct run, start, start_words,
-		"off: record nothing until sctmem_start() or sctmem ctl says so (default on)"),
-	OPTION_CUSTOM(0, "sample", "SIZE", struct run, sample, const char *, parse_sample, NULL,
-		"record a sample of the blocks, one about every SIZE bytes: 512KiB; 512KiB,seed=N draws the same each time"),
-	OPTION_CUSTOM(0, "max-size", "SIZE", struct run, max_size, const char *, parse_max_size, NULL,
-		"largest size of a capture: as it nears, fewer and fewer blocks are recorded: 2G; at least 4M"),
-	OPTION_NUMBER(0, "sample-ms", "N", struct run, sample_ms, 0, 60000,
-		"time between samples of resident memory (default 10; 0: none)"),
-	OPTION_LAST
-};
-
 static const struct option_group run_groups[] = {
-	{ .title = "Output", .options = run_output },
-	{ .title = "What is recorded", .options = run_recording },
+	{ .title = "Output", .options = recording_output_options },
+	{ .title = "What is recorded", .options = recording_what_options },
+	{ .title = "Where and from when on", .options = recording_started_options },
 	{ 0 }
 };
 
@@ -146,7 +64,7 @@ static char *make_glob(const char *pattern)
 	return glob;
 }
 
-static bool check_pattern(const struct run *settings, const char *pattern, struct error *error)
+static bool check_pattern(const struct recording *settings, const char *pattern, struct error *error)
 {
 	char *folder = memory_text(pattern);
 	char *slash = strrchr(folder, '/');
@@ -169,52 +87,6 @@ static bool check_pattern(const struct run *settings, const char *pattern, struc
 			strerror(errno));
 	free(folder);
 	return good;
-}
-
-static void set_variable(const char *name, const char *value)
-{
-	if (value && setenv(name, value, 1) != 0)
-		memory_exhausted();
-}
-
-static void set_number(const char *name, uint64_t value)
-{
-	char digits[24];
-
-	if (value == UINT64_MAX)
-		return;
-	snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
-	set_variable(name, digits);
-}
-
-/* Called in the child: our own environment stays as it was. */
-static void set_environment(const struct run *settings, const char *pattern, const char *library)
-{
-	const char *before = getenv("LD_PRELOAD");
-	size_t size = strlen(library) + (before ? strlen(before) : 0) + 2;
-	char *preload = memory_new(size, 1);
-
-	/* First: the hooks in front of those of others, which they then call. */
-	snprintf(preload, size, "%s%s%s", library, before && *before ? ":" : "", before ? before : "");
-	set_variable("LD_PRELOAD", preload);
-	set_variable("SCTMEM_OUT", pattern);
-	if (settings->force)
-		set_variable("SCTMEM_FORCE", "yes");
-	if (settings->native >= 0)
-		set_variable("SCTMEM_NATIVE", native_words[settings->native]);
-	if (settings->backend >= 0)
-		set_variable("SCTMEM_BACKEND", backend_words[settings->backend]);
-	if (settings->no_python_allocators)
-		set_variable("SCTMEM_PYTHON_ALLOCATORS", "no");
-	set_variable("SCTMEM_FOLLOW", settings->follow);
-	set_variable("SCTMEM_PROGRAM", settings->program);
-	set_variable("SCTMEM_SAMPLE", settings->sample);
-	set_variable("SCTMEM_MAX_SIZE", settings->max_size);
-	set_number("SCTMEM_DEPTH", settings->depth);
-	if (settings->start >= 0)
-		set_variable("SCTMEM_START", start_words[settings->start]);
-	set_number("SCTMEM_SAMPLE_MS", settings->sample_ms);
-	free(preload);
 }
 
 /* Written before the signals are unblocked; read by the handler. */
@@ -253,7 +125,7 @@ static void take_signals(struct sigaction *before)
 struct child_start {
 	char **argv;
 	const char *path;
-	const struct run *settings;
+	const struct recording *settings;
 	const char *pattern, *library;
 	const struct sigaction *before, *child_before;
 	const sigset_t *mask;
@@ -268,7 +140,8 @@ _Noreturn static void start_child(const struct child_start *start)
 		sigaction(forwarded[i], &start->before[i], NULL);
 	sigaction(SIGCHLD, start->child_before, NULL);
 	sigprocmask(SIG_SETMASK, start->mask, NULL);
-	set_environment(start->settings, start->pattern, start->library);
+	/* In the child: our own environment stays as it was. */
+	recording_set_environment(start->settings, start->pattern, start->library);
 	execv(start->path, start->argv);
 	code = errno;
 	/* A script without "#!": the shell's, as execvp would do. */
@@ -372,7 +245,8 @@ static void put_main_first(struct found *found, size_t count)
 		}
 }
 
-static void print_captures(const struct run *settings, const char *pattern, const char *program, uint64_t since_ns)
+static void print_captures(const struct recording *settings, const char *pattern, const char *program,
+	uint64_t since_ns)
 {
 	char *glob = make_glob(pattern);
 	struct found *found;
@@ -429,7 +303,7 @@ static bool resolve(struct invocation *invocation, char path[PROGRAM_PATH_SIZE],
 
 static bool run_run(struct invocation *invocation, struct error *error)
 {
-	struct run settings = { .native = -1, .backend = -1, .start = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX };
+	struct recording settings = RECORDING_NOTHING_ASKED;
 	char path[PROGRAM_PATH_SIZE], library[PROGRAM_PATH_SIZE];
 	char **argv = NULL, *pattern = NULL;
 	struct timespec now;

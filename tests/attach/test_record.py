@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What is recorded between two handshakes is what the target says it did, block for block."""
+import json
 import re
+import subprocess
 
 import pytest
 
@@ -148,3 +150,92 @@ def test_a_program_that_was_started_with_recording_off(attacher, victim, tools, 
         target.end()
     allocated, freed, live = blocks_of(Capture(tools, path), lambda size: size == SIZE)
     assert (allocated, freed, len(live)) == (200, 100, 100)
+
+
+def depth_of(capture):
+    """The deepest stack of the capture, as its tree shows it."""
+    done = capture.tools.run_command("export", "--format", "folded", "--metric", "total", "-o", "-", capture.path)
+    return max(line.count(b";") + 1 for line in done.stdout.splitlines())
+
+
+def test_each_recording_option_reaches_a_running_process(attacher):
+    """They are those of sctmem run, of one table; here that each does its work in a process that runs already."""
+    with Target(["/usr/bin/python3", HERE / "victims/asked.py", 0]) as target:
+        def record(*options):
+            capture = attacher.attach(target.pid, *options)
+            target.ask("work 500")
+            target.ask("drop")
+            attacher.detach(target.pid)
+            check_attached(capture)
+            return capture
+
+        plain = record()
+        assert blocks_of(plain, lambda size: size == BYTES_SIZE)[0] == 500
+        assert plain.stats().get("sample") is None and plain.stats()["metadata"]["trace_python_allocators"] is True
+
+        sampled = record("--sample", "4KiB,seed=5").stats()
+        assert sampled["sample"]["mean_bytes"] == 4096
+        assert sampled["sample"]["recorded"] > 0 and sampled["sample"]["not_recorded"] >= 400, sampled["sample"]
+
+        arenas = record("--no-python-allocators")
+        assert blocks_of(arenas, lambda size: size == BYTES_SIZE)[0] == 0
+        assert arenas.stats()["metadata"]["trace_python_allocators"] is False
+
+        full, none = record("--native", "full"), record("--native", "no")
+        assert depth_of(full) > depth_of(plain) >= depth_of(none)
+
+        assert plain.stats()["metadata"]["resident_peak_bytes"] > 0
+        assert record("--sample-ms", "0").stats()["metadata"]["resident_peak_bytes"] == 0
+        target.end()
+
+
+def test_a_largest_size_holds_in_a_running_process(attacher):
+    # Sizes and lifetimes at random, so that it cannot be compressed away.
+    script = ("import random, sys\nslots = [None] * 1000\nprint('ready', flush=True)\nfor line in sys.stdin:\n"
+              "    if line == 'end\\n':\n        sys.exit(42)\n"
+              "    for i in range(800000):\n        slots[random.randrange(1000)] = bytes(random.randrange(500))\n"
+              "    print('worked', flush=True)\n")
+    with Target(["/usr/bin/python3", "-c", script]) as target:
+        capture = attacher.attach(target.pid, "--max-size", "4M", "--depth", "16")
+        target.ask("work")
+        attacher.detach(target.pid)
+        target.end()
+    assert capture.path.stat().st_size <= 4 << 20
+    assert capture.stats()["sample"]["not_recorded"] > 0
+    capture.check_whole()
+
+
+def test_children_are_left_alone_when_asked(attacher):
+    script = ("import os, sys\nprint('ready', flush=True)\nsys.stdin.readline()\nchild = os.fork()\n"
+              "if child:\n    os.waitpid(child, 0)\n    print('forked', flush=True)\n    sys.stdin.readline()\n"
+              "os._exit(42)\n")
+    with Target(["/usr/bin/python3", "-c", script]) as target:
+        capture = attacher.attach(target.pid, "--follow", "none")
+        assert target.ask("fork") == ["forked"]
+        target.end()
+    assert not list(capture.path.parent.glob(capture.path.name + ".*"))
+
+
+def test_what_can_be_done_next_is_said_and_works(attacher, tools):
+    with Target(["/usr/bin/python3", HERE / "victims/asked.py", 0]) as target:
+        path = attacher.path()
+        begun = attacher.run("attach", "-o", path, target.pid).stderr.decode()
+        pid = str(target.pid)
+        for verb in ("sctmem top " + pid, "sctmem ctl " + pid, "sctmem detach " + pid):
+            assert verb in begun, begun
+        target.ask("work 100")
+        shown = tools.run_command("top", "--once", "--json", "-i", "0.1", pid)
+        assert json.loads(shown.stdout)["pid"] == target.pid
+        for action in ("stop", "start", "mark here"):
+            asked = subprocess.Popen([str(tools.command), "ctl", "-w", "30", pid] + action.split(),
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            while asked.poll() is None:
+                target.ask("work 10")
+            assert asked.returncode == 0, (action, asked.stderr.read())
+        ended = attacher.detach(target.pid)
+        assert "sctmem attach " + pid in ended and "sctmem top " + pid in ended and "wrote" in ended, ended
+        # Nothing more is said where the command ends it itself, nor to who wants it quiet.
+        done = attacher.run("attach", "-d", "0.1", "-o", attacher.path(), target.pid).stderr.decode()
+        assert "sctmem top" not in done and "wrote" in done, done
+        target.end()
+    Capture(tools, path).check_whole()
