@@ -40,6 +40,7 @@ static bool flamegraph_run(struct invocation *invocation, struct error *error)
 static const struct command_example report_examples[] = {
 	{ "sctmem report", "the newest capture here, as a page in the current folder" },
 	{ "sctmem report -o run.html --title 'nightly import' run.*.bin", "a process and its children in one page" },
+	{ "sctmem report --suppressions leaks.supp", "leaks that are accepted are set apart, with what each line hit" },
 	{ "sctmem report --no-source -o page.html capture.bin", "for somebody who may not see the code" },
 	{ 0 }
 };

@@ -28,6 +28,7 @@ struct table {
 	int by, sort;
 	uint64_t rows;
 	bool html;
+	const char *suppressions;
 };
 
 static const struct option_spec table_options[] = {
@@ -37,6 +38,7 @@ static const struct option_spec table_options[] = {
 		"total, own, count or own-count (default own)"),
 	OPTION_NUMBER('n', "rows", "N", struct table, rows, 0, UINT32_MAX, "rows; 0: all (default 30)"),
 	OPTION_FLAG(0, "html", struct table, html, "write the page of sctmem report, beginning with its table of all sites"),
+	OPTION_TEXT(0, "suppressions", "FILE", struct table, suppressions, "with --html: leaks that are accepted"),
 	OPTION_LAST
 };
 
@@ -174,8 +176,12 @@ static bool show(struct invocation *invocation, struct table *settings, struct e
 
 	if (!command_parse(invocation, settings, error))
 		goto out;
+	if (settings->suppressions && !settings->html)
+		return fail(error, STATUS_USAGE, "--suppressions sets leaks apart in the page: it goes with --html "
+			"(or with sctmem leaks)");
 	if (settings->html) {
-		const struct report_file page = { .begin = "table", REPORT_FILE_DEFAULT };
+		const struct report_file page = { .begin = "table", .suppressions = settings->suppressions,
+			REPORT_FILE_DEFAULT };
 
 		if (settings->view.json)
 			return fail(error, STATUS_USAGE, "--html and --json: one of them");

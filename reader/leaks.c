@@ -150,8 +150,7 @@ enum keeper leak_rules_keeper(const struct leak_rules *rules, const struct site 
 	return rule_of(rules, site) == SUPPRESSION_NONE ? keeper_of(rules->paths[site->node], site) : KEEPER_SUPPRESSED;
 }
 
-/* Where a site belongs; a suppression gets its hit. */
-static enum keeper book(const struct leak_rules *rules, const struct site *site)
+enum keeper leak_rules_book(const struct leak_rules *rules, const struct site *site)
 {
 	uint16_t rule = rule_of(rules, site);
 
@@ -201,7 +200,7 @@ void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct l
 		if (!profile_counts(profile, site) || site->cost.live_count == 0)
 			continue;
 
-		enum keeper keeper = book(rules, site);
+		enum keeper keeper = leak_rules_book(rules, site);
 
 		hold(&leaks->sums[keeper], &site->cost);
 		hold(&leaks->all, &site->cost);

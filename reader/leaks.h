@@ -51,6 +51,8 @@ void leak_rules_finish(struct leak_rules *rules);
 
 /* Who keeps what a site allocated. */
 enum keeper leak_rules_keeper(const struct leak_rules *rules, const struct site *site);
+/* The same; the suppression that it falls under gets the hit of what lives. */
+enum keeper leak_rules_book(const struct leak_rules *rules, const struct site *site);
 
 /* Of so many sites of the tree's profile.  The suppressions' hit counts grow by what they suppress. */
 void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct leak_rules *rules, size_t site_first,

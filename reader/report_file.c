@@ -20,6 +20,8 @@ const struct option_spec report_file_options[] = {
 	OPTION_FLAG('i', "inverted", struct report_file, inverted,
 		"begin with the allocating functions, callers above them"),
 	OPTION_TEXT(0, "title", "TEXT", struct report_file, title, "the page's title (default: the command line)"),
+	OPTION_TEXT(0, "suppressions", "FILE", struct report_file, suppressions,
+		"leaks that are accepted, as sctmem leaks takes them: the view of leaks sets them apart"),
 	OPTION_FLAG(0, "no-source", struct report_file, no_source, "leave out the source code"),
 	OPTION_FLAG(0, "all-source", struct report_file, all_source, "put in also source files that look confidential"),
 	OPTION_NUMBER(0, "slices", "N", struct report_file, slices, 0, 10000,
@@ -43,15 +45,18 @@ static char *default_name(const struct profile *profile)
 	return html;
 }
 
-/* Who keeps what lives at the end, for the view of leaks. */
-static void mark_keepers(struct profile *profile)
+/* Who keeps what lives at the end, for the view of leaks; suppressions get their hits. */
+static void mark_keepers(struct profile *profile, struct suppressions *suppressions)
 {
-	struct suppressions none = { 0 };
 	struct leak_rules rules;
 
-	leak_rules_init(&rules, profile, &none);
-	for (size_t i = 0; i < profile->site_count; i++)
-		profile->sites[i].keeper = (uint8_t)leak_rules_keeper(&rules, &profile->sites[i]);
+	leak_rules_init(&rules, profile, suppressions);
+	for (size_t i = 0; i < profile->site_count; i++) {
+		struct site *site = &profile->sites[i];
+
+		site->keeper = (uint8_t)(profile_counts(profile, site) ? leak_rules_book(&rules, site) :
+			leak_rules_keeper(&rules, site));
+	}
 	leak_rules_finish(&rules);
 }
 
@@ -62,6 +67,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 	struct profile *profile = NULL;
 	struct calltree tree = { 0 };
 	struct insights insights = { 0 };
+	struct suppressions suppressions = { 0 };
 	struct output output = { 0 };
 	char *name = NULL;
 	bool done = false;
@@ -76,7 +82,8 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 
 	chosen.slices = settings->slices;
 	/* A file that is in the way is said before the work is done. */
-	if ((view->output && !output_open(&output, view->output, view->force, error)) ||
+	if ((settings->suppressions && !suppressions_read(&suppressions, settings->suppressions, error)) ||
+		(view->output && !output_open(&output, view->output, view->force, error)) ||
 		!view_load(&chosen, invocation, true, REPORT_TIMELINE_POINTS, &profile, error))
 		goto out;
 	if (!view->output) {
@@ -89,7 +96,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		calltree_init(&tree, profile, CALLTREE_HIDDEN_DEFAULT);
 		insights_init(&insights, &tree);
 	}
-	mark_keepers(profile);
+	mark_keepers(profile, &suppressions);
 	/* So few tell nothing, and would be megabytes: the page says why there are none. */
 	if (profile->slices_crowded && profile->slice_count < SLICES_WORTH) {
 		profile->slice_count = 0;
@@ -105,6 +112,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		.source = settings->no_source ? REPORT_SOURCE_NONE :
 			settings->all_source ? REPORT_SOURCE_ALL : REPORT_SOURCE_OPEN,
 		.insights = settings->insights ? &insights : NULL,
+		.suppressions = &suppressions,
 	};
 
 	done = report_html_write(profile, &options, output.file, error) && output_commit(&output, error);
@@ -114,6 +122,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		fprintf(stderr, "sctmem: wrote %s\n", text_escape(shown, sizeof shown, name));
 	}
 out:
+	suppressions_finish(&suppressions);
 	insights_finish(&insights);
 	calltree_finish(&tree);
 	profile_free(profile);

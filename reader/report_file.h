@@ -14,6 +14,7 @@ struct report_file {
 	bool leaks, inverted, no_source, all_source;
 	bool insights;                /* run the analyses, for the view of that name */
 	const char *title;
+	const char *suppressions;     /* a file of leaks that are accepted, or NULL */
 	uint64_t slices;              /* 0 where no row is used */
 };
 

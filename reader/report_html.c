@@ -20,6 +20,7 @@
 #include "report_insights.h"
 #include "report_source.h"
 #include "report_text.h"
+#include "suppressions.h"
 #include "web/page.h"
 
 /* The JSON of one page.  `comma` is whether the next key or element needs one before it. */
@@ -307,6 +308,22 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 	json_close(json, ']');
 }
 
+/* [pattern, bytes, blocks] of each: what it suppressed of what is live at the end (or at the moment of --at). */
+static void put_suppressions(struct json *json, const struct suppressions *suppressions)
+{
+	if (!suppressions || suppressions->count == 0)
+		return;
+	json_open(json, "suppressions", '[');
+	for (size_t i = 0; i < suppressions->count; i++) {
+		json_open(json, NULL, '[');
+		json_text(json, NULL, suppressions->rules[i].pattern);
+		json_number(json, NULL, suppressions->rules[i].bytes);
+		json_number(json, NULL, suppressions->rules[i].count);
+		json_close(json, ']');
+	}
+	json_close(json, ']');
+}
+
 /* For a reader whose browser runs no scripts. */
 static void put_summary(FILE *out, const struct profile *profile)
 {
@@ -351,6 +368,7 @@ static void put_meta(const struct page *page, FILE *out)
 	json_text(&json, "metric", page->metric);
 	json_bool(&json, "inverted", page->options->inverted);
 	put_meta_profile(&json, page->profile);
+	put_suppressions(&json, page->options->suppressions);
 	if (page->options->insights) {
 		json_key(&json, "insights");
 		report_insights_write(page->options->insights, out, &json.clamped);

@@ -13,6 +13,7 @@
 #include "profile.h"
 
 struct insights;
+struct suppressions;
 
 /* Which lines of source go into the page, of files that can be read. */
 enum report_source_choice {
@@ -28,6 +29,7 @@ struct report_options {
 	const char *title;            /* NULL or "": the command line */
 	enum report_source_choice source;
 	const struct insights *insights;   /* NULL: none */
+	const struct suppressions *suppressions;   /* with what each hit; NULL: none */
 };
 
 /* The caller opens and closes `out`; a failed write is an error here, a failed close is the caller's to see. */

@@ -16,6 +16,14 @@ export function commandLine(words) {
 	return words.map(quote).join(' ');
 }
 
+// suppressions: [[pattern, bytes, blocks]], what each line of the file of --suppressions hit.
+export function suppressedSum(suppressions) {
+	return {
+		bytes: suppressions.reduce((sum, [, bytes]) => sum + bytes, 0),
+		hits: suppressions.filter(([, , count]) => count > 0).length, all: suppressions.length,
+	};
+}
+
 // How a capture ended, in a word or two.
 export function captureState(capture) {
 	if (capture.alive)
@@ -132,6 +140,11 @@ export function reportFacts(meta) {
 	const events = sum(meta.captures, 'events');
 	add('Events', formatCount(events), formatExact(events));
 	add('Lost', formatExact(sum(meta.captures, 'lost_events')), 'events that could not be recorded');
+	if (meta.suppressions) {
+		const { bytes, hits, all } = suppressedSum(meta.suppressions);
+		add('Suppressed', formatBytes(bytes) + ' of what was never freed', formatExact(bytes) + ' bytes, by ' + hits +
+			' of ' + all + ' suppressions; the view of leaks sets them apart');
+	}
 	if (meta.resident_peak_bytes)
 		add('RSS max', formatBytes(meta.resident_peak_bytes), formatExact(meta.resident_peak_bytes) + ' bytes');
 	const tracer = sum(meta.captures, 'tracer_bytes');

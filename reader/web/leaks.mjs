@@ -6,6 +6,8 @@ import { siteSelected } from './tree.mjs';
 
 export const EVIDENCE_PARTS = 16;
 
+export const SUPPRESSED = 6;
+
 // In the order of enum keeper, reader/leaks.h.
 export const KEEPERS = [
 	['program', 'the program'], ['import', 'imports'], ['interpreter', 'the interpreter'],

@@ -4,12 +4,14 @@
 // told apart.
 import { choiceButtons, element } from './dom.mjs';
 import { frameKind, frameName, framePlace } from './details.mjs';
-import { KEEPERS, collectEvidence, evidenceScore, evidenceWord, oldestSpan } from './leaks.mjs';
+import { suppressedSum } from './header.mjs';
+import { KEEPERS, SUPPRESSED, collectEvidence, evidenceScore, evidenceWord, oldestSpan } from './leaks.mjs';
 import { fillName, fillValue, numberColumn, textColumn } from './rows.mjs';
 import { formatBorder, parseWindow } from './slices.mjs';
 import { Table } from './table.mjs';
 import { buildTopDown, exclusiveCosts, groupFrames } from './tree.mjs';
-import { formatBytes, formatCount, formatExact, formatShare } from './units.mjs';
+import { formatBytes, formatCount, formatExact, formatExactValue, formatShare } from './units.mjs';
+import { visibleText } from './units.mjs';
 
 const CURVE_SVG = 'http://www.w3.org/2000/svg';
 const CURVE_WIDTH = 96;
@@ -35,6 +37,28 @@ function fillCurve(cell, held) {
 	cell.title = held.map(formatBytes).join(' → ');
 }
 
+const EMPTY_TEXTS = {
+	late: 'Nothing was held until the last 2 % of the run and freed then.',
+	suppressed: 'No suppression hit anything.',
+};
+
+// The file of --suppressions: each line with what it hit, so that one that hits nothing can go.
+function suppressionList(suppressions) {
+	const { bytes, hits, all } = suppressedSum(suppressions);
+	const list = element('details', 'leaks-suppressions');
+	list.append(element('summary', '', formatBytes(bytes) + ' suppressed by ' + hits + ' of ' + all +
+		(all === 1 ? ' suppression' : ' suppressions') + ', in the whole run'));
+	const rows = list.appendChild(element('ul'));
+	for (const [pattern, hit, count] of suppressions) {
+		const row = rows.appendChild(element('li', count ? '' : 'muted'));
+		row.append(element('span', 'figure', count ? formatBytes(hit) : 'nothing'),
+			element('span', 'muted', count ? formatExactValue(count, 'count') : 'it can go'),
+			element('code', '', 'leak:' + visibleText(pattern)));
+		row.title = formatExactValue(hit, 'bytes');
+	}
+	return list;
+}
+
 class LeaksView {
 	constructor(root, app) {
 		this.app = app;
@@ -42,7 +66,9 @@ class LeaksView {
 		const kind = element('div', 'segments');
 		kind.setAttribute('role', 'radiogroup');
 		kind.setAttribute('aria-label', 'What is listed');
-		this.showKind = choiceButtons(kind, [['program', 'The program’s'], ['all', 'All'], ['late', 'Freed late']],
+		const suppressions = app.report.meta.suppressions ?? [];
+		this.showKind = choiceButtons(kind, [['program', 'The program’s'], ['all', 'All'], ['late', 'Freed late'],
+			...(suppressions.length ? [['suppressed', 'Suppressed']] : [])],
 			(leakKind) => app.set({ leakKind }));
 		this.note = element('p', 'muted leaks-note');
 		head.append(kind, this.note);
@@ -50,7 +76,7 @@ class LeaksView {
 		place.id = 'leaks-rows';
 		place.setAttribute('role', 'grid');
 		place.setAttribute('aria-label', 'Leaks');
-		root.append(head, place);
+		root.append(head, ...(suppressions.length ? [suppressionList(suppressions)] : []), place);
 		this.table = new Table(place, { onOpen: (row) => this.open(row) });
 		this.lines = groupFrames(app.report.frames, 'line');
 	}
@@ -86,13 +112,14 @@ class LeaksView {
 		const late = state.leakKind === 'late';
 		const bytes = (row) => (late ? this.entries[row].lateBytes : this.entries[row].bytes);
 		const count = (row) => (late ? this.entries[row].lateCount : this.entries[row].count);
+		const keeper = { program: 0, suppressed: SUPPRESSED }[state.leakKind] ?? null;
 		const rows = [];
 		const sums = KEEPERS.map(() => 0);
 		let lateBytes = 0;
 		this.entries.forEach((entry, row) => {
 			sums[entry.keeper] += entry.bytes;
 			lateBytes += entry.lateBytes;
-			if (count(row) > 0 && (state.leakKind !== 'program' || entry.keeper === 0))
+			if (count(row) > 0 && (keeper === null || entry.keeper === keeper))
 				rows.push(row);
 		});
 		this.note.textContent = this.noteText(sums, lateBytes);
@@ -137,19 +164,19 @@ class LeaksView {
 			textColumn('oldest', 'Oldest of', '84px', (row) => oldest(row, 0), (row) => 'The oldest block still live was ' +
 				'allocated between ' + oldest(row, 0) + ' and ' + oldest(row, 1)),
 		];
-		if (state.leakKind !== 'program')
+		if (keeper === null)
 			columns.push(textColumn('keeper', 'Kept by', '104px', (row) => KEEPERS[this.entries[row].keeper][1]));
 		this.table.show({
-			name: 'leaks ' + (state.leakKind !== 'program') + late, rows, columns, room: 200,
+			name: 'leaks ' + (keeper === null) + late, rows, columns, room: 200,
 			sort: { key: 'bytes', descending: true },
-			emptyText: late ? 'Nothing was held until the last 2 % of the run and freed then.' : 'Nothing was left.',
+			emptyText: EMPTY_TEXTS[state.leakKind] ?? 'Nothing was left.',
 		});
 	}
 
 	noteText(sums, lateBytes) {
 		const { slices } = this.app.report;
-		const parts = KEEPERS.map(([, label], i) => [label, sums[i]]).filter(([, sum], i) => sum > 0 || i === 0)
-			.map(([label, sum]) => formatBytes(sum) + ' by ' + label);
+		const parts = KEEPERS.map(([, label], i) => [i === SUPPRESSED ? 'that is suppressed' : 'by ' + label, sums[i]])
+			.filter(([, sum], i) => sum > 0 || i === 0).map(([label, sum]) => formatBytes(sum) + ' ' + label);
 		const late = this.late.from >= 0 && lateBytes > 0 ? '  Besides, ' + formatBytes(lateBytes) + ' allocated before ' +
 			formatBorder(slices, slices.end[this.late.born]) + ' were freed only after ' +
 			formatBorder(slices, slices.end[this.late.from]) + '.' : '';
@@ -175,7 +202,7 @@ export const leaksView = {
 	hint: 'what was never freed, with what speaks for a leak',
 	key: 'L',
 	side: [],
-	fields: { leakKind: { letter: 'k', initial: 'program', accepts: ['program', 'all', 'late'] } },
+	fields: { leakKind: { letter: 'k', initial: 'program', accepts: ['program', 'all', 'late', 'suppressed'] } },
 	// What is left is said of the end of the run.
 	offered: ({ slices, meta }) => slices?.count > 0 && meta.at_time_us >= meta.duration_us,
 	create: (root, app) => new LeaksView(root, app),

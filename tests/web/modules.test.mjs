@@ -532,6 +532,7 @@ const capture = {
 };
 
 test('a clean capture has no badge; each trouble has one, the worst first', () => {
+	assert.deepEqual(sctmem.suppressedSum([['a', 5, 2], ['b', 0, 0], ['<c>', 7, 1]]), { bytes: 12, hits: 2, all: 3 });
 	const badges = (changes, meta = {}) => sctmem.reportBadges({
 		captures: [{ ...capture, ...changes }], clamped: 0, symbols_resolved: true, ...meta }).map((badge) => badge.level);
 	assert.deepEqual(badges({}), []);

@@ -246,3 +246,46 @@ def test_leaks_are_those_of_the_command_with_their_evidence(browser, tmp_path, r
         assert shown["late"] == leaks.get("late", {"bytes": 0})["bytes"]
     browser.run("document.querySelector('#leaks-rows [role=row][aria-rowindex], #leaks-rows .table-row').click()")
     assert app(browser, "[app.state.view, app.state.metric]") == ["flame", "leaked"]
+
+
+def test_suppressed_leaks_are_apart_with_what_each_line_hit(browser, tmp_path):
+    subprocess.run([os.environ["WEB_GOLDEN"], str(tmp_path)], check=True)
+    capture, rules = str(tmp_path / "leaky.bin"), tmp_path / "leaks.supp"
+    command = [os.environ["WEB_COMMAND"], "leaks", "--json", "--all", "-n", "0", "--no-symbols", capture]
+    largest = next(leak for leak in json.loads(subprocess.check_output(command))["leaks"] if leak["group"] == "program")
+    function = largest["stack"][0].split(":")[0]
+    rules.write_text("# accepted\nleak:^%s$\nleak:<b>nowhere\u202e</b>\n" % function)
+    known = json.loads(subprocess.check_output(command + ["--suppressions", str(rules)]))
+    hits = [[rule["bytes"], rule["count"]] for rule in known["suppressions"]]
+    assert hits[0][0] >= largest["bytes"] and hits[1] == [0, 0]
+    for verb in (["report"], ["flamegraph"], ["table", "--html"]):
+        page = str(tmp_path / (verb[0] + ".html"))
+        subprocess.run([os.environ["WEB_COMMAND"], *verb, "--suppressions", str(rules), "-o", page, capture],
+                       check=True)
+        browser.open_report(page, "w=leaks&k=suppressed")
+        assert [[b, n] for _, b, n in app(browser, "app.report.meta.suppressions")] == hits
+        shown = app(browser, """(() => {
+            const view = app.opened.get(app.viewed), sum = [0, 0];
+            for (const row of view.table.rows) {
+                sum[0] += view.entries[row].bytes;
+                sum[1] += view.entries[row].count;
+            }
+            return [sum, view.note.textContent, [...document.querySelectorAll('.leaks-suppressions li')].map((row) =>
+                row.textContent)];
+        })()""")
+        group = known["groups"]["suppressed"]
+        assert shown[0] == [group["bytes"], group["count"]] == hits[0]
+        assert "that is suppressed" in shown[1]
+        assert shown[2][0].endswith("leak:^%s$" % function) and "it can go" in shown[2][1]
+        assert "leak:<b>nowhere\u2039202E\u203a</b>" in shown[2][1]
+        # Those of the program are without them; the sums of all other views are as they were.
+        app(browser, "app.set({ leakKind: 'program' })")
+        program = app(browser, "(() => { const view = app.opened.get(app.viewed); return view.table.rows.reduce("
+                               "(sum, row) => sum + view.entries[row].bytes, 0); })()")
+        assert program == known["groups"]["program"]["bytes"]
+        assert app(browser, "app.report.meta.total[4]") == known["total"]["bytes"]
+        app(browser, "app.set({ view: 'summary' })")
+        assert "Suppressed" in browser.run("return document.querySelector('.summary-facts').textContent")
+    bad = subprocess.run([os.environ["WEB_COMMAND"], "table", "--suppressions", str(rules), capture],
+                         stderr=subprocess.PIPE)
+    assert bad.returncode == 2 and b"--html" in bad.stderr
