@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sctmem diff: what changed between two captures of one program.
+ * sctmem diff: what changed between two runs of one program.
  *
- *     A -> profile --+
- *                    +--> diff --+--> rows -> text | JSON, and the exit status
- *     B -> profile --+           +--> the page
+ *     A... -> profile --+
+ *                       +--> diff --+--> rows -> text | JSON, and the exit status
+ *     B... -> profile --+           +--> the page
+ *
+ * Several captures of one side (a process and its children) merge, as they do for every other verb.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "budget.h"
@@ -13,6 +16,8 @@
 #include "memory.h"
 #include "output.h"
 #include "report_html.h"
+
+enum { DIFF_TIMELINE_POINTS = 1000 };
 
 struct limit {
 	bool given, percent;
@@ -24,6 +29,7 @@ struct settings {
 	struct limit limit;
 	uint64_t number, frames;
 	int by;
+	int after;                    /* so many operands are before; -1: --after was not given */
 	bool html, base_names;
 	const char *title;
 };
@@ -41,6 +47,8 @@ static bool parse_limit(const char *value, void *field, struct error *error)
 static const char *const by_words[] = { "place", "function", "stack", NULL };
 
 static const struct option_spec diff_options[] = {
+	OPTION_PLACE(0, "after", struct settings, after,
+		"captures named behind it are of the run after, those before it of the run before: for several of one run"),
 	OPTION_CHOICE(0, "by", "WHAT", struct settings, by, by_words,
 		"rows are places in your code (default), allocating functions, or whole stacks"),
 	OPTION_NUMBER('n', "number", "N", struct settings, number, 0, UINT32_MAX,
@@ -63,27 +71,65 @@ static const struct option_group diff_groups[] = {
 	{ 0 }
 };
 
-static bool load(const struct view *view, char *path, uint32_t points, struct profile **profile, struct error *error)
+/* Where the captures of a side lie among the operands. */
+struct side {
+	char **paths;
+	int count;
+};
+
+static bool load(const struct view *view, struct side side, uint32_t points, struct profile **profile,
+	struct error *error)
 {
-	char *argv[] = { path, NULL };
-	struct invocation invocation = { .arguments = { .argv = argv, .count = 1 } };
+	struct invocation invocation = { .arguments = { .argv = side.paths, .count = side.count } };
 
 	return view_load(view, &invocation, true, points, profile, error);
+}
+
+static bool choose_sides(const struct settings *settings, const struct arguments *arguments, struct side sides[2],
+	struct error *error)
+{
+	const int before = settings->after < 0 ? 1 : settings->after;
+
+	if (settings->after < 0 && arguments->count != 2)
+		return fail(error, STATUS_USAGE, arguments->count < 2 ?
+			"diff compares two runs: name the capture before, then the one after" :
+			"which of these are of which run?  name those before, then --after, then those after");
+	if (before == 0 || before == arguments->count)
+		return fail(error, STATUS_USAGE, "--after stands between the captures of the run before and those of the run after; "
+			"there are none %s it", before ? "behind" : "before");
+	sides[0] = (struct side){ arguments->argv, before };
+	sides[1] = (struct side){ arguments->argv + before, arguments->count - before };
+	return true;
+}
+
+/* "app.bin", "app.bin and 2 more". */
+static char *side_name(const struct profile *profile)
+{
+	const size_t size = strlen(profile->captures[0].path) + 32;
+	char *name = memory_new(size, 1);
+
+	if (profile->capture_count > 1)
+		snprintf(name, size, "%s and %" PRIu32 " more", profile->captures[0].path, profile->capture_count - 1);
+	else
+		snprintf(name, size, "%s", profile->captures[0].path);
+	return name;
 }
 
 static bool write_page(const struct settings *settings, const struct diff *diff, const struct profile *before,
 	enum metric metric, FILE *out, struct error *error)
 {
-	const char *paths[] = { before->captures[0].path, diff->merged.captures[0].path };
-	const size_t size = strlen(paths[0]) + strlen(paths[1]) + 32;
+	char *const names[] = { side_name(before), side_name(&diff->merged) };
+	const size_t size = strlen(names[0]) + strlen(names[1]) + sizeof " against ";
 	char *title = memory_new(size, 1);
 	struct report_options options = { .view = "diff",
 		.metric = metric_name(metric == METRIC_LIVE ? METRIC_LEAKED : metric),
 		.title = settings->title ? settings->title : title };
 	bool done;
 
-	snprintf(title, size, "%s against %s", paths[1], paths[0]);
+	snprintf(title, size, "%s against %s", names[1], names[0]);
 	done = report_html_write(&diff->merged, &options, out, error);
+	free(names[0]);
+	free(names[1]);
 	free(title);
 	return done;
 }
@@ -99,7 +145,8 @@ static bool grew_too_much(const struct limit *limit, uint64_t before, uint64_t a
 
 static bool diff_run(struct invocation *invocation, struct error *error)
 {
-	struct settings settings = { .view = VIEW_DEFAULT, .number = 20, .frames = 12 };
+	struct settings settings = { .view = VIEW_DEFAULT, .number = 20, .frames = 12, .after = -1 };
+	struct side sides[2] = { 0 };
 	struct profile *before = NULL, *after = NULL;
 	struct output output = { 0 };
 	struct diff diff = { 0 };
@@ -107,15 +154,16 @@ static bool diff_run(struct invocation *invocation, struct error *error)
 
 	if (!command_parse(invocation, &settings, error))
 		return false;
-	if (invocation->arguments.count != 2)
-		return fail(error, STATUS_USAGE, "diff compares two captures: name the one before, then the one after");
+	if (!choose_sides(&settings, &invocation->arguments, sides, error))
+		return false;
 	if (settings.html && (settings.view.json || !settings.view.output))
 		return fail(error, STATUS_USAGE, "--html needs -o FILE, and cannot go with --json");
 	const enum metric metric = view_metric(&settings.view, METRIC_PEAK);
+	const uint32_t points = settings.html ? DIFF_TIMELINE_POINTS : 0;
 
 	if (!output_open(&output, settings.view.output, settings.view.force, error) ||
-		!load(&settings.view, invocation->arguments.argv[0], 0, &before, error) ||
-		!load(&settings.view, invocation->arguments.argv[1], settings.html ? 1000 : 0, &after, error))
+		!load(&settings.view, sides[0], points, &before, error) ||
+		!load(&settings.view, sides[1], points, &after, error))
 		goto out;
 	diff_init(&diff, before, after, settings.base_names);
 	invocation->status = grew_too_much(&settings.limit, metric_bytes(&diff.before_total, metric),
@@ -147,22 +195,25 @@ static const struct command_example diff_examples[] = {
 	{ "sctmem diff before.bin after.bin", "what holds more, and less, at the peak" },
 	{ "sctmem diff --metric leaked --by stack main.bin branch.bin", "stacks that leak more than they did" },
 	{ "sctmem diff --max-growth 5% main.bin branch.bin", "exit status 1 when the peak grew by more than 5 percent" },
-	{ "sctmem diff --html -o diff.html before.bin after.bin", "a page: red grew, blue shrank" },
+	{ "sctmem diff --html -o diff.html before.bin after.bin", "a page: red grew, blue shrank; both runs over time" },
+	{ "sctmem diff before.*.bin --after after.*.bin", "processes with their children: captures of each run merge" },
 	{ 0 }
 };
 
 const struct command diff_command = {
 	.name = "diff",
-	.summary = "compare two captures: what grew, shrank, is new, is gone",
-	.arguments = "BEFORE AFTER",
+	.summary = "compare two runs: what grew, shrank, is new, is gone",
+	.arguments = "BEFORE AFTER | BEFORE... --after AFTER...",
 	.operands = COMMAND_CAPTURES,
 	.description =
-		"Lays two captures over each other and lists what differs, by growth. The figures of each side are those that "
-		"the other verbs print for that capture, to the byte, and the rows add up to the difference of the totals.\n\n"
+		"Lays two runs over each other and lists what differs, by growth. The figures of each side are those that "
+		"the other verbs print for the same captures, to the byte, and the rows add up to the difference of the totals.\n\n"
 		"Stacks are the same when their functions, source files and modules are: a line that moved within its function "
 		"makes no difference, and where several lines of a function are on stacks they are one place. new means that "
 		"nothing was allocated there before, gone that nothing is any more.\n\n"
-		"Exit status 0, or 1 when --max-growth was given and exceeded. The filters apply to both captures; --at TIME "
+		"A run of several processes has several captures: name those of the run before, then --after, then those of the "
+		"run after. They merge, as they do for every other verb.\n\n"
+		"Exit status 0, or 1 when --max-growth was given and exceeded. The filters apply to both runs; --at TIME "
 		"and --time are times since the start of each.",
 	.groups = diff_groups,
 	.examples = diff_examples,

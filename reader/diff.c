@@ -192,6 +192,7 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	merged->domains = ~0u;
 	merged->before = diff->before;
 	merged->before_total = diff->before_total;
+	merged->before_run = before;
 	strings_finish(&state.strings);
 	map64_finish(&state.pairs);
 	map64_finish(&state.frames);

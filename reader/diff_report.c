@@ -221,16 +221,20 @@ static void print_list(const struct diff_report *report, const struct text *text
 		fprintf(text->file, "  ... %zu more; -n 0 lists all\n", count - shown);
 }
 
-static void print_capture(const struct text *text, const char *word, const struct profile *profile)
+static void print_captures(const struct text *text, const char *word, const struct profile *profile)
 {
-	fprintf(text->file, "  %-7s ", word);
-	text_write(text, profile->captures[0].path, 0);
-	fputs("  ", text->file);
-	for (size_t i = 0; profile->captures[0].arguments[i]; i++) {
-		putc(' ', text->file);
-		text_write(text, profile->captures[0].arguments[i], 0);
+	for (uint32_t n = 0; n < profile->capture_count; n++) {
+		const struct profile_capture *capture = &profile->captures[n];
+
+		fprintf(text->file, "  %-7s ", n ? "" : word);
+		text_write(text, capture->path, 0);
+		fputs("  ", text->file);
+		for (size_t i = 0; capture->arguments[i]; i++) {
+			putc(' ', text->file);
+			text_write(text, capture->arguments[i], 0);
+		}
+		putc('\n', text->file);
 	}
-	putc('\n', text->file);
 }
 
 void diff_write_text(const struct diff_report *report, FILE *file)
@@ -240,8 +244,8 @@ void diff_write_text(const struct diff_report *report, FILE *file)
 	size_t grown = 0;
 	char title[128];
 
-	print_capture(&text, "before", report->before);
-	print_capture(&text, "after", &report->diff->merged);
+	print_captures(&text, "before", report->before);
+	print_captures(&text, "after", &report->diff->merged);
 	putc('\n', file);
 	print_totals(report, &text);
 	/* What has the same bytes in more or fewer blocks stands with what grew. */
@@ -269,6 +273,14 @@ static void write_cost(struct json *json, const char *key, const struct cost *co
 	json_number(json, "temporary_bytes", cost->temporary_bytes);
 	json_number(json, "temporary_count", cost->temporary_count);
 	json_object_end(json);
+}
+
+static void write_paths(struct json *json, const char *key, const struct profile *profile)
+{
+	json_array(json, key);
+	for (uint32_t i = 0; i < profile->capture_count; i++)
+		json_text(json, NULL, profile->captures[i].path);
+	json_array_end(json);
 }
 
 static void write_row(struct json *json, const struct diff_report *report, const struct diff_row *row)
@@ -305,6 +317,8 @@ void diff_write_json(const struct diff_report *report, FILE *file)
 	json_text(&json, "metric", metric_name(report->metric));
 	json_text(&json, "before_path", report->before->captures[0].path);
 	json_text(&json, "after_path", report->diff->merged.captures[0].path);
+	write_paths(&json, "before_paths", report->before);
+	write_paths(&json, "after_paths", &report->diff->merged);
 	write_cost(&json, "before", &report->diff->before_total);
 	write_cost(&json, "after", &report->diff->after_total);
 	json_number(&json, "same_count", report->same);

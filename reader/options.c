@@ -17,6 +17,7 @@ struct parser {
 	const struct option_group *groups;
 	void *settings;
 	struct error *error;
+	int operands;                 /* so many came before */
 };
 
 /* Optimal string alignment distance: a swap of neighbours, the commonest slip, costs one. */
@@ -161,6 +162,11 @@ static bool set_option(const struct parser *parser, const struct option_group *g
 	case OPTION_KIND_FLAG_OFF:
 		*(bool *)field = spec->kind == OPTION_KIND_FLAG;
 		return true;
+	case OPTION_KIND_PLACE:
+		if (*(int *)field >= 0)
+			return fail(parser->error, STATUS_USAGE, "--%s is given twice", spec->name);
+		*(int *)field = parser->operands;
+		return true;
 	case OPTION_KIND_COUNT:
 		*(int *)field += 1;
 		return true;
@@ -246,7 +252,7 @@ static bool parse_letters(const struct parser *parser, struct arguments *argumen
 bool options_parse(const char *command, const struct option_group *groups, void *settings, struct arguments *arguments,
 	struct error *error)
 {
-	const struct parser parser = { .command = command, .groups = groups, .settings = settings, .error = error };
+	struct parser parser = { .command = command, .groups = groups, .settings = settings, .error = error };
 	int operands = 0;
 	bool options_ended = false;
 
@@ -263,6 +269,7 @@ bool options_parse(const char *command, const struct option_group *groups, void 
 			options_ended = true;
 			continue;
 		}
+		parser.operands = operands;
 		if (argument[1] == '-' ? !parse_long(&parser, arguments, &at) : !parse_letters(&parser, arguments, &at))
 			return false;
 		if (arguments->help)

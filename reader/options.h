@@ -24,6 +24,7 @@ enum option_kind {
 	OPTION_KIND_END,
 	OPTION_KIND_FLAG,      /* bool: becomes true */
 	OPTION_KIND_FLAG_OFF,  /* bool: becomes false */
+	OPTION_KIND_PLACE,     /* int: how many operands stand before it; given once */
 	OPTION_KIND_COUNT,     /* int: one more each time */
 	OPTION_KIND_TEXT,      /* const char *: the value as given */
 	OPTION_KIND_NUMBER,    /* uint64_t: decimal, min..max */
@@ -60,6 +61,9 @@ struct option_group {
 	{ .kind = OPTION_KIND_FLAG, .letter = (l), .name = (n), .help = (text), .offset = OPTION_FIELD(type, field, bool) }
 #define OPTION_FLAG_OFF(l, n, type, field, text) \
 	{ .kind = OPTION_KIND_FLAG_OFF, .letter = (l), .name = (n), .help = (text), .offset = OPTION_FIELD(type, field, bool) }
+/* The field begins as -1. */
+#define OPTION_PLACE(l, n, type, field, text) \
+	{ .kind = OPTION_KIND_PLACE, .letter = (l), .name = (n), .help = (text), .offset = OPTION_FIELD(type, field, int) }
 #define OPTION_TIMES(l, n, type, field, text) \
 	{ .kind = OPTION_KIND_COUNT, .letter = (l), .name = (n), .help = (text), .offset = OPTION_FIELD(type, field, int) }
 #define OPTION_TEXT(l, n, value, type, field, text) \

@@ -255,6 +255,7 @@ struct profile {
 
 	const struct cost *before;    /* by site: what it cost in the profile compared with (diff.h); NULL elsewhere */
 	struct cost before_total;
+	const struct profile *before_run;          /* that profile itself, for its captures and time line; NULL elsewhere */
 	struct cost total;            /* counted domains only */
 	struct cost by_domain[DOMAIN_COUNT];
 	struct cost by_allocator[64]; /* index: enum capture_record; MAP, and the allocation kinds */

@@ -142,6 +142,7 @@ static const char *value_of(const struct recording *recording, const struct opti
 	case OPTION_KIND_CUSTOM:
 		return *(const char *const *)field;
 	case OPTION_KIND_FLAG_OFF:
+	case OPTION_KIND_PLACE:
 	case OPTION_KIND_COUNT:
 	case OPTION_KIND_END:
 		break;

@@ -402,6 +402,7 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->cell_count);
 	put_varint(writer, profile->loss_count);
 	put_varint(writer, profile->before ? profile->site_count : 0);
+	put_varint(writer, profile->before_run ? profile->before_run->timeline_count : 0);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -412,6 +413,8 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_slices(writer, profile);
 	if (profile->before)
 		put_before(writer, profile);
+	if (profile->before_run)
+		put_timeline(writer, profile->before_run);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

@@ -268,6 +268,27 @@ static char *title_new(const struct profile *profile, const struct report_option
 	return title;
 }
 
+static void put_captures(struct json *json, const struct profile *profile)
+{
+	json_open(json, "captures", '[');
+	for (uint32_t i = 0; i < profile->capture_count; i++)
+		put_capture(json, &profile->captures[i]);
+	json_close(json, ']');
+}
+
+/* Of the run compared with: what its time line needs, and what to know before trusting it. */
+static void put_before_run(struct json *json, const struct profile *profile)
+{
+	json_open(json, "before_run", '{');
+	json_number(json, "duration_us", profile->duration_ns / 1000);
+	json_number(json, "peak_time_us", profile->peak_time_ns / 1000);
+	json_number(json, "resident_peak_bytes", profile->resident_peak_bytes);
+	json_bool(json, "symbols_resolved", profile->symbols_resolved);
+	put_sample(json, profile);
+	put_captures(json, profile);
+	json_close(json, '}');
+}
+
 static void put_meta_profile(struct json *json, const struct profile *profile)
 {
 	json_text(json, "writer", "sctmem " SCTMEM_VERSION);
@@ -302,10 +323,9 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 		json_close(json, ']');
 	}
 	json_close(json, ']');
-	json_open(json, "captures", '[');
-	for (uint32_t i = 0; i < profile->capture_count; i++)
-		put_capture(json, &profile->captures[i]);
-	json_close(json, ']');
+	put_captures(json, profile);
+	if (profile->before_run)
+		put_before_run(json, profile->before_run);
 }
 
 /* [pattern, bytes, blocks] of each: what it suppressed of what is live at the end (or at the moment of --at). */

@@ -5,7 +5,7 @@ import { byId, choiceButtons, element } from './dom.mjs';
 import { Controls } from './controls.mjs';
 import { frameName, framePlace, metricLabel } from './details.mjs';
 import { fillHelp } from './help.mjs';
-import { commandLine, reportBadges, reportFacts } from './header.mjs';
+import { allBadges, commandLine, reportFacts } from './header.mjs';
 import { Model } from './model.mjs';
 import { CATEGORIES, themePalette } from './palette.mjs';
 import { Side } from './side.mjs';
@@ -78,7 +78,7 @@ export class App {
 		const title = visibleText(meta.title && meta.title !== words.join(' ') ? meta.title : commandLine(words));
 		byId('title').textContent = shorten(title, 400) || 'unnamed program';
 		byId('title').title = shorten(title, 4000);
-		const badges = reportBadges(meta);
+		const badges = allBadges(meta);
 		const sums = this.model.sumOf({ thread: '', domain: '' });
 		if (!meta.clamped && sums.some((sum, i) => sum !== meta.total[i])) {
 			badges.unshift({ level: 'bad', label: 'sums differ',
@@ -290,6 +290,7 @@ export class App {
 		this.palette.domains.forEach((colour, i) => style.setProperty('--d' + i, colour));
 		style.setProperty('--live', this.palette.live);
 		style.setProperty('--resident', this.palette.resident);
+		style.setProperty('--before', this.palette.before);
 		this.timeCard.setTheme(this.palette);
 		for (const view of this.opened.values())
 			view.setTheme?.(this.palette);

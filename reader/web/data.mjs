@@ -203,8 +203,9 @@ function readSlices(reader, count, cells, losses) {
 export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
-	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before] = ['strings', 'frames',
-		'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses', 'sites before']
+	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before,
+		pointsBefore] = ['strings', 'frames',
+		'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses', 'sites before', 'points before']
 		.map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
@@ -230,6 +231,7 @@ export function decodeColumns(bytes) {
 	report.slices = readSlices(reader, slices, cells, losses);
 	// What each site cost in the capture compared with; null in a page of one run.
 	report.before = before ? Array.from({ length: COSTS }, () => reader.varints(new Float64Array(before))) : null;
+	report.timelineBefore = pointsBefore ? readTimeline(reader, pointsBefore) : null;
 	if (before && before !== sites)
 		throw new Error('the data of this page are damaged: ' + before + ' sites before, of ' + sites);
 	reader.expect(END, 'end');

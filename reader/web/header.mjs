@@ -109,6 +109,13 @@ export function reportBadges(meta) {
 }
 
 // [[name, short text, exact text]]: what is not known is left out.
+// Those of the run compared with, too.
+export function allBadges(meta) {
+	const before = meta.before_run ? reportBadges({ ...meta, sample: null, sample_steps: null, window: null, clamped: 0,
+		...meta.before_run }) : [];
+	return [...reportBadges(meta), ...before.map((badge) => ({ ...badge, label: 'before: ' + badge.label }))];
+}
+
 export function reportFacts(meta) {
 	const first = meta.captures[0];
 	if (!first)
@@ -127,6 +134,11 @@ export function reportFacts(meta) {
 	add('Started', first.start_ms ? new Date(first.start_ms).toLocaleString(undefined,
 		{ dateStyle: 'medium', timeStyle: 'short' }) : '', first.start_ms ? new Date(first.start_ms).toISOString() : '');
 	add('Duration', formatTime(meta.duration_us), formatExact(meta.duration_us) + ' µs');
+	if (meta.before_run) {
+		const { captures, duration_us: duration } = meta.before_run;
+		add('Before', captures[0].path + (captures.length > 1 ? ' +' + (captures.length - 1) : '') + ' · ' +
+			formatTime(duration), captures.map((capture) => capture.path).join('\n'));
+	}
 	// [mean distance of blocks in bytes, ...] of a sample; see formats/report.md.
 	add('Sampling', meta.sample ? 'a block about every ' + formatBytes(meta.sample[0]) : 'none',
 		meta.sample ? 'figures of blocks are estimates' : 'every allocation was recorded');

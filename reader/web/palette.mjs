@@ -59,7 +59,7 @@ export function themePalette(theme) {
 		match: dark ? '#ff8fd0' : '#b8107f', focus: dark ? '#ffffff' : '#0b1220',
 		grid: dark ? '#272e3b' : '#e7eaf0', axis: dark ? '#8f99ab' : '#667085',
 		resident: dark ? '#ff7aa8' : '#c2255c', live: dark ? '#8fb8ff' : '#2459b8', rate: dark ? '#4a566b' : '#c3cbd8',
-		peak: dark ? '#ffd166' : '#8a5a00', mark: dark ? '#7fe0b0' : '#0b7a4b',
+		before: dark ? '#f0b35a' : '#9a5b00', peak: dark ? '#ffd166' : '#8a5a00', mark: dark ? '#7fe0b0' : '#0b7a4b',
 	};
 	for (const category of CATEGORIES) {
 		const base = category[theme];

@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT
 // The card of the time line, above all views: the curve, what is read out under the pointer, its legend and switches,
 // and the window or instant that all views then show.
-import { ARENA, MAPPED, Timeline } from './timeline.mjs';
+import { ARENA, MAPPED, Timeline, pointAt } from './timeline.mjs';
 import { byId, legendEntry } from './dom.mjs';
 import { parseWindow, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
+
+// What the run compared with had at the same time since its start.
+export function beforeText(timeline, run, time) {
+	if (time > run.duration_us)
+		return 'before: had ended';
+	const point = pointAt(timeline, time);
+	return 'before: live ' + formatBytes(timeline.live[point]) + (timeline.resident[point] ?
+		', resident ' + formatBytes(timeline.resident[point]) : '');
+}
 
 export class TimeCard {
 	constructor(app) {
@@ -40,11 +49,15 @@ export class TimeCard {
 	}
 
 	updateLegend() {
-		const { meta } = this.report;
+		const { meta, timelineBefore } = this.report;
 		const entries = this.timeline.stacked ? this.timeline.domains.map((i) => ['d' + i, meta.domains[i].name]) :
-			[['line-live', 'live']];
+			[['line-live', timelineBefore ? 'live after' : 'live']];
+		if (timelineBefore)
+			entries.push(['line-before', 'live before']);
 		if (this.timeline.resident)
-			entries.push(['line-resident', 'resident']);
+			entries.push(['line-resident', timelineBefore ? 'resident after' : 'resident']);
+		if (this.timeline.resident && timelineBefore?.resident.some((bytes) => bytes > 0))
+			entries.push(['line-before-resident', 'resident before']);
 		if (this.timeline.mapped && !this.timeline.stacked)
 			entries.push(['d' + MAPPED, 'mapped']);
 		if (this.timeline.arena)
@@ -86,17 +99,19 @@ export class TimeCard {
 	}
 
 	readOut(point) {
-		const { timeline, meta } = this.report;
+		const { timeline, meta, timelineBefore } = this.report;
 		const readout = byId('time-readout');
 		if (point < 0) {
 			const { count } = this.report.slices ?? { count: 0 };
 			const none = meta.slices_crowded ? '  ·  no windows: too many places allocate' : '';
 			const hint = !count ? none : this.app.state.window ? '' : '  ·  drag: a window, click: an instant';
-			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + hint : '';
+			const before = timelineBefore ? ', before at ' + formatTime(meta.before_run.peak_time_us) : '';
+			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + before + hint : '';
 			readout.title = this.hint();
 			return;
 		}
-		const parts = [formatTime(timeline.time[point]), 'live ' + formatBytes(timeline.live[point])];
+		const parts = [formatTime(timeline.time[point]), (timelineBefore ? 'after: live ' : 'live ') +
+			formatBytes(timeline.live[point])];
 		if (this.timeline.stacked)
 			parts.push(...this.timeline.domains.map((i) => meta.domains[i].name + ' ' +
 				formatBytes(timeline.domains[i][point])));
@@ -107,6 +122,8 @@ export class TimeCard {
 		const span = timeline.time[point] - (point ? timeline.time[point - 1] : 0);
 		if (span > 0)
 			parts.push(formatBytes(timeline.allocatedBytes[point] / span * 1e6) + '/s');
+		if (timelineBefore)
+			parts.push(beforeText(timelineBefore, meta.before_run, timeline.time[point]));
 		const mark = meta.marks.find(([time]) => Math.abs(time - timeline.time[point]) <= span);
 		if (mark)
 			parts.push('◆ ' + visibleText(shorten(mark[1], 40)));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Memory over time: the live heap (as one area, or stacked by kind of memory), resident memory, the peak, marks, and
 // below them how much was allocated.  The figures under the pointer are read out beside it.  Dragging selects a window
-// of time, a click an instant (brush.mjs).
+// of time, a click an instant (brush.mjs).  In a page of differences the other run's line lies over this one's, both
+// from the start: in another colour, dashed, with its name beside its end.
 import { Brush } from './brush.mjs';
 import { axisTicks, formatBytes, formatTime } from './units.mjs';
 
@@ -13,6 +14,7 @@ const AXIS_WIDTH = 62;
 const AXIS_HEIGHT = 18;
 const TOP = 10;
 const RIGHT = 12;
+const NAMED_ENDS_WIDTH = 600;
 
 // The highest of what is drawn, so that the scale has room for all of it.
 export function timelineMaximum(timeline, withResident, lines = []) {
@@ -59,6 +61,19 @@ export function timeTicks(from, to, count) {
 	return ticks;
 }
 
+// Where the names of lines go that end at these heights, so that none covers another: [[y, ...]] from the top.
+export function spreadLabels(heights, gap, top, bottom) {
+	const order = heights.map((y, i) => [y, i]).sort((a, b) => a[0] - b[0]);
+	const placed = [];
+	let least = top;
+	for (const [y, i] of order) {
+		placed[i] = Math.max(least, y);
+		least = placed[i] + gap;
+	}
+	const over = Math.max(0, least - gap - bottom);
+	return placed.map((y) => y - over);
+}
+
 export class Timeline {
 	// events: onHover(point or -1, x, y), onWindow(window or null, whether it is a step of its own for Back)
 	constructor(canvas, events) {
@@ -78,8 +93,10 @@ export class Timeline {
 		this.timeline = report.timeline;
 		this.peak = report.meta.total[2];
 		this.domains = stackedDomains(this.timeline, counted);
+		this.before = report.timelineBefore;
+		this.beforeRun = report.meta.before_run;
 		const last = this.timeline.count ? this.timeline.time[this.timeline.count - 1] : 0;
-		this.end = Math.max(report.meta.duration_us, last, 1);
+		this.end = Math.max(report.meta.duration_us, last, this.beforeRun?.duration_us ?? 0, 1);
 		this.schedule();
 	}
 
@@ -119,7 +136,8 @@ export class Timeline {
 		}
 		this.bottom = this.height - AXIS_HEIGHT - RATE_HEIGHT - 4;
 		const lines = [[this.arena, ARENA], [this.mapped, MAPPED]].filter(([shown]) => shown).map(([, domain]) => domain);
-		const peak = timelineMaximum(timeline, this.resident, lines);
+		const peak = Math.max(timelineMaximum(timeline, this.resident, lines),
+			this.before ? timelineMaximum(this.before, this.resident) : 0);
 		this.max = Math.max(peak * 1.06, 1);
 		context.setTransform(ratio, 0, 0, ratio, 0, 0);
 		context.fillStyle = palette.paper;
@@ -135,10 +153,16 @@ export class Timeline {
 				this.drawLine(timeline.resident, palette.resident, [4, 3]);
 			for (const domain of lines)
 				this.drawLine(timeline.domains[domain], palette.domains[domain], [2, 2]);
+			if (this.before)
+				this.drawBefore();
 			this.drawRate();
 			this.brush.shade();
 			this.drawMarks();
-			this.drawPeak();
+			const { peak_time_us: peakTime } = this.report.meta;
+			if (this.before)
+				this.drawPeak(this.peak, peakTime, palette.live, 'after: peak ', -12);
+			else
+				this.drawPeak(this.peak, peakTime, palette.peak);
 		}
 		this.brush.draw();
 		if (this.hovered >= 0)
@@ -179,8 +203,8 @@ export class Timeline {
 		}
 	}
 
-	tracePath(values, reversed = null) {
-		const { context, timeline } = this;
+	tracePath(values, reversed = null, timeline = this.timeline) {
+		const { context } = this;
 		context.beginPath();
 		for (let i = 0; i < timeline.count; i++)
 			context.lineTo(this.xOf(timeline.time[i]), this.yOf(values[i]));
@@ -190,12 +214,12 @@ export class Timeline {
 		}
 	}
 
-	drawLine(values, colour, dash = []) {
+	drawLine(values, colour, dash = [], timeline = this.timeline) {
 		this.context.strokeStyle = colour;
 		this.context.lineWidth = 1.5;
 		this.context.lineJoin = 'round';
 		this.context.setLineDash(dash);
-		this.tracePath(values);
+		this.tracePath(values, null, timeline);
 		this.context.stroke();
 		this.context.setLineDash([]);
 	}
@@ -224,6 +248,31 @@ export class Timeline {
 			lower = upper;
 		}
 		this.drawLine(this.timeline.liveMax, this.palette.live);
+	}
+
+	// The run compared with: a dashed line over this one's, and the names of both at their ends.
+	drawBefore() {
+		const { before, timeline, palette, context } = this;
+		if (this.resident && before.resident.some((bytes) => bytes > 0))
+			this.drawLine(before.resident, palette.before, [1, 3], before);
+		this.drawLine(before.liveMax, palette.before, [7, 3], before);
+		// Where there is little room, the peaks alone are named.
+		const ends = this.width < NAMED_ENDS_WIDTH ? [] :
+			[[timeline, 'after', palette.live], [before, 'before', palette.before]].filter(([{ count }]) => count);
+		const heights = ends.map(([line]) => this.yOf(line.live[line.count - 1]) - 7);
+		const places = spreadLabels(heights, 12, TOP + 4, this.bottom - 5);
+		context.textBaseline = 'middle';
+		context.textAlign = 'right';
+		context.lineWidth = 3;
+		context.strokeStyle = palette.paper;
+		ends.forEach(([line, name, colour], i) => {
+			const x = this.xOf(line.time[line.count - 1]) - 4;
+			context.fillStyle = colour;
+			context.strokeText(name, Math.max(x, AXIS_WIDTH + 40), places[i]);
+			context.fillText(name, Math.max(x, AXIS_WIDTH + 40), places[i]);
+		});
+		context.textBaseline = 'alphabetic';
+		this.drawPeak(this.report.meta.before[2], this.beforeRun.peak_time_us, palette.before, 'before: peak ', 12);
 	}
 
 	drawRate() {
@@ -260,26 +309,26 @@ export class Timeline {
 		}
 	}
 
-	drawPeak() {
-		const { context, palette, report } = this;
-		const { peak } = this;
+	// drop: 0: the text stands beside the dot; else so far below it, because another line's may be beside it.
+	drawPeak(peak, time, colour, name = 'peak ', drop = 0) {
+		const { context, palette } = this;
 		if (!peak)
 			return;
-		const x = this.xOf(report.meta.peak_time_us);
+		const x = this.xOf(time);
 		const y = this.yOf(Math.min(peak, this.max));
-		context.fillStyle = palette.peak;
+		context.fillStyle = colour;
 		context.strokeStyle = palette.paper;
 		context.lineWidth = 2;
 		context.beginPath();
 		context.arc(x, y, 4, 0, 2 * Math.PI);
 		context.stroke();
 		context.fill();
-		const text = 'peak ' + formatBytes(peak);
+		const text = name + formatBytes(peak);
 		const room = context.measureText(text).width + 10;
 		context.textAlign = x + room > this.width ? 'right' : 'left';
 		context.textBaseline = 'middle';
-		const textX = x + (x + room > this.width ? -9 : 9);
-		const textY = Math.max(x + room > this.width ? y - 9 : y, TOP);
+		const textX = x + (drop ? 0 : 9) * (x + room > this.width ? -1 : 1);
+		const textY = Math.max(drop ? y + drop : x + room > this.width ? y - 9 : y, TOP);
 		context.lineWidth = 3;
 		context.strokeText(text, textX, textY);
 		context.fillText(text, textX, textY);
@@ -291,6 +340,11 @@ export class Timeline {
 		const x = this.xOf(timeline.time[this.hovered]);
 		context.fillStyle = palette.axis;
 		context.fillRect(Math.round(x), TOP, 1, this.height - AXIS_HEIGHT - TOP);
+		if (this.before) {
+			const other = pointAt(this.before, timeline.time[this.hovered]);
+			context.fillStyle = palette.before;
+			context.fillRect(x - 2.5, this.yOf(this.before.live[other]) - 2.5, 5, 5);
+		}
 		for (const [values, colour] of [[timeline.live, palette.live], [timeline.resident, palette.resident]]) {
 			if (values === timeline.resident && (!this.resident || !values[this.hovered]))
 				continue;

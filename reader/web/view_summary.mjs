@@ -4,7 +4,7 @@
 // is known about the run, as text that can be copied into a bug report.
 import { button, element, legendEntry } from './dom.mjs';
 import { frameKind, frameName, framePlace, metricLabel } from './details.mjs';
-import { reportBadges, reportFacts } from './header.mjs';
+import { allBadges, reportFacts } from './header.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatExactValue, formatShare, formatValue } from './units.mjs';
 import { shorten } from './units.mjs';
@@ -27,7 +27,7 @@ export function summaryText(report, top) {
 			formatExactValue(meta.total[costColumn(metric, 'bytes')], 'bytes') + ' in ' +
 			formatExactValue(meta.total[costColumn(metric, 'count')], 'count') + ')');
 	}
-	const badges = reportBadges(meta);
+	const badges = allBadges(meta);
 	if (badges.length)
 		lines.push('', ...badges.map(({ label, text }) => visibleText(label + ': ' + text)));
 	lines.push('', 'Largest:', ...top.map(({ value, share, name, place }) => [value, share, name, place].join('  ')));
@@ -191,7 +191,7 @@ class SummaryView {
 		add('Command', shorten(visibleText(meta.title), 600));
 		for (const [name, text, exact] of reportFacts(meta))
 			add(name, shorten(visibleText(text), 200), visibleText(exact).replaceAll('‹000A›', '\n'));
-		for (const { label, text } of reportBadges(meta))
+		for (const { label, text } of allBadges(meta))
 			add(visibleText(label), shorten(visibleText(text).replaceAll('‹000A›', '; '), 400));
 		const copied = element('output', 'muted');
 		card.append(button('toggle', 'Copy as text', 'For a bug report', async () => {

@@ -335,6 +335,27 @@ def test_differences_are_those_of_the_tables(captures):
             assert not rows
 
 
+def test_differences_of_families_are_those_of_their_merged_captures(captures):
+    old, new = ["leaky.bin", "child.bin"], ["leakier.bin", "sample.bin", "child.bin"]
+    for metric in ("peak", "leaked", "total"):
+        asked = ["diff", "--json", "-n", "0", "--by", "stack", "-m", metric, *old, "--after", *new]
+        diff = json.loads(output(captures, *asked))
+        assert (diff["before_paths"], diff["after_paths"]) == (old, new)
+        assert diff["before"] == json.loads(output(captures, "stats", "--json", *old))["total"]
+        assert diff["after"] == json.loads(output(captures, "stats", "--json", *new))["total"]
+        # The option may stand among others, and the order of sides is that of the operands.
+        back = json.loads(output(captures, "diff", "-m", metric, *new, "--json", "--after", *old, "--by", "stack", "-n", "0"))
+        # Lines are those of the run after, where they are told.
+        stack = lambda row: tuple(frame.rsplit(":", 1)[0] for frame in row["stack"])
+        assert sorted((stack(row), row["before_bytes"], row["after_bytes"]) for row in diff["rows"]) == sorted(
+            (stack(row), row["after_bytes"], row["before_bytes"]) for row in back["rows"])
+    assert output(captures, "diff", "leaky.bin", "--after", "leakier.bin") == \
+        output(captures, "diff", "leaky.bin", "leakier.bin")
+    for arguments in (["--after", *new], [*old, "--after"], ["leaky.bin", "--after", "child.bin", "--after", "leakier.bin"]):
+        refused = sctmem(captures, "diff", *arguments)
+        assert refused.returncode == 2 and b"--after" in refused.stderr
+
+
 def test_differences_are_the_change_that_was_made(captures):
     diff = json.loads(output(captures, "diff", "--json", "--by", "function", "-m", "total", "leaky.bin", "leakier.bin"))
     changes = {row["function"]: (row["state"], row["after_bytes"] - row["before_bytes"],

@@ -102,7 +102,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -138,6 +138,8 @@ function packSmallReport() {
 	p.signed([-1, 2]);
 	for (let i = 0; i < 8; i++)
 		p.varints([BIG - i, i]);
+	for (let i = 0; i < 12; i++)
+		p.deltas([i, BIG - i, 7]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -161,6 +163,7 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.slices.lossBytes], [-5, BIG]);
 	assert.deepEqual([...report.slices.lossCount], [-1, 2]);
 	assert.deepEqual(report.before.map((column) => [...column]), [...Array(8).keys()].map((i) => [BIG - i, i]));
+	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [9, BIG - 9, 7]]);
 	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
 		new Map([[11, 'x'], [12, 'é']]) });
 });
@@ -516,6 +519,18 @@ test('the time line has room for its spikes and stacks what is counted', () => {
 	assert.equal(sctmem.timelineMaximum(timeline, false), 9);
 	assert.equal(sctmem.timelineMaximum(timeline, true), 12);
 	assert.deepEqual(sctmem.stackedDomains(timeline, [0, 1, 2]), [0, 1]);
+	// Names at the ends of lines keep their order and their distance, and stay within.
+	assert.deepEqual(sctmem.spreadLabels([50, 20], 12, 10, 90), [50, 20]);
+	assert.deepEqual(sctmem.spreadLabels([40, 38], 12, 10, 90), [50, 38]);
+	assert.deepEqual(sctmem.spreadLabels([2, 1], 12, 10, 90), [22, 10]);
+	assert.deepEqual(sctmem.spreadLabels([89, 88, 30], 12, 10, 90), [90, 78, 20]);
+	const other = { count: 2, time: [10, 20], live: [1024, 2048], resident: [0, 4096] };
+	const run = { duration_us: 20 };
+	assert.equal(sctmem.beforeText(other, run, 12), 'before: live 1.00 KiB');
+	assert.equal(sctmem.beforeText(other, run, 20), 'before: live 2.00 KiB, resident 4.00 KiB');
+	assert.equal(sctmem.beforeText(other, run, 21), 'before: had ended');
+	const one = { captures: [], badges: [] };
+	assert.deepEqual(sctmem.allBadges({ ...one, sample: null }).length, sctmem.reportBadges(one).length);
 	for (const end of [5, 12345, 754e6, 86400e6 * 3, 86400e6 * 400]) {
 		const ticks = sctmem.timeTicks(0, end, 10);
 		assert.ok(ticks.length >= 2 && ticks.length <= 11, String(ticks));

@@ -208,6 +208,50 @@ def test_a_page_of_differences_has_the_rows_of_the_command(browser, tmp_path):
     assert app(browser, "app.report.slices.count") == 0
 
 
+def test_a_page_of_differences_has_both_runs_over_time(browser, tmp_path, recorded):
+    subprocess.run([os.environ["WEB_GOLDEN"], str(tmp_path)], check=True)
+    command, page = os.environ["WEB_COMMAND"], str(tmp_path / "both.html")
+    own_page = str(tmp_path / "own.html")
+    killed, leaky, child = (str(tmp_path / name) for name in ("killed.bin", "leaky.bin", "child.bin"))
+    for before, after in (([leaky, child], [recorded[0]]), ([recorded[0]], [leaky, killed])):
+        subprocess.run([command, "diff", "--html", "-f", "-o", page, *before, "--after", *after], check=True)
+        browser.open_report(page)
+        # Each line is that of the run's own page, point for point.
+        lines = [app(browser, "[%s].map((line) => [line.time, line.live, line.liveMax, line.resident]"
+                              ".map((column) => [...column]))[0]" % line)
+                 for line in ("app.report.timelineBefore", "app.report.timeline")]
+        peaks = app(browser, "[app.report.meta.before_run.peak_time_us, app.report.meta.peak_time_us]")
+        paths = app(browser, "app.report.meta.before_run.captures.map((capture) => capture.path)")
+        assert paths == before
+        assert app(browser, "app.timeline.end") >= max(line[0][-1] for line in lines)
+        legend = browser.run("return document.getElementById('time-legend').textContent")
+        assert "live after" in legend and "live before" in legend
+        app(browser, "app.timeline.hover(%d)" % (len(lines[1][0]) // 3))
+        text = browser.run("return document.getElementById('time-readout').textContent")
+        assert "after: live" in text and "before: " in text
+        badges = browser.run("return document.getElementById('badges').textContent")
+        assert "before: 2 processes" in badges if len(before) > 1 else "before:" not in badges
+        drawn = app(browser, """(() => {
+            const texts = [], { context } = app.timeline, fillText = context.fillText;
+            context.fillText = (text, ...place) => {
+                texts.push(text);
+                fillText.call(context, text, ...place);
+            };
+            app.timeline.draw();
+            delete context.fillText;
+            return texts;
+        })()""")
+        assert {"before", "after"} <= set(drawn)
+        assert {text.rsplit(" ", 2)[0] for text in drawn} >= {"before: peak", "after: peak"}
+        for captures, line, peak in ((before, lines[0], peaks[0]), (after, lines[1], peaks[1])):
+            subprocess.run([command, "flamegraph", "-f", "-o", own_page, *captures], check=True)
+            browser.open_report(own_page)
+            own = app(browser, "[app.report.timeline].map((line) => [line.time, line.live, line.liveMax, line.resident]"
+                               ".map((column) => [...column]))[0]")
+            assert own == line
+            assert app(browser, "app.report.meta.peak_time_us") == peak
+
+
 def test_leaks_are_those_of_the_command_with_their_evidence(browser, tmp_path, recorded):
     subprocess.run([os.environ["WEB_GOLDEN"], str(tmp_path)], check=True)
     for capture in (recorded[0], str(tmp_path / "leaky.bin"), str(tmp_path / "killed.bin")):
