@@ -8,6 +8,7 @@ import { fillHelp } from './help.mjs';
 import { allBadges, commandLine, reportFacts } from './header.mjs';
 import { Model } from './model.mjs';
 import { CATEGORIES, themePalette } from './palette.mjs';
+import { SaveMenu } from './save_menu.mjs';
 import { Side } from './side.mjs';
 import { Address } from './state.mjs';
 import { TimeCard } from './time_card.mjs';
@@ -30,6 +31,7 @@ export class App {
 		this.buildHeader();
 		this.tooltip = new Tooltip();
 		this.controls = new Controls(this);
+		this.saveMenu = new SaveMenu(this);
 		this.timeCard = new TimeCard(this);
 		this.timeline = this.timeCard.timeline;
 		this.side = new Side(this);
@@ -322,6 +324,7 @@ export class App {
 			3: () => this.hide('l'),
 			k: () => byId('time-stacked').click(),
 			t: () => this.toggleTheme(),
+			s: () => this.saveMenu.toggle(true),
 			r: () => this.cycle('recursion'),
 			Escape: () => this.set({ zoom: '', span: '' }),
 		};

@@ -384,6 +384,10 @@ export class FlameGraph {
 		copy.draw(1);
 	}
 
+	drawing() {
+		return { width: this.width, height: this.pictureHeight, draw: (context) => this.picture(context) };
+	}
+
 	get pictureHeight() {
 		return this.rowCount * ROW_HEIGHT + 2;
 	}

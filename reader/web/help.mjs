@@ -20,6 +20,7 @@ export const KEYS = [
 	['Esc', 'show everything again'],
 	['Alt+← Alt+→', 'back, forward'],
 	['t', 'light or dark'],
+	['s', 'save what is drawn as a picture, PNG or SVG'],
 ];
 
 const WORDS = [

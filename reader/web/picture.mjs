@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Saving: pictures of a view as PNG or SVG, and tables as text, each as a download that nobody but the browser sees.
-import { button, element } from './dom.mjs';
+import { element } from './dom.mjs';
 import { SvgContext } from './svg.mjs';
 
 const SCALE = 2;
@@ -35,15 +35,51 @@ export function pngPicture({ width, height, draw }, done) {
 	canvas.toBlob(done, 'image/png');
 }
 
-// Two buttons.  drawing(): what is to be saved now; title(): of the picture.
-export function saveButtons(name, drawing, title) {
-	const group = element('div', 'segments saves');
-	group.setAttribute('role', 'group');
-	group.setAttribute('aria-label', 'Save as a picture');
-	group.append(
-		button('', 'PNG', 'Save what is shown as a PNG picture', () => pngPicture(drawing(),
-			(blob) => saveBlob(blob, 'sctmem-' + name + '.png'))),
-		button('', 'SVG', 'Save what is shown as an SVG picture', () => saveBlob(
-			new Blob([svgPicture(drawing(), title())], { type: 'image/svg+xml' }), 'sctmem-' + name + '.svg')));
-	return group;
+// "app.bin" and "flame" make "app-flame.svg": capture and view are in the name, and nothing that a file name may not
+// have.
+export function pictureName(meta, view, type) {
+	const nameOf = (capture) => {
+		const base = (capture?.path ?? '').split('/').pop().replace(/\.bin$/, '');
+		return base.replace(/[^A-Za-z0-9._-]+/g, '_').replace(/^[._-]+/, '').slice(0, 80) || 'sctmem';
+	};
+	const before = meta.before_run ? '-against-' + nameOf(meta.before_run.captures[0]) : '';
+	return nameOf(meta.captures[0]) + before + '-' + view + '.' + type;
+}
+
+// Draws so much below the top of a picture; what draws sets the context's scale first.
+export function drawBelow(context, top, draw) {
+	const own = Object.hasOwn(context, 'setTransform');
+	const { setTransform } = context;
+	context.setTransform = (a, b, c, d, e, f) => setTransform.call(context, a, b, c, d, e, f + top * d);
+	draw();
+	if (own)
+		context.setTransform = setTransform;
+	else
+		delete context.setTransform;
+	context.setTransform(1, 0, 0, 1, 0, 0);
+}
+
+const LEGEND_HEIGHT = 22;
+const LEGEND_FONT = '11px system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
+
+// The picture with a line below that says what its colours are.  entries: [[colour, text]].
+export function withLegend(drawing, entries, palette) {
+	const draw = (context) => {
+		drawing.draw(context);
+		context.setTransform(1, 0, 0, 1, 0, 0);
+		context.fillStyle = palette.paper;
+		context.fillRect(0, drawing.height, drawing.width, LEGEND_HEIGHT);
+		context.font = LEGEND_FONT;
+		context.textAlign = 'left';
+		context.textBaseline = 'middle';
+		let x = 8;
+		for (const [colour, text] of entries) {
+			context.fillStyle = colour;
+			context.fillRect(x, drawing.height + 7, 10, 8);
+			context.fillStyle = palette.text;
+			context.fillText(text, x + 15, drawing.height + 11.5);
+			x += 31 + context.measureText(text).width;
+		}
+	};
+	return { width: drawing.width, height: drawing.height + LEGEND_HEIGHT, draw };
 }

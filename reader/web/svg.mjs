@@ -18,6 +18,7 @@ export class SvgContext {
 		this.parts = [];
 		this.path = [];
 		this.turned = '';
+		this.dash = '';
 	}
 
 	get font() {
@@ -32,25 +33,49 @@ export class SvgContext {
 		return this.measure.measureText(text);
 	}
 
-	// Only texts are ever turned.
 	setTransform(a, b, c, d, e, f) {
-		this.turned = b === 0 && e === 0 && f === 0 ? '' : ` transform="matrix(${[a, b, c, d, e, f].map(round).join(' ')})"`;
+		this.turned = a === 1 && b === 0 && e === 0 && f === 0 ? '' :
+			` transform="matrix(${[a, b, c, d, e, f].map(round).join(' ')})"`;
 	}
 
 	fillRect(x, y, width, height) {
 		this.parts.push(`<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ` +
-			`fill="${this.fillStyle}"/>`);
+			`fill="${this.fillStyle}"${this.opacity('opacity')}${this.turned}/>`);
+	}
+
+	opacity(name) {
+		return this.globalAlpha === 1 ? '' : ` ${name}="${round(this.globalAlpha)}"`;
+	}
+
+	setLineDash(lengths) {
+		this.dash = lengths.length ? ` stroke-dasharray="${lengths.map(round).join(' ')}"` : '';
+	}
+
+	roundRect(x, y, width, height, radius) {
+		const corner = (toX, toY) => `A${round(radius)} ${round(radius)} 0 0 1 ${round(toX)} ${round(toY)}`;
+		this.path.push(`M${round(x + radius)} ${round(y)}H${round(x + width - radius)}`, corner(x + width, y + radius),
+			`V${round(y + height - radius)}`, corner(x + width - radius, y + height), `H${round(x + radius)}`,
+			corner(x, y + height - radius), `V${round(y + radius)}`, corner(x + radius, y), 'Z');
 	}
 
 	strokeRect(x, y, width, height) {
 		this.parts.push(`<rect x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" ` +
-			`fill="none" stroke="${this.strokeStyle}" stroke-width="${this.lineWidth}"/>`);
+			`fill="none" stroke="${this.strokeStyle}" stroke-width="${this.lineWidth}"${this.turned}/>`);
 	}
 
 	fillText(text, x, y) {
+		this.putText(text, x, y, `fill="${this.fillStyle}"`);
+	}
+
+	strokeText(text, x, y) {
+		this.putText(text, x, y, `fill="none" stroke="${this.strokeStyle}" stroke-width="${this.lineWidth}" ` +
+			'stroke-linejoin="round"');
+	}
+
+	putText(text, x, y, look) {
 		const anchor = { left: 'start', center: 'middle', right: 'end' }[this.textAlign];
 		const drop = this.textBaseline === 'middle' ? 0.35 * parseFloat(/[\d.]+px/.exec(this.font)) : 0;
-		this.parts.push(`<text x="${round(x)}" y="${round(y + drop)}" fill="${this.fillStyle}" ` +
+		this.parts.push(`<text x="${round(x)}" y="${round(y + drop)}" ${look} ` +
 			`text-anchor="${anchor}"${this.turned} ` +
 			`font-size="${/[\d.]+(?=px)/.exec(this.font)}">${escapeText(text)}</text>`);
 	}
@@ -82,12 +107,13 @@ export class SvgContext {
 	}
 
 	fill() {
-		this.parts.push(`<path d="${this.path.join('')}" fill="${this.fillStyle}" fill-opacity="${this.globalAlpha}"/>`);
+		this.parts.push(`<path d="${this.path.join('')}" fill="${this.fillStyle}"` +
+			`${this.opacity('fill-opacity')}${this.turned}/>`);
 	}
 
 	stroke() {
 		this.parts.push(`<path d="${this.path.join('')}" fill="none" stroke="${this.strokeStyle}" ` +
-			`stroke-width="${this.lineWidth}"/>`);
+			`stroke-width="${this.lineWidth}"${this.dash}${this.turned}/>`);
 	}
 
 	finish(title) {

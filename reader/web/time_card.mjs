@@ -3,6 +3,7 @@
 // and the window or instant that all views then show.
 import { ARENA, MAPPED, Timeline, pointAt } from './timeline.mjs';
 import { byId, legendEntry } from './dom.mjs';
+import { withLegend } from './picture.mjs';
 import { parseWindow, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
 
@@ -48,7 +49,8 @@ export class TimeCard {
 		this.timeline.schedule();
 	}
 
-	updateLegend() {
+	// [[class of its dot, text]]
+	legendEntries() {
 		const { meta, timelineBefore } = this.report;
 		const entries = this.timeline.stacked ? this.timeline.domains.map((i) => ['d' + i, meta.domains[i].name]) :
 			[['line-live', timelineBefore ? 'live after' : 'live']];
@@ -62,7 +64,27 @@ export class TimeCard {
 			entries.push(['d' + MAPPED, 'mapped']);
 		if (this.timeline.arena)
 			entries.push(['d' + ARENA, 'arenas']);
-		byId('time-legend').replaceChildren(...entries.map(([className, text]) => legendEntry(className, text)));
+		return entries;
+	}
+
+	updateLegend() {
+		byId('time-legend').replaceChildren(...this.legendEntries().map(([className, text]) =>
+			legendEntry(className, text)));
+	}
+
+	// null: there is no curve to draw.
+	drawing() {
+		const { timeline, app: { palette } } = this;
+		if (!this.report.timeline.count || !timeline.width)
+			return null;
+		const colours = { 'line-live': palette.live, 'line-resident': palette.resident, 'line-before': palette.before,
+			'line-before-resident': palette.before };
+		palette.domains.forEach((colour, i) => {
+			colours['d' + i] = colour;
+		});
+		const { width, height } = timeline;
+		return withLegend({ width, height, draw: (context) => timeline.picture(context) },
+			this.legendEntries().map(([className, text]) => [colours[className], text]), palette);
 	}
 
 	// The state's window or instant, in words and in the curve.

@@ -15,6 +15,7 @@ const AXIS_HEIGHT = 18;
 const TOP = 10;
 const RIGHT = 12;
 const NAMED_ENDS_WIDTH = 600;
+const PEAK_ROOM = 130;
 
 // The highest of what is drawn, so that the scale has room for all of it.
 export function timelineMaximum(timeline, withResident, lines = []) {
@@ -126,7 +127,7 @@ export class Timeline {
 	draw() {
 		if (!this.timeline || !this.palette)
 			return;
-		const { canvas, context, palette, timeline } = this;
+		const { canvas } = this;
 		const ratio = devicePixelRatio || 1;
 		this.width = canvas.clientWidth;
 		this.height = canvas.clientHeight;
@@ -134,6 +135,19 @@ export class Timeline {
 			canvas.width = Math.round(this.width * ratio);
 			canvas.height = Math.round(this.height * ratio);
 		}
+		this.paint(ratio);
+	}
+
+	// For a picture; context: of a canvas, or svg.mjs's.
+	picture(context) {
+		const copy = Object.create(this);
+		Object.assign(copy, { context, hovered: -1, brush: Object.create(this.brush) });
+		copy.brush.timeline = copy;
+		copy.paint(1);
+	}
+
+	paint(ratio) {
+		const { context, palette, timeline } = this;
 		this.bottom = this.height - AXIS_HEIGHT - RATE_HEIGHT - 4;
 		const lines = [[this.arena, ARENA], [this.mapped, MAPPED]].filter(([shown]) => shown).map(([, domain]) => domain);
 		const peak = Math.max(timelineMaximum(timeline, this.resident, lines),
@@ -256,9 +270,11 @@ export class Timeline {
 		if (this.resident && before.resident.some((bytes) => bytes > 0))
 			this.drawLine(before.resident, palette.before, [1, 3], before);
 		this.drawLine(before.liveMax, palette.before, [7, 3], before);
-		// Where there is little room, the peaks alone are named.
-		const ends = this.width < NAMED_ENDS_WIDTH ? [] :
-			[[timeline, 'after', palette.live], [before, 'before', palette.before]].filter(([{ count }]) => count);
+		// Where there is little room, and where the peak is near the end, the peak alone is named.
+		const { peak_time_us: peakTime } = this.report.meta;
+		const ends = [[timeline, 'after', palette.live, peakTime],
+			[before, 'before', palette.before, this.beforeRun.peak_time_us]].filter(([{ count, time }, , , peak]) =>
+			count && this.width >= NAMED_ENDS_WIDTH && this.xOf(time[count - 1]) - this.xOf(peak) > PEAK_ROOM);
 		const heights = ends.map(([line]) => this.yOf(line.live[line.count - 1]) - 7);
 		const places = spreadLabels(heights, 12, TOP + 4, this.bottom - 5);
 		context.textBaseline = 'middle';

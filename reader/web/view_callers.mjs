@@ -4,7 +4,11 @@
 import { element } from './dom.mjs';
 import { frameKind, frameName, framePlace } from './details.mjs';
 import { FlameGraph } from './flame.mjs';
+import { drawBelow } from './picture.mjs';
 import { formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
+
+// Room for a line of text in a picture.
+const BETWEEN = 26;
 
 class CallersView {
 	constructor(root, app) {
@@ -91,6 +95,30 @@ class CallersView {
 		const found = model.search(state);
 		for (const { graph } of [this.up, this.down])
 			graph.setMatched(found && !found.error ? found.groups : null);
+	}
+
+	// Callers above, callees below, the function's name between them.
+	drawing() {
+		const { up: { part, graph: up }, down: { graph: down }, app } = this;
+		if (part.hidden)
+			return null;
+		const [above, below] = [up.drawing(), down.drawing()];
+		const { palette } = app;
+		const width = Math.max(above.width, below.width);
+		const draw = (context) => {
+			context.setTransform(1, 0, 0, 1, 0, 0);
+			context.fillStyle = palette.paper;
+			context.fillRect(0, above.height, width, BETWEEN);
+			context.font = '12px system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
+			context.fillStyle = palette.text;
+			context.textAlign = 'left';
+			context.textBaseline = 'middle';
+			context.fillText('↑ callers of ' + this.title.textContent + ' (' + this.figures.textContent + '), ↓ callees', 6,
+				above.height + BETWEEN / 2);
+			above.draw(context);
+			drawBelow(context, above.height + BETWEEN, () => below.draw(context));
+		};
+		return { width, height: above.height + BETWEEN + below.height, draw };
 	}
 
 	openRow(row) {

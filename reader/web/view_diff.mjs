@@ -5,6 +5,7 @@ import { choiceButtons, element } from './dom.mjs';
 import { frameKind, frameName, framePlace } from './details.mjs';
 import { FlameGraph } from './flame.mjs';
 import { mixColours } from './palette.mjs';
+import { withLegend } from './picture.mjs';
 import { fillName, fillValue, numberColumn } from './rows.mjs';
 import { Table } from './table.mjs';
 import { buildTopDown, costColumn, costsOf, exclusiveCosts, groupCosts, inclusiveCosts, sumCosts } from './tree.mjs';
@@ -216,6 +217,12 @@ class DiffView {
 		for (const [name, colour] of Object.entries(colours))
 			document.documentElement.style.setProperty('--diff-' + name, colour);
 		this.graph.setTheme(palette);
+	}
+
+	drawing() {
+		const { grew, shrank, same } = DIFF_COLOURS[this.app.theme];
+		return withLegend(this.graph.drawing(), [[grew, 'grew'], [shrank, 'shrank'], [same, 'the same'],
+			[this.palette.paper, this.figures.textContent]], this.palette);
 	}
 
 	draw() {

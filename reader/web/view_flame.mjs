@@ -3,13 +3,22 @@
 import { FlameGraph } from './flame.mjs';
 import { button, byId, choiceButtons, element, legendEntry } from './dom.mjs';
 import { frameName } from './details.mjs';
-import { saveButtons } from './picture.mjs';
+import { withLegend } from './picture.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
 import { shorten } from './units.mjs';
 
 const CRUMBS_MAX = 5;
 
 const spanText = (share) => String(Number(share.toPrecision(6)));
+
+// The categories of a page's frames, without that of the root.
+function frameKinds(frames) {
+	const kinds = new Set();
+	for (let i = 1; i < frames.count; i++)
+		kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
+	kinds.delete(0);
+	return [...kinds].sort((a, b) => a - b);
+}
 
 class FlameView {
 	constructor(root, app) {
@@ -31,7 +40,7 @@ class FlameView {
 			'that earlier call (r)', () => app.cycle('recursion'));
 		this.recursion.id = 'recursion';
 		head.append(shape, this.inverted, this.recursion, this.splitField(), element('div', 'spread'),
-			this.reset, saveButtons('flame', () => this.drawing(), () => byId('title').textContent));
+			this.reset);
 		this.crumbs = element('nav', 'crumbs');
 		this.crumbs.id = 'crumbs';
 		this.crumbs.setAttribute('aria-label', 'Zoomed into');
@@ -75,20 +84,19 @@ class FlameView {
 	}
 
 	drawing() {
-		const { graph } = this;
-		return { width: graph.width, height: graph.pictureHeight, draw: (context) => graph.picture(context) };
+		const { graph, app } = this;
+		if (this.scroller.hidden)
+			return null;
+		return withLegend(graph.drawing(), frameKinds(app.report.frames).map((i) =>
+			[CATEGORIES[i][app.theme], CATEGORIES[i].label]), app.palette);
 	}
 
 	// Only the kinds of frames that this page has.
 	legend() {
-		const { frames } = this.app.report;
-		const kinds = new Set();
-		for (let i = 1; i < frames.count; i++)
-			kinds.add(frameCategory(frames.kind[i], frames.flags[i]));
+		const kinds = frameKinds(this.app.report.frames);
 		const legend = element('div', 'legend');
-		kinds.delete(0);
-		legend.hidden = kinds.size === 0;
-		legend.append(...[...kinds].sort((a, b) => a - b).map((i) => legendEntry('k' + i, CATEGORIES[i].label)));
+		legend.hidden = kinds.length === 0;
+		legend.append(...kinds.map((i) => legendEntry('k' + i, CATEGORIES[i].label)));
 		return legend;
 	}
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The sunburst: the flame graph's tree around a centre, which is what it is zoomed into.
-import { byId, element } from './dom.mjs';
+import { element } from './dom.mjs';
 import { frameLabel } from './flame.mjs';
 import { nodeAt } from './layout.mjs';
-import { saveButtons } from './picture.mjs';
 import { formatShare, formatValue, shorten } from './units.mjs';
 
 const RINGS = 9;
@@ -38,8 +37,7 @@ class SunburstView {
 		this.app = app;
 		this.hovered = -1;
 		const head = element('div', 'view-head');
-		head.append(element('span', 'muted', 'Click a slice to zoom in, the centre to go back.'), element('div', 'spread'),
-			saveButtons('sunburst', () => this.drawing(), () => byId('title').textContent));
+		head.append(element('span', 'muted', 'Click a slice to zoom in, the centre to go back.'));
 		this.frame = element('div', 'sunburst-frame');
 		this.canvas = this.frame.appendChild(element('canvas'));
 		this.canvas.tabIndex = 0;
@@ -96,8 +94,15 @@ class SunburstView {
 	}
 
 	drawing() {
+		if (this.frame.hidden)
+			return null;
 		const size = Math.max(600, Math.min(this.frame.clientWidth, this.frame.clientHeight));
-		return { width: size, height: size, draw: (context) => this.paint(context, size, size, 1) };
+		return { width: size, height: size, draw: (context) => {
+			// The picture has its own place; that of what is shown is where the pointer looks.
+			const { place } = this;
+			this.paint(context, size, size, 1);
+			this.place = place;
+		} };
 	}
 
 	measures(width, height) {

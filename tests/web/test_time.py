@@ -241,7 +241,8 @@ def test_a_page_of_differences_has_both_runs_over_time(browser, tmp_path, record
             delete context.fillText;
             return texts;
         })()""")
-        assert {"before", "after"} <= set(drawn)
+        # The line's end has its name where its peak, which has it too, is not near.
+        assert {"before", "after"} & set(drawn)
         assert {text.rsplit(" ", 2)[0] for text in drawn} >= {"before: peak", "after: peak"}
         for captures, line, peak in ((before, lines[0], peaks[0]), (after, lines[1], peaks[1])):
             subprocess.run([command, "flamegraph", "-f", "-o", own_page, *captures], check=True)

@@ -7,6 +7,7 @@ With SCTMEM_WEB_SCREENSHOTS=FOLDER pictures of all views are left there, light a
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 import xml.etree.ElementTree
@@ -362,21 +363,84 @@ def test_two_fingers_narrow_the_window(browser, pages):
         browser.cdp("Emulation.setTouchEmulationEnabled", {"enabled": False})
 
 
-def test_pictures_are_whole_and_valid(browser, pages):
-    for kind in ("demo", "hostile"):
-        for name in ("flame", "sunburst"):
-            browser.open_report(pages[kind][0], "w=" + name)
-            svg, size = browser.run("""return sctmem.page.then(async (app) => {
-                const drawing = app.opened.get(app.viewed).drawing();
-                const png = await new Promise((done) => sctmem.pngPicture(drawing, done));
-                const bytes = new Uint8Array(await png.arrayBuffer());
-                return [sctmem.svgPicture(drawing, 'a <title> & more'), bytes[1] === 0x50 ? bytes.length : 0];
-            })""")
-            root = xml.etree.ElementTree.fromstring(svg)
-            tags = {element.tag.split("}")[1] for element in root.iter()}
-            assert tags <= {"svg", "title", "rect", "text", "path"}, "names stay text"
-            assert root[0].text == "a <title> & more"
-            assert len(root) > 50 and size > 5000
+# Opens the menu by its key and clicks; what would be a download is kept instead.
+SAVE = """return sctmem.page.then(async (app) => {
+    const saved = [], { createObjectURL } = URL, { click } = HTMLAnchorElement.prototype;
+    URL.createObjectURL = (blob) => (saved.push({ blob }), '#');
+    HTMLAnchorElement.prototype.click = function () { saved.at(-1).name = this.download; };
+    dispatchEvent(new KeyboardEvent('keydown', { key: 's', cancelable: true }));
+    const count = document.querySelectorAll('#save-menu button').length;
+    for (let i = 0; i < count; i++) {
+        document.getElementById('save').click();
+        if (document.getElementById('save-menu').hidden)
+            document.getElementById('save').click();
+        document.querySelectorAll('#save-menu button')[i].click();
+        while (saved.length <= i || saved[i].name === undefined)
+            await new Promise((done) => setTimeout(done, 5));
+    }
+    Object.assign(URL, { createObjectURL });
+    HTMLAnchorElement.prototype.click = click;
+    return Promise.all(saved.map(async ({ blob, name }) => {
+        const bytes = new Uint8Array(await blob.arrayBuffer());
+        return [name, blob.type, bytes.length, blob.type === 'image/svg+xml' ? await blob.text() :
+            String.fromCharCode(...bytes.slice(1, 4))];
+    }));
+});"""
+DRAWN = ("flame", "sunburst", "callers", "diff")
+
+
+def check_picture(browser, folder, name, text, least):
+    """An SVG is well-formed, has nothing but shapes and text, and the browser draws it."""
+    root = xml.etree.ElementTree.fromstring(text)
+    tags = {element.tag.split("}")[1] for element in root.iter()}
+    assert tags <= {"svg", "title", "rect", "text", "path"}, "names stay text"
+    assert all("NaN" not in value and "undefined" not in value and not key.startswith("on")
+               for element in root.iter() for key, value in element.attrib.items())
+    assert len(root) > least, name
+    (folder / name).write_text(text)
+    browser.open("file://" + str(folder / name))
+    box = browser.run("const b = document.documentElement.getBoundingClientRect(); return [b.width, b.height]")
+    assert [round(side) for side in box] == [round(float(root.get(side))) for side in ("width", "height")]
+    assert browser.run("return document.querySelectorAll('text').length") > 2
+    assert browser.run("return document.querySelectorAll('script, parsererror').length") == 0
+    if os.environ.get("SCTMEM_WEB_SCREENSHOTS"):
+        browser.screenshot(os.path.join(os.environ["SCTMEM_WEB_SCREENSHOTS"], "picture-" + name + ".png"))
+
+
+def test_each_drawn_view_and_the_time_line_are_saved_as_pictures(browser, pages, golden, tmp_path):
+    both = str(tmp_path / "both.html")
+    folder = pathlib.Path(golden["sample"][0]).parent
+    run_command("diff", "--html", "-o", both, str(folder / "leaky.bin"), str(folder / "leakier.bin"))
+    for page, capture, views in ((pages["demo"][0], None, DRAWN[:3]), (pages["hostile"][0], None, DRAWN[:3]),
+                                 (both, "leakier-against-leaky", DRAWN)):
+        for view in views:
+            browser.open_report(page, "w=" + view)
+            saved = browser.run(SAVE)
+            names = [name for name, *_ in saved]
+            for wanted in (view, "time-line"):
+                assert [name.rsplit(wanted, 1)[1] for name in names if wanted in name] == [".png", ".svg"]
+            assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
+            assert capture is None or names[0] == capture + "-" + view + ".png"
+            for name, kind, size, head in saved:
+                assert size > 1000
+                if kind == "image/png":
+                    assert head == "PNG"
+                else:
+                    check_picture(browser, tmp_path, name, head, 12)
+
+
+def test_the_menu_of_pictures_by_keys(browser, pages):
+    browser.open_report(pages["demo"][0], "w=table")
+    menu = "const menu = document.getElementById('save-menu');"
+    browser.run("document.getElementById('save').click()")
+    assert browser.run(menu + "return [menu.hidden, menu.querySelectorAll('button').length]") == [False, 2]
+    press = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { key: '%s', bubbles: true }));"
+    assert browser.run(press % "ArrowRight" + "return document.activeElement.textContent") == "SVG"
+    browser.run(press % "Escape")
+    assert browser.run(menu + "return [menu.hidden, document.activeElement.id]") == [True, "save"]
+    browser.open_report(pages["empty"][0], "w=flame")
+    browser.run("document.getElementById('save').click()")
+    assert browser.run(menu + "return [menu.hidden, menu.querySelectorAll('button').length]")[0] is False
 
 
 def test_stacks_split_and_merge(browser, pages):

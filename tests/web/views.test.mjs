@@ -231,3 +231,40 @@ test('a spark is as wide as its box and keeps its peaks', () => {
 	spike[777] = 3;
 	assert.ok(sctmem.sparkPath(spike, 50, 14).includes('L38 0L39 0'));
 });
+
+test('pictures are called as capture and view, whatever the capture is called', () => {
+	const name = (path, before) => sctmem.pictureName({ captures: path === null ? [] : [{ path }],
+		before_run: before ? { captures: [{ path: before }] } : undefined }, 'flame', 'svg');
+	assert.equal(name('/tmp/run/app.4242.bin'), 'app.4242-flame.svg');
+	assert.equal(name('b.bin', 'x/a.bin'), 'b-against-a-flame.svg');
+	assert.equal(name('/tmp/..bin'), 'sctmem-flame.svg');
+	assert.equal(name(null), 'sctmem-flame.svg');
+	assert.equal(name('a/<b>\u202e"c\n.bin'), 'b_c_-flame.svg');
+	assert.equal(name('x'.repeat(5000)).length, 80 + '-flame.svg'.length);
+});
+
+test('what is drawn as SVG has its dashes, opacity, outlines and place, and its texts escaped', () => {
+	const context = new sctmem.SvgContext(100, 50, { font: '11px x' });
+	context.globalAlpha = 0.5;
+	context.fillRect(1, 2, 3, 4);
+	context.globalAlpha = 1;
+	context.setLineDash([4, 3]);
+	context.beginPath();
+	context.lineTo(1, 1);
+	context.lineTo(9, 1);
+	context.stroke();
+	context.setLineDash([]);
+	context.strokeText('<script>&"', 5, 5);
+	sctmem.drawBelow(context, 20, () => {
+		context.setTransform(1, 0, 0, 1, 0, 0);
+		context.fillRect(0, 0, 1, 1);
+	});
+	context.fillRect(7, 7, 1, 1);
+	const [alpha, dashed, text, below, plain] = context.parts;
+	assert.match(alpha, / opacity="0.5"/);
+	assert.match(dashed, /^<path d="M1 1L9 1" .*stroke-dasharray="4 3"/);
+	assert.match(text, /fill="none" stroke="#000".*>&lt;script&gt;&amp;&quot;<\/text>$/);
+	assert.match(below, /transform="matrix\(1 0 0 1 0 20\)"/);
+	assert.doesNotMatch(plain, /transform|opacity/);
+	assert.equal(Object.hasOwn(context, 'setTransform'), false);
+});
