@@ -15,21 +15,28 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "memory.h"
+#include "remote_exec.h"
 
 enum {
 	LOAD_FLAGS = 0x1002,          /* RTLD_NOW | RTLD_NODELETE, RTLD_LOCAL */
 	LOAD_INTERNAL = (int)0x80000000,   /* what __libc_dlopen_mode wants besides */
 	MESSAGE_SIZE = 512,
+	QUIET_LOOKS = 100,
 	/* Places in the memory that inject.c maps there. */
 	PLACE_REQUEST = 0, PLACE_PATH = 0x8000, PATH_ROOM = 0x2000,
 };
 _Static_assert(sizeof(struct attach_request) < PLACE_PATH, "they do not overlap");
 _Static_assert(PLACE_PATH + PATH_ROOM < INJECT_DATA - 64, "nor reach inject.c's own");
+
+const char *const attaching_methods[] = { "auto", "ptrace", "remote-exec", NULL };
 
 bool attaching_parse(const char *text, pid_t *pid, struct error *error)
 {
@@ -108,6 +115,43 @@ static bool or_ended(const struct attaching *attaching, bool done, struct error 
 	return done;
 }
 
+/* Whether ptrace is allowed, tried by a child: a thread that is only seized is not stopped, and let go with its end. */
+static bool may_trace(const struct remote *remote)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(ptrace(PTRACE_SEIZE, remote->pid, 0, 0) == 0 ? 0 : 1);
+	if (child < 0)
+		return true;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* A thread is borrowed where that is possible: then it need not come by the interpreter, and nothing is imported. */
+static bool choose_method(struct attaching *attaching, struct error *error)
+{
+	const struct remote *remote = &attaching->remote;
+	struct error why_not = { 0 };
+
+	if (attaching->method == ATTACHING_REMOTE_EXEC)
+		return remote_exec_possible(remote, error);
+	if (attaching->method == ATTACHING_AUTO && (remote->tracer || remote->shadow_stack || !may_trace(remote)) &&
+		remote_exec_possible(remote, &why_not)) {
+		attaching->method = ATTACHING_REMOTE_EXEC;
+		return true;
+	}
+	attaching->method = ATTACHING_PTRACE;
+	if (remote->tracer)
+		return remote_refused(remote, EPERM, error);
+	if (remote->shadow_stack)
+		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) has a shadow stack, which allows no call from outside; "
+			"start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off, or by sctmem run", (int)remote->pid, remote->name);
+	return true;
+}
+
 static bool look_at(struct attaching *attaching, pid_t pid, struct error *error)
 {
 	struct remote *remote = &attaching->remote;
@@ -116,7 +160,7 @@ static bool look_at(struct attaching *attaching, pid_t pid, struct error *error)
 		return fail(error, STATUS_USAGE, "process %d is this very command", (int)pid);
 	if (remote->kernel)
 		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) is part of the kernel", (int)pid, remote->name);
-	if (remote->tracer)
+	if (remote->tracer && attaching->method == ATTACHING_PTRACE)
 		return remote_refused(remote, EPERM, error);
 	if (remote->state == 'T' || remote->state == 't')
 		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) is stopped: let it go on first, with kill -CONT %d",
@@ -125,10 +169,7 @@ static bool look_at(struct attaching *attaching, pid_t pid, struct error *error)
 		return false;
 	if (!remote_find(remote, "gnu_get_libc_version", NULL))
 		return explain_libc(remote, error);
-	if (remote->shadow_stack)
-		return fail(error, STATUS_CANNOT_TRACE, "process %d (%s) has a shadow stack, which allows no call from outside; "
-			"start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off, or by sctmem run", (int)pid, remote->name);
-	return check_filters(attaching, error);
+	return check_filters(attaching, error) && choose_method(attaching, error);
 }
 
 bool attaching_open(struct attaching *attaching, pid_t pid, struct error *error)
@@ -283,6 +324,11 @@ static bool load_library(struct attaching *attaching, struct inject *inject, con
 static bool visit(struct attaching *attaching, const char *library, const char *entry, struct error *error)
 {
 	struct inject inject;
+
+	if (attaching->method == ATTACHING_REMOTE_EXEC)
+		return or_ended(attaching, remote_exec_call(&attaching->remote, library, entry, &attaching->request,
+			attaching->wait_ms, error), error);
+
 	bool done = inject_begin(&inject, &attaching->remote, attaching->wait_ms, error) &&
 		(attaching_has_library(attaching) || load_library(attaching, &inject, library, error)) &&
 		call_entry(attaching, &inject, entry, error);
@@ -311,25 +357,36 @@ static bool check_library(const char *library, struct error *error)
 	return whole || fail(error, STATUS_CANNOT_TRACE, "%s is damaged: is sctmem being installed just now?", library);
 }
 
+/* A program that kept the address of a hook is in it for moments, and threads come and go: more than one look. */
+static bool wait_quiet(struct attaching *attaching)
+{
+	for (unsigned looks = 0; looks < QUIET_LOOKS; looks++) {
+		if (inject_all_outside(&attaching->remote, ATTACH_ENTRY))
+			return true;
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	}
+	return false;
+}
+
 bool attaching_begin(struct attaching *attaching, const char *library, struct error *error)
 {
 	if (!check_library(library, error))
 		return false;
 
 	/* After an earlier detach the library asks to be told that nobody is in it any more. */
-	if (attaching_has_library(attaching) && inject_all_outside(&attaching->remote, ATTACH_ENTRY))
+	if (attaching->method == ATTACHING_PTRACE && attaching_has_library(attaching) && wait_quiet(attaching))
 		attaching->request.flags |= ATTACH_QUIET;
 	return visit(attaching, library, ATTACH_ENTRY, error);
 }
 
-bool attaching_settle(struct attaching *attaching, struct error *error)
+bool attaching_settle(struct attaching *attaching, const char *library, struct error *error)
 {
-	return remote_look(&attaching->remote, error) && visit(attaching, NULL, ATTACH_SETTLE, error);
+	return remote_look(&attaching->remote, error) && visit(attaching, library, ATTACH_SETTLE, error);
 }
 
-bool attaching_end(struct attaching *attaching, struct error *error)
+bool attaching_end(struct attaching *attaching, const char *library, struct error *error)
 {
-	return visit(attaching, NULL, ATTACH_DETACH, error);
+	return visit(attaching, library, ATTACH_DETACH, error);
 }
 
 void attaching_capture(const struct attaching *attaching, char *path, size_t size)
@@ -362,6 +419,10 @@ bool attaching_refused(const struct attaching *attaching, struct error *error)
 	case ATTACH_BUSY:
 		return fail(error, STATUS_CANNOT_TRACE, "the library in process %d is starting or ending right now; try again", pid);
 	case ATTACH_NOT_QUIET:
+		if (attaching->method == ATTACHING_REMOTE_EXEC)
+			return fail(error, STATUS_CANNOT_TRACE, "process %d was recorded before, and only ptrace can tell whether its "
+				"threads have left what that left behind: sctmem attach --method ptrace %d, when nothing else traces it", pid,
+				pid);
 		return fail(error, STATUS_CANNOT_TRACE, "threads of process %d may still be in what the last detach left; try again",
 			pid);
 	case ATTACH_NOT_GLIBC:

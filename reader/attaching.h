@@ -10,10 +10,15 @@
 #include "inject.h"
 #include "remote.h"
 
+enum attaching_method { ATTACHING_AUTO, ATTACHING_PTRACE, ATTACHING_REMOTE_EXEC };
+
+extern const char *const attaching_methods[];   /* their names, as options take them */
+
 struct attaching {
 	struct remote remote;
 	struct attach_request request;
 	uint64_t wait_ms;             /* for a safe moment */
+	int method;                   /* enum attaching_method; after attaching_open: what is taken, not AUTO */
 	bool any_seccomp;             /* go on although a filter of system calls may end the process */
 	uint64_t stopped_ns;          /* how long the thread that was borrowed was stopped, in all */
 };
@@ -34,8 +39,8 @@ MUST_CHECK bool attaching_set(struct attaching *attaching, const char *name, con
 /* Loads the library, unless it is there, and begins.  request.result and what goes with it tell the outcome. */
 MUST_CHECK bool attaching_begin(struct attaching *attaching, const char *library, struct error *error);
 /* A little later: what was just being resolved is redirected too. */
-MUST_CHECK bool attaching_settle(struct attaching *attaching, struct error *error);
-MUST_CHECK bool attaching_end(struct attaching *attaching, struct error *error);
+MUST_CHECK bool attaching_settle(struct attaching *attaching, const char *library, struct error *error);
+MUST_CHECK bool attaching_end(struct attaching *attaching, const char *library, struct error *error);
 
 /* The capture's path as it is seen from here. */
 void attaching_capture(const struct attaching *attaching, char *path, size_t size);

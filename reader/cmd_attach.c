@@ -29,6 +29,7 @@ enum { SETTLE_MS = 30 };
 struct attach {
 	struct recording recording;
 	bool any_seccomp;
+	int method;                   /* enum attaching_method */
 	uint64_t duration_ns;         /* 0: until detached */
 	uint64_t wait_s;
 };
@@ -47,6 +48,8 @@ static const struct option_spec attach_when[] = {
 		"wait so long, then detach; Ctrl-C detaches at once"),
 	OPTION_NUMBER(0, "wait", "SECONDS", struct attach, wait_s, 1, 3600,
 		"how long to wait for a thread in a safe place (default 10)"),
+	OPTION_CHOICE('m', "method", "auto|ptrace|remote-exec", struct attach, method, attaching_methods,
+		"borrow a thread by ptrace, or have Python 3.14+ do it by itself; auto (default): the second where only that can be"),
 	OPTION_FLAG(0, "any-seccomp", struct attach, any_seccomp,
 		"go on although a filter of system calls may end the process"),
 	OPTION_LAST
@@ -91,7 +94,10 @@ static void say_begun(const struct attaching *attaching, const char *path)
 	fprintf(stderr, ") is recorded into %s", text_escape(shown, sizeof shown, path));
 	if (request->result == ATTACH_STARTED)
 		fputs(", as it was started with the library and SCTMEM_START=off", stderr);
-	fprintf(stderr, "; one thread stood still for %s\n", text_time(attaching->stopped_ns).text);
+	if (attaching->method == ATTACHING_REMOTE_EXEC)
+		fputs("; its main thread did it by itself\n", stderr);
+	else
+		fprintf(stderr, "; one thread stood still for %s\n", text_time(attaching->stopped_ns).text);
 	if (request->slots_left + request->symbols_left)
 		fprintf(stderr, "sctmem: %u references could not be redirected: what is called through them is not recorded\n",
 			request->slots_left + request->symbols_left);
@@ -130,15 +136,16 @@ static bool wait_for(pid_t pid, uint64_t duration_ns)
 	return alive;
 }
 
-static bool record_for(struct attaching *attaching, const struct attach *settings, const char *path,
-	struct error *error)
+static bool record_for(struct attaching *attaching, const struct attach *settings, const char *library,
+	const char *path, struct error *error)
 {
 	pid_t pid = attaching->remote.pid;
 	bool alive = wait_for(pid, settings->duration_ns);
 
 	if (alive) {
-		struct attaching end = { .wait_ms = settings->wait_s * 1000, .any_seccomp = settings->any_seccomp };
-		bool done = attaching_open(&end, pid, error) && attaching_end(&end, error);
+		struct attaching end = { .wait_ms = settings->wait_s * 1000, .any_seccomp = settings->any_seccomp,
+			.method = attaching->method };
+		bool done = attaching_open(&end, pid, error) && attaching_end(&end, library, error);
 
 		attaching_close(&end);
 		/* It may have ended by itself just now. */
@@ -165,6 +172,7 @@ static bool attach_run(struct invocation *invocation, struct error *error)
 		return fail(error, STATUS_USAGE, "which process? sctmem attach PID; see: ps, pgrep -a python");
 	attaching.wait_ms = settings.wait_s * 1000;
 	attaching.any_seccomp = settings.any_seccomp;
+	attaching.method = settings.method;
 	if (!attaching_parse(invocation->arguments.argv[0], &pid, error) || !program_find_library(library, error) ||
 		!attaching_open(&attaching, pid, error))
 		goto out;
@@ -188,9 +196,9 @@ static bool attach_run(struct invocation *invocation, struct error *error)
 	/* If it cannot be, what another thread was resolving in that very moment is missed: nothing to fail for. */
 	if (attaching.request.result == ATTACH_DONE &&
 		(nanosleep(&(struct timespec){ .tv_nsec = SETTLE_MS * 1000000L }, NULL) != 0 ||
-		!attaching_settle(&attaching, error)))
+		!attaching_settle(&attaching, library, error)))
 		*error = (struct error){ 0 };
-	done = settings.duration_ns == 0 || record_for(&attaching, &settings, path, error);
+	done = settings.duration_ns == 0 || record_for(&attaching, &settings, library, path, error);
 out:
 	attaching_close(&attaching);
 	free(pattern);

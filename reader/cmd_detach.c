@@ -13,6 +13,7 @@
 
 struct detach {
 	bool quiet, any_seccomp;
+	int method;                   /* enum attaching_method */
 	uint64_t wait_s;
 };
 
@@ -20,6 +21,8 @@ static const struct option_spec detach_options[] = {
 	OPTION_FLAG('q', "quiet", struct detach, quiet, "do not say what was recorded"),
 	OPTION_NUMBER(0, "wait", "SECONDS", struct detach, wait_s, 1, 3600,
 		"how long to wait for a thread in a safe place (default 10)"),
+	OPTION_CHOICE('m', "method", "auto|ptrace|remote-exec", struct detach, method, attaching_methods,
+		"borrow a thread by ptrace, or have Python 3.14+ do it by itself; auto (default): the second where only that can be"),
 	OPTION_FLAG(0, "any-seccomp", struct detach, any_seccomp,
 		"go on although a filter of system calls may end the process"),
 	OPTION_LAST
@@ -47,7 +50,7 @@ static bool detach_run(struct invocation *invocation, struct error *error)
 {
 	struct detach settings = { .wait_s = 10 };
 	struct attaching attaching = { .remote.memory = -1 };
-	char path[PROGRAM_PATH_SIZE + 64];
+	char library[PROGRAM_PATH_SIZE], path[PROGRAM_PATH_SIZE + 64];
 	bool done = false;
 	pid_t pid;
 
@@ -57,13 +60,15 @@ static bool detach_run(struct invocation *invocation, struct error *error)
 		return fail(error, STATUS_USAGE, "which process? sctmem detach PID");
 	attaching.wait_ms = settings.wait_s * 1000;
 	attaching.any_seccomp = settings.any_seccomp;
-	if (!attaching_parse(invocation->arguments.argv[0], &pid, error) || !attaching_open(&attaching, pid, error))
+	attaching.method = settings.method;
+	if (!attaching_parse(invocation->arguments.argv[0], &pid, error) || !program_find_library(library, error) ||
+		!attaching_open(&attaching, pid, error))
 		goto out;
 	if (!attaching_has_library(&attaching)) {
 		fail(error, STATUS_NO_INPUT, "process %d is not recorded by sctmem", (int)pid);
 		goto out;
 	}
-	if (!attaching_end(&attaching, error))
+	if (!attaching_end(&attaching, library, error))
 		goto out;
 	if (attaching.request.result == ATTACH_ALREADY) {
 		fail(error, STATUS_NO_INPUT, "process %d is not recorded any more", (int)pid);
