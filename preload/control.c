@@ -38,7 +38,10 @@ enum {
 	WAIT_TURNS_MAX = 10000,       /* for another thread that is changing it */
 };
 
-_Atomic int control_state;
+/* Each change from one of the first two to the other is made by one thread, CHANGING meanwhile. */
+enum state { RUNNING, PAUSED, CHANGING };
+
+static _Atomic int control_state;
 static _Atomic uint64_t taken_up;     /* the newest request that somebody has seen to, or is seeing to */
 static struct control_quiet never_quiet;
 struct control_quiet *control_quiet = &never_quiet;
@@ -62,7 +65,7 @@ void control_begin(bool paused, struct control_quiet *quiet)
 	set_quiet(paused);
 	if (paused)
 		order_begin_paused();
-	atomic_store(&control_state, paused ? CONTROL_PAUSED : CONTROL_RUNNING);
+	atomic_store(&control_state, paused ? PAUSED : RUNNING);
 }
 
 bool control_is_asked(void)
@@ -100,7 +103,7 @@ static bool resume_recording(struct thread *thread, unsigned by)
 /* The thread's gate is at OURS. */
 static enum capture_answer change(struct thread *thread, bool on, unsigned by)
 {
-	int from = on ? CONTROL_PAUSED : CONTROL_RUNNING, to = on ? CONTROL_RUNNING : CONTROL_PAUSED;
+	int from = on ? PAUSED : RUNNING, to = on ? RUNNING : PAUSED;
 	uint64_t signals;
 	bool ok;
 
@@ -109,7 +112,7 @@ static enum capture_answer change(struct thread *thread, bool on, unsigned by)
 
 		/* A handler that came in between would wait for what it has interrupted. */
 		sys_signals_block(&signals);
-		if (atomic_compare_exchange_strong(&control_state, &found, CONTROL_CHANGING))
+		if (atomic_compare_exchange_strong(&control_state, &found, CHANGING))
 			break;
 		sys_signals_restore(&signals);
 		if (found == to)
@@ -245,7 +248,7 @@ int control_change(bool on)
 	int saved = errno;
 
 	if (lifecycle_is_recording() && !lifecycle_is_child() &&
-		atomic_load(&control_state) == (on ? CONTROL_RUNNING : CONTROL_PAUSED))
+		atomic_load(&control_state) == (on ? RUNNING : PAUSED))
 		return order_is_stopped() ? -1 : 0;
 	thread = thread_own();
 	if (!thread)

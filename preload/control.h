@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Starting and stopping: by the program (api.c), or from outside through the capture's status.  control.c tells how.
- *
- *     CONTROL_RUNNING <----------> CONTROL_PAUSED        each change by one thread, CONTROL_CHANGING meanwhile
  */
 #ifndef SCTMEM_PRELOAD_CONTROL_H
 #define SCTMEM_PRELOAD_CONTROL_H
@@ -10,13 +8,9 @@
 #include "order.h"
 #include "thread.h"
 
-enum control_state { CONTROL_RUNNING, CONTROL_PAUSED, CONTROL_CHANGING };
-
-extern _Atomic int control_state;
-
 /*
- * Asked of the baton, not of control_state: else, while that changes, one thread's allocation would be recorded and
- * not its end by another, whose gate is closed.
+ * Asked of the baton alone: were it of a state of its own, then while that changes one thread's allocation would be
+ * recorded and not its end by another, whose gate is closed.
  */
 static inline bool control_is_paused(void)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "capture_writer.h"
+#include "draw.h"
 
 enum { STACKS = 9, UNIT = 256, REGION_UNITS = 8192, ARENA_UNITS = 1024, LARGES = 64, MAPPINGS = 32 };
 #define HEAP_BASE 0x100000000ul
@@ -24,10 +25,7 @@ static uint64_t random_state;
 
 unsigned lives_draw(unsigned below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (unsigned)((random_state >> 33) % below);
+	return (unsigned)draw_below(&random_state, below);
 }
 
 static uint8_t heap_units[REGION_UNITS], arena_units[ARENAS * ARENA_UNITS];

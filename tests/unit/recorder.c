@@ -21,6 +21,7 @@
 #include "preload/sys.h"
 
 static _Atomic bool on;
+char recorder_folder[4096];
 static uint64_t start_ns;
 bool real_is_libc = true;
 
@@ -124,6 +125,31 @@ void recorder_folder_remove(const char *path)
 	if (folder)
 		closedir(folder);
 	rmdir(path);
+}
+
+int recorder_set_up(void **state)
+{
+	(void)state;
+	return recorder_folder_make(recorder_folder, sizeof(recorder_folder)) ? 0 : -1;
+}
+
+int recorder_set_up_started(void **state)
+{
+	return recorder_set_up(state) == 0 && recorder_start(recorder_folder) ? 0 : -1;
+}
+
+int recorder_tear_down(void **state)
+{
+	(void)state;
+	recorder_stop();
+	recorder_folder_remove(recorder_folder);
+	return 0;
+}
+
+bool recorder_anew(void)
+{
+	recorder_folder_remove(recorder_folder);
+	return recorder_set_up_started(NULL) == 0;
 }
 
 void recorder_allocation(const void *block, size_t size)

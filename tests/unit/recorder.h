@@ -23,6 +23,14 @@ const char *recorder_path(void);
 bool recorder_folder_make(char *path, size_t size);
 void recorder_folder_remove(const char *path);
 
+/* The same as set-up and tear-down of a test, in recorder_folder; the second starts a capture in it, too. */
+extern char recorder_folder[4096];
+int recorder_set_up(void **state);
+int recorder_set_up_started(void **state);
+int recorder_tear_down(void **state);
+/* Empties recorder_folder and starts a capture there. */
+bool recorder_anew(void);
+
 /* One event each, as a hook makes them. */
 void recorder_allocation(const void *block, size_t size);
 void recorder_free(const void *block);

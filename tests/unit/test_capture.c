@@ -19,6 +19,7 @@
 
 #include <xxhash.h>
 
+#include "draw.h"
 #include "golden_capture.h"
 #include "reader/capture.h"
 #include "reader/decode.h"
@@ -510,9 +511,7 @@ static void the_fast_decoder_agrees_with_the_cursor(void **state)
 		writer_start(&writer);
 		stream = writer_stream(&writer, 0, 4096);
 		for (int i = 0; i < 20000; i++) {
-			random ^= random << 13;
-			random ^= random >> 7;
-			random ^= random << 17;
+			draw_bits(&random);
 			const uint64_t address = random >> (8 + random % 40) & ~(uint64_t)(random % 3 ? 15 : 0);
 
 			switch (random >> 20 & 15) {

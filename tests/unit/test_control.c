@@ -23,31 +23,14 @@
 
 enum { THREADS = 4, BLOCKS = 48, BOXES = 16 };
 
-static char folder[4096];
 static _Atomic bool go_on;
 /* Blocks that nobody owns, one a bit; and blocks left for others. */
 static _Atomic uint64_t pool;
 static _Atomic uintptr_t boxes[BOXES];
 
-static int make_folder(void **state)
-{
-	(void)state;
-	return recorder_folder_make(folder, sizeof(folder)) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
-}
-
 static void start(bool paused)
 {
-	recorder_folder_remove(folder);
-	assert_true(recorder_folder_make(folder, sizeof(folder)));
-	assert_true(recorder_start(folder));
+	assert_true(recorder_anew());
 	if (paused)
 		control_begin(true, control_quiet);
 	atomic_store(&pool, ((uint64_t)1 << BLOCKS) - 1);
@@ -260,5 +243,5 @@ int main(void)
 		cmocka_unit_test(what_has_ended_for_good_cannot_be_started),
 	};
 
-	return cmocka_run_group_tests_name("control", tests, make_folder, remove_folder);
+	return cmocka_run_group_tests_name("control", tests, recorder_set_up, recorder_tear_down);
 }

@@ -19,6 +19,7 @@
 #include "capture_writer.h"
 #include "reader/estimate.h"
 #include "reader/profile.h"
+#include "draw.h"
 
 enum { MEAN = 4096, BASE = 0x100000 };
 
@@ -244,10 +245,7 @@ static void intervals_are_those_of_poisson_counts(void **state)
 
 static double uniform(uint64_t *state)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return (double)(*state >> 11) * 0x1p-53;
+	return (double)(draw_bits(state) >> 11) * 0x1p-53;
 }
 
 /*

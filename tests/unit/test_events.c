@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "formats/events.h"
+#include "draw.h"
 
 enum { WORDS_MAX = 4096 };
 
@@ -22,14 +23,11 @@ static uint64_t random_state = 88172645463325252u;
 
 static uint64_t draw(void)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
+	return draw_bits(&random_state);
 }
 
 /* A number of up to `bits` bits, small ones and all-ones as likely as large ones. */
-static uint64_t draw_bits(unsigned bits)
+static uint64_t draw_value(unsigned bits)
 {
 	const uint64_t all = bits == 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1;
 
@@ -53,7 +51,7 @@ static uint64_t draw_address(void)
 	uint64_t *slot = &recent[draw() % 64];
 
 	if (draw() % 4 == 0)
-		*slot = draw_bits(56);
+		*slot = draw_value(56);
 	else if (draw() % 4 == 0)
 		*slot = (recent[draw() % 64] + 16 * (draw() % 40)) & (((uint64_t)1 << 56) - 1);
 	return *slot;
@@ -69,26 +67,26 @@ static size_t put_record(uint64_t *words, uint64_t *time, uint64_t *stamp)
 	if (kind == CAPTURE_TIME || kind == CAPTURE_STAMP) {
 		uint64_t *clock = kind == CAPTURE_TIME ? time : stamp;
 
-		operand = *clock += draw() % 16 == 0 ? draw_bits(45) : draw() % 1000;
+		operand = *clock += draw() % 16 == 0 ? draw_value(45) : draw() % 1000;
 	} else if (kind == CAPTURE_NODE) {
-		operand = draw_bits(32);
-		words[count++] = draw_bits(64);
-		words[count++] = draw_bits(32);
+		operand = draw_value(32);
+		words[count++] = draw_value(64);
+		words[count++] = draw_value(32);
 	} else if (kind == CAPTURE_SAMPLE || kind == CAPTURE_MAP) {
-		words[count++] = draw_bits(64);
-		words[count++] = draw_bits(64);
+		words[count++] = draw_value(64);
+		words[count++] = draw_value(64);
 	} else if (kind == CAPTURE_THREAD) {
-		operand = draw_bits(32);
+		operand = draw_value(32);
 	} else if (kind == CAPTURE_UNMAP || kind == CAPTURE_UNMAP_FAILED || kind == CAPTURE_SKIP) {
-		words[count++] = draw_bits(64);
+		words[count++] = draw_value(64);
 	} else if (CAPTURE_IS_ALLOCATION(kind)) {
 		if (draw() % 4 == 0) {
-			words[0] = draw_bits(32) << 8 | CAPTURE_SIZE_HIGH;
+			words[0] = draw_value(32) << 8 | CAPTURE_SIZE_HIGH;
 			words[1] = operand << 8 | kind;
-			words[2] = draw_bits(64);
+			words[2] = draw_value(64);
 			return 3;
 		}
-		words[count++] = draw_bits(64);
+		words[count++] = draw_value(64);
 	} else if (CAPTURE_IS_METADATA(kind)) {
 		operand = draw() % 100;
 		memset(words + 1, 0, (operand + 7) / 8 * 8);
@@ -113,8 +111,8 @@ static void columns_decode_to_what_the_words_say(void **state)
 	static uint64_t words[WORDS_MAX + 32];
 
 	for (int round = 0; round < 400; round++) {
-		struct capture_stream carry = { .first_stamp = draw_bits(40), .first_time_ns = draw_bits(40),
-			.first_thread = draw_bits(32) };
+		struct capture_stream carry = { .first_stamp = draw_value(40), .first_time_ns = draw_value(40),
+			.first_thread = draw_value(32) };
 		uint64_t time = carry.first_time_ns, stamp = carry.first_stamp;
 		const size_t wanted = draw() % WORDS_MAX;
 		size_t count = 0;

@@ -20,6 +20,7 @@
 
 #include "capture_writer.h"
 #include "reader/profile_live.h"
+#include "draw.h"
 
 enum { STREAMS = 4, NODES = 40, BLOCKS = 300, PATH_SIZE = 1024 };
 
@@ -28,10 +29,7 @@ static uint64_t random_state;
 
 static uint32_t draw(uint32_t below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)((random_state >> 33) % below);
+	return (uint32_t)draw_below(&random_state, below);
 }
 
 static int set_up(void **state)

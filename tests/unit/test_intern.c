@@ -23,22 +23,6 @@
 
 enum { THREADS = 4, FRAMES = 60000 };
 
-static char folder[4096];
-
-static int start(void **state)
-{
-	(void)state;
-	return recorder_folder_make(folder, sizeof(folder)) && recorder_start(folder) ? 0 : -1;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
-}
-
 /* The calling thread's state, as a hook gets it. */
 static struct thread *enter(void)
 {
@@ -187,7 +171,7 @@ static int run_out_of_memory(void)
 	uint32_t node = 0, degraded = 0;
 
 	recorder_forget();
-	if (!recorder_start(folder))
+	if (!recorder_start(recorder_folder))
 		return 1;
 	thread = record_enter();
 	if (!thread)
@@ -226,10 +210,10 @@ __attribute__((unused)) static void without_memory_stacks_are_cut_and_counted(vo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_same_frame_under_the_same_parent_is_the_same_node, start, stop),
-		cmocka_unit_test_setup_teardown(threads_at_once_agree_through_several_doublings, start, stop),
+		cmocka_unit_test_setup_teardown(the_same_frame_under_the_same_parent_is_the_same_node, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(threads_at_once_agree_through_several_doublings, recorder_set_up_started, recorder_tear_down),
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-		cmocka_unit_test_setup_teardown(without_memory_stacks_are_cut_and_counted, start, stop),
+		cmocka_unit_test_setup_teardown(without_memory_stacks_are_cut_and_counted, recorder_set_up_started, recorder_tear_down),
 #endif
 	};
 

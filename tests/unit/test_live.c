@@ -12,6 +12,7 @@
 #undef fail      /* ours fills an error */
 
 #include "reader/live.h"
+#include "draw.h"
 
 enum { BLOCKS = 3000, STEPS = 200000 };
 
@@ -19,10 +20,7 @@ static uint64_t random_state = 88172645463325252u;
 
 static uint64_t draw(uint64_t below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (random_state >> 11) % below;
+	return draw_below(&random_state, below);
 }
 
 static struct live_block blocks[BLOCKS];

@@ -20,7 +20,6 @@
 #include "recorded.h"
 #include "recorder.h"
 
-static char folder[4096];
 static uintptr_t place;               /* of the mappings made here: nobody else's */
 enum { PAGE = 4096, ROOM = 1024 * PAGE };
 
@@ -40,16 +39,14 @@ static int start(void **state)
 	munmap(room, ROOM);
 	place = (uintptr_t)room;
 	met_count = 0;
-	return recorder_folder_make(folder, sizeof(folder)) && recorder_start(folder) ? 0 : -1;
+	return recorder_set_up_started(state);
 }
 
 static int stop(void **state)
 {
 	(void)state;
 	munmap((void *)place, ROOM);
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
+	return recorder_tear_down(state);
 }
 
 static void refresh(void)
@@ -64,7 +61,7 @@ static void map_file(const char *file, unsigned at, unsigned pages)
 	char name[4200];
 	void *wanted = (void *)(place + at * PAGE);
 
-	snprintf(name, sizeof(name), "%s/%s", folder, file);
+	snprintf(name, sizeof(name), "%s/%s", recorder_folder, file);
 	int fd = open(name, O_RDWR | O_CREAT, 0600);
 
 	assert_int_equal(ftruncate(fd, ROOM), 0);

@@ -196,27 +196,9 @@ static void empty_mailboxes(void)
 	}
 }
 
-static char folder[4096];
-
-static int make_folder(void **state)
-{
-	(void)state;
-	return recorder_folder_make(folder, sizeof(folder)) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
-}
-
 static void start(void)
 {
-	recorder_folder_remove(folder);
-	assert_true(recorder_folder_make(folder, sizeof(folder)));
-	assert_true(recorder_start(folder));
+	assert_true(recorder_anew());
 	pools_fill();
 }
 
@@ -379,5 +361,5 @@ int main(void)
 		cmocka_unit_test(a_lost_stamp_is_written_again),
 	};
 
-	return cmocka_run_group_tests_name("order", tests, make_folder, remove_folder);
+	return cmocka_run_group_tests_name("order", tests, recorder_set_up, recorder_tear_down);
 }

@@ -28,22 +28,6 @@
 
 enum { THREADS = 4, BLOCKS = 400 };
 
-static char folder[4096];
-
-static int start(void **state)
-{
-	(void)state;
-	return recorder_folder_make(folder, sizeof(folder)) && recorder_start(folder) ? 0 : -1;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
-}
-
 /* A block of words that hold one NOTE: thread, number, and a tail of a size that varies. */
 static bool append_note(uint32_t thread, uint32_t number, size_t tail)
 {
@@ -227,7 +211,7 @@ static void a_closed_and_reused_descriptor_is_left_alone(void **state)
 
 	assert_true(fd >= 200);           /* out of the program's way */
 	close(fd);
-	snprintf(other, sizeof(other), "%s/other", folder);
+	snprintf(other, sizeof(other), "%s/other", recorder_folder);
 	int own = open(other, O_RDWR | O_CREAT, 0600);
 
 	assert_int_equal(dup2(own, fd), fd);
@@ -290,7 +274,7 @@ static void a_full_file_system_stops_recording_and_keeps_what_is_there(void **st
 	char mounted[4200];
 
 	(void)state;
-	snprintf(mounted, sizeof(mounted), "%s/small", folder);
+	snprintf(mounted, sizeof(mounted), "%s/small", recorder_folder);
 	mkdir(mounted, 0700);
 	if (mount("tmpfs", mounted, "tmpfs", 0, "size=1m") != 0) {
 		print_message("skipped: only root can mount a small file system\n");
@@ -328,9 +312,7 @@ static void few_descriptors_are_enough(void **state)
 	limit = old;
 	limit.rlim_cur = 64;
 	setrlimit(RLIMIT_NOFILE, &limit);
-	recorder_folder_remove(folder);
-	assert_true(recorder_folder_make(folder, sizeof(folder)));
-	bool ok = recorder_start(folder) && append_note(1, 0, 10);
+	bool ok = recorder_anew() && append_note(1, 0, 10);
 	int fd = find_descriptor();
 
 	setrlimit(RLIMIT_NOFILE, &old);
@@ -357,15 +339,15 @@ static void the_header_tells_who_wrote(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(blocks_of_many_threads_are_all_there, start, stop),
-		cmocka_unit_test_setup_teardown(trimming_gives_back_the_tail_and_recording_goes_on, start, stop),
-		cmocka_unit_test_setup_teardown(trimming_under_way_harms_nobody, start, stop),
-		cmocka_unit_test_setup_teardown(a_closed_and_reused_descriptor_is_left_alone, start, stop),
-		cmocka_unit_test_setup_teardown(a_file_that_is_not_ours_any_more_stops_growth, start, stop),
-		cmocka_unit_test_setup_teardown(a_full_file_system_stops_recording_and_keeps_what_is_there, start, stop),
-		cmocka_unit_test_setup_teardown(the_limit_of_file_size_is_no_signal, start, stop),
-		cmocka_unit_test_setup_teardown(few_descriptors_are_enough, start, stop),
-		cmocka_unit_test_setup_teardown(the_header_tells_who_wrote, start, stop),
+		cmocka_unit_test_setup_teardown(blocks_of_many_threads_are_all_there, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(trimming_gives_back_the_tail_and_recording_goes_on, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(trimming_under_way_harms_nobody, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_closed_and_reused_descriptor_is_left_alone, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_file_that_is_not_ours_any_more_stops_growth, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_full_file_system_stops_recording_and_keeps_what_is_there, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(the_limit_of_file_size_is_no_signal, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(few_descriptors_are_enough, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(the_header_tells_who_wrote, recorder_set_up_started, recorder_tear_down),
 	};
 
 	return cmocka_run_group_tests_name("output", tests, NULL, NULL);

@@ -24,6 +24,7 @@
 
 #include "formats/capture.h"
 #include "reader/python_lines.h"
+#include "draw.h"
 
 #ifndef GOLDEN_DIR
 #define GOLDEN_DIR "tests/golden"
@@ -295,10 +296,7 @@ static void hostile_tables_stay_within_bounds(void **state)
 		assert_non_null(table);
 		uint8_t *start = table + 1;
 		for (size_t i = 0; i < size; i++) {
-			random ^= random << 13;
-			random ^= random >> 7;
-			random ^= random << 17;
-			start[i] = (uint8_t)random;
+			start[i] = (uint8_t)draw_bits(&random);
 		}
 		for (unsigned kind = 0; kind < 5; kind++) {
 			struct python_position found;

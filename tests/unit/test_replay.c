@@ -18,6 +18,7 @@
 #include "capture_writer.h"
 #include "reader/replay.h"
 #include "reader/replay_cost.h"
+#include "draw.h"
 
 enum { THREADS = 6, STREAMS = 4, BLOCKS_MAX = 4096, SITES_MAX = 4096, PAGES = 256, MAPS_MAX = 65536 };
 #define MAP_BASE 0x7f0000000000u
@@ -26,10 +27,7 @@ static uint64_t random_state;
 
 static uint32_t draw(uint32_t below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)((random_state >> 33) % below);
+	return (uint32_t)draw_below(&random_state, below);
 }
 
 struct model_site {

@@ -15,18 +15,11 @@
 
 #include "preload/config.h"
 #include "preload/known.h"
+#include "draw.h"
 #include "recorded.h"
 #include "recorder.h"
 
 enum { BLOCKS = 4000, STEPS = 400000, THREADS = 4 };
-
-static uint64_t draw(uint64_t *state, uint64_t below)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return (*state >> 11) % below;
-}
 
 /* Each turn asks, then enters or takes out.  Every thread has addresses of its own, next to those of the others. */
 static void *play(void *argument)
@@ -38,11 +31,11 @@ static void *play(void *argument)
 	bool good = true;
 
 	for (int i = 0; i < STEPS && good; i++) {
-		size_t n = draw(&state, BLOCKS);
+		size_t n = draw_below(&state, BLOCKS);
 		const void *block = (void *)(bases[n % 4] + (n * (n % 3 ? THREADS : 600) + thread) * 8);
 
 		good = known_contains(block) == present[n];
-		if (draw(&state, 2))
+		if (draw_below(&state, 2))
 			good = good && known_remove(block) == present[n];
 		else
 			good = good && known_add(block);

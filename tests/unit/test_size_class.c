@@ -13,15 +13,13 @@
 #undef fail      /* ours fills an error */
 
 #include "reader/size_class.h"
+#include "draw.h"
 
 static uint64_t random_state = 88172645463325252u;
 
 static unsigned draw(unsigned below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (unsigned)((random_state >> 33) % below);
+	return (unsigned)draw_below(&random_state, below);
 }
 
 /* What the allocator under this test gives must be what the rule says. */

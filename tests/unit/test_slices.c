@@ -19,6 +19,7 @@
 #include "capture_writer.h"
 #include "reader/replay.h"
 #include "reader/replay_cost.h"
+#include "draw.h"
 
 enum { STREAMS = 3, STACKS = 12 };
 #define MAP_BASE 0x7f0000000000u
@@ -27,10 +28,7 @@ static uint64_t random_state;
 
 static uint32_t draw(uint32_t below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)((random_state >> 33) % below);
+	return (uint32_t)draw_below(&random_state, below);
 }
 
 static uint64_t address(void) { return 0x1000 + draw(300) * 16ul; }

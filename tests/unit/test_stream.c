@@ -27,22 +27,6 @@ enum { KILLS = 50 };
 enum { KILLS = 200 };
 #endif
 
-static char folder[4096];
-
-static int start(void **state)
-{
-	(void)state;
-	return recorder_folder_make(folder, sizeof(folder)) && recorder_start(folder) ? 0 : -1;
-}
-
-static int stop(void **state)
-{
-	(void)state;
-	recorder_stop();
-	recorder_folder_remove(folder);
-	return 0;
-}
-
 static void read_back(struct recorded *recorded)
 {
 	if (!recorded_read(recorded, recorder_path()))
@@ -255,12 +239,12 @@ static void a_killed_process_leaves_every_event_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(events_survive_many_windows, start, stop),
-		cmocka_unit_test_setup_teardown(every_fill_of_a_window_can_be_flushed, start, stop),
-		cmocka_unit_test_setup_teardown(stamps_and_times_go_on_across_windows, start, stop),
-		cmocka_unit_test_setup_teardown(metadata_of_any_size_comes_back, start, stop),
-		cmocka_unit_test_setup_teardown(a_record_too_large_for_the_format_stops_recording, start, stop),
-		cmocka_unit_test_setup_teardown(a_killed_process_leaves_every_event_once, start, stop),
+		cmocka_unit_test_setup_teardown(events_survive_many_windows, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(every_fill_of_a_window_can_be_flushed, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(stamps_and_times_go_on_across_windows, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(metadata_of_any_size_comes_back, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_record_too_large_for_the_format_stops_recording, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_killed_process_leaves_every_event_once, recorder_set_up_started, recorder_tear_down),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);

@@ -17,6 +17,7 @@
 
 #include "capture_writer.h"
 #include "reader/profile.h"
+#include "draw.h"
 
 enum { THREADS = 3, BLOCKS = 200, STEPS = 3000, WINDOWS_MAX = 64, OPEN_MAX = 12 };
 
@@ -35,10 +36,7 @@ static uint64_t random_state;
 
 static unsigned draw(unsigned below)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (unsigned)((random_state >> 33) % below);
+	return (unsigned)draw_below(&random_state, below);
 }
 
 static struct step mark_step(unsigned *open, unsigned *open_count)
