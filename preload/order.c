@@ -29,10 +29,14 @@ static uint64_t counter(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* Loads after it come after the reading of the counter. */
-static inline void counter_read_before(void)
+/*
+ * Loads the word after the counter was read: its address is made to depend on what was read, which a processor must
+ * have before it can load.  A second lfence would say the same, and wait for all that is under way.
+ */
+static inline uint64_t load_after(uint64_t read, const _Atomic uint64_t *word)
 {
-	__asm__ volatile("lfence" ::: "memory");
+	__asm__ volatile("and $0, %0" : "+r"(read) :: "cc", "memory");
+	return atomic_load_explicit((const _Atomic uint64_t *)((uintptr_t)word + read), memory_order_acquire);
 }
 
 static bool counter_is_good(void)
@@ -58,9 +62,12 @@ static uint64_t counter(void)
 	return value;
 }
 
-static inline void counter_read_before(void)
+/* Loads the word after the counter was read. */
+static inline uint64_t load_after(uint64_t read, const _Atomic uint64_t *word)
 {
+	(void)read;
 	__asm__ volatile("isb" ::: "memory");
+	return atomic_load_explicit(word, memory_order_acquire);
 }
 
 static bool counter_is_good(void)
@@ -112,8 +119,7 @@ bool order_take(struct thread *thread)
 			 * A pause that came in between would have an earlier stamp than this event, which would then stand behind it.
 			 * Who pauses reads the counter when the baton is gone; who finds it still there has an earlier stamp.
 			 */
-			counter_read_before();
-			baton = atomic_load_explicit(&order_baton, memory_order_acquire);
+			baton = load_after(stamp, &order_baton);
 			if (__builtin_expect(baton != before, 0))
 				continue;
 			put_stamp(thread, stamp);
