@@ -24,7 +24,8 @@
 #include <stdint.h>
 
 #define CAPTURE_MAGIC "SCTMEM\r\n"   /* eight bytes; \r\n shows a file mangled by a text transfer */
-#define CAPTURE_VERSION 3u             /* the newest: of a capture that may hold a sample */
+#define CAPTURE_VERSION 4u             /* the newest: of a run's segments */
+#define CAPTURE_VERSION_SAMPLED 3u
 #define CAPTURE_VERSION_EXACT 2u
 #define CAPTURE_BLOCK_MAGIC 0x4b4c4253u   /* "SBLK" */
 
@@ -57,7 +58,12 @@ struct capture_header {
 	uint32_t text_size;           /* bytes of text fields from CAPTURE_TEXT_OFFSET on */
 	uint32_t origin;              /* enum capture_origin */
 	uint64_t parent_start_realtime_ns;   /* the parent capture's start, to recognise it; else 0 */
-	uint8_t reserved[408];        /* zero */
+	uint32_t segment;             /* of the run, from 1; 0: this file is all of it */
+	uint32_t reserved_segment;
+	uint64_t run_id;              /* the same in all segments of a run */
+	uint64_t segment_time_ns;     /* capture time at which this segment began */
+	uint64_t segment_stamp;       /* what comes from here on is in this segment or a later one */
+	uint8_t reserved[376];        /* zero */
 	uint64_t checksum;            /* XXH3-64 of the 504 bytes before, then of the text fields (seed = the first) */
 };
 
@@ -68,6 +74,7 @@ enum capture_feature {
 	CAPTURE_PYTHON_ALLOCATORS = 1 << 3, /* PyMem MEM and OBJ blocks are events; arenas are their backing store */
 	CAPTURE_SAMPLED = 1 << 4,        /* not every allocation is recorded: see SAMPLING */
 	CAPTURE_COMPACTED = 1 << 5,      /* made smaller afterwards: see CULLED */
+	CAPTURE_SEGMENTS = 1 << 6,       /* one segment of a run */
 };
 
 enum capture_origin {
@@ -107,6 +114,7 @@ enum capture_state {
 	CAPTURE_STOPPED_STORAGE = 2,  /* recording stopped: the file could not grow */
 	CAPTURE_STOPPED_MEMORY = 3,   /* recording stopped: no memory for the recorder */
 	CAPTURE_STOPPED_USER = 4,     /* recording stopped by sctmem_stop */
+	CAPTURE_CONTINUED = 5,        /* the run goes on in its next segment */
 };
 
 /* What is asked of a running recorder through its status. */

@@ -179,6 +179,54 @@ static void read_max_size(const char *value)
 		config.max_size = bytes;
 }
 
+/* "90s", "30m", "12h", "1d": at least a second. */
+static bool read_duration(uint64_t *out_ns, const char *value)
+{
+	static const struct {
+		char unit;
+		uint32_t seconds;
+	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	uint64_t number = 0;
+
+	for (; *value >= '0' && *value <= '9' && number < 1000000; value++)
+		number = number * 10 + (uint64_t)(*value - '0');
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		if (number == 0 || value[0] != units[i].unit || value[1] != 0)
+			continue;
+		*out_ns = number * units[i].seconds * 1000000000u;
+		return true;
+	}
+	return false;
+}
+
+/* "30m" is a duration, "30M" a size. */
+static void read_rotate(const char *value)
+{
+	uint64_t number;
+	const char *end;
+
+	if (is_one_of(value, "no", "0", "off")) {
+		config.rotate_size = config.rotate_ns = 0;
+		return;
+	}
+	if (read_duration(&number, value)) {
+		config.rotate_ns = number;
+		return;
+	}
+	end = read_size(&number, value);
+	if (end && *end == 0 && number >= CONFIG_ROTATE_SIZE_LEAST)
+		config.rotate_size = number;
+}
+
+static void read_keep(const char *value)
+{
+	uint32_t keep = 0;
+
+	read_number(&keep, value, 2, 4096);
+	if (keep || strcmp(value, "0") == 0)
+		config.keep = keep;
+}
+
 /* "512KiB" or, for the same draws each time, "512KiB,seed=7". */
 static void read_sample(const char *value)
 {

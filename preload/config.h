@@ -20,6 +20,8 @@
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE", sample, "no", "record a sample of the blocks, one about every so many bytes: 512KiB; no: all") \
 	X("SCTMEM_MAX_SIZE", max_size, "no", "largest size of a capture; as it nears, fewer blocks are recorded: 2G; no") \
+	X("SCTMEM_ROTATE", rotate, "no", "begin a new file of the capture after so many bytes or so long: 1G, 1h; no") \
+	X("SCTMEM_KEEP", keep, "0", "how many of these files are kept, the newest: 2 to 4096; 0: all") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \
 	X("SCTMEM_BACKEND", backend, "libc", "allocator that serves the program: libc (or what it brings), jemalloc") \
 	X("SCTMEM_START", start, "on", "record from the start: on; off: when sctmem_start() or sctmem ctl says so") \
@@ -39,13 +41,21 @@ struct config {
 	uint32_t sample_ms;
 	uint64_t sample_bytes;        /* mean distance of recorded blocks; 0: every block is recorded */
 	uint64_t max_size;            /* of the file; 0: as large as it gets */
+	uint64_t rotate_size, rotate_ns;   /* a segment ends when its file is so large, or so old; 0: no such reason */
+	uint32_t keep;                /* segments; 0: all */
 	uint64_t sample_seed;         /* 0: other draws each time */
 };
 
-enum { CONFIG_MAX_SIZE_LEAST = 4 << 20 };
+enum { CONFIG_MAX_SIZE_LEAST = 4 << 20, CONFIG_ROTATE_SIZE_LEAST = 256 << 10 };
 
 extern struct config config;
 extern bool config_python_allocators;
+
+/* Whether the capture is a run of segments.  One file of a limited size is not. */
+static inline bool config_rotates(void)
+{
+	return (config.rotate_size | config.rotate_ns) != 0 && config.max_size == 0;
+}
 
 /* Reads the environment.  Values that make no sense leave the default in place. */
 void config_read(char *const *environment);

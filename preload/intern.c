@@ -20,6 +20,7 @@
 #include "arena.h"
 #include "modules.h"
 #include "output.h"
+#include "rotate.h"
 #include "stream.h"
 #include "sys.h"
 
@@ -189,6 +190,30 @@ static uint32_t degraded(void)
 	return atomic_load_explicit(&degraded_node, memory_order_acquire);
 }
 
+static void put_node(struct thread *thread, uint32_t id, uint64_t frame, uint32_t parent)
+{
+	stream_put(thread, stream_head(CAPTURE_NODE, id));
+	stream_put(thread, frame);
+	stream_put(thread, parent);
+	stream_commit(thread);
+}
+
+uint32_t intern_end(void)
+{
+	return atomic_load(&next_node);
+}
+
+bool intern_at(uint32_t id, uint64_t *frame, uint32_t *parent)
+{
+	struct intern_slot_node *chunk = atomic_load_explicit(&chunks[id / CHUNK_NODES], memory_order_acquire);
+
+	if (!chunk || (chunk[id % CHUNK_NODES].frame | chunk[id % CHUNK_NODES].hash) == 0)
+		return false;
+	*frame = chunk[id % CHUNK_NODES].frame;
+	*parent = chunk[id % CHUNK_NODES].parent;
+	return true;
+}
+
 /* Takes a number for (parent, frame) and writes its record; 0: there is no room. */
 static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame, uint32_t hash)
 {
@@ -203,10 +228,16 @@ static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame,
 	if (!chunk_ready(id))
 		return 0;
 	*node_at(id) = (struct intern_slot_node){ .frame = frame, .parent = parent, .hash = hash };
-	stream_put(thread, stream_head(CAPTURE_NODE, id));
-	stream_put(thread, frame);
-	stream_put(thread, parent);
-	stream_commit(thread);
+	put_node(thread, id, frame, parent);
+	/* A segment that began meanwhile was given a copy of all nodes, or this one comes into it here. */
+	if (rotate_is_on()) {
+		atomic_thread_fence(memory_order_seq_cst);
+		if (stream_is_behind(thread)) {
+			if (!stream_flush(thread) || !stream_room(thread, 3))
+				return 0;
+			put_node(thread, id, frame, parent);
+		}
+	}
 	if (CAPTURE_FRAME_KIND(frame) == CAPTURE_FRAME_NATIVE)
 		modules_meet(CAPTURE_FRAME_ADDRESS(frame));
 	return id;

@@ -34,6 +34,10 @@ uint32_t intern_hash(uint32_t node);
 uint32_t intern_recall(const struct thread *thread, uint32_t parent, uint64_t word);
 void intern_remember(struct thread *thread, uint32_t parent, uint64_t word, uint32_t node);
 
+/* The first number that is not taken; and what a node is.  false: the number is taken, and nothing is there yet. */
+uint32_t intern_end(void);
+bool intern_at(uint32_t id, uint64_t *frame, uint32_t *parent);
+
 /* In a fork child: forget all nodes; they are the parent capture's. */
 void intern_reset(void);
 

@@ -33,6 +33,7 @@
 #include "python.h"
 #include "real.h"
 #include "record.h"
+#include "rotate.h"
 #include "sample.h"
 #include "symbol.h"
 #include "sys.h"
@@ -185,6 +186,7 @@ static bool begin(bool paused)
 	start_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	origin.start_monotonic_ns = start_ns;
 	thread_start();
+	rotate_begin();
 	sample_start();
 	birth = arena_pages(4096);
 	if (!birth || !sys_wipe_on_fork(birth, 4096, true))

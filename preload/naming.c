@@ -240,6 +240,60 @@ int naming_create(struct naming *naming, char *path, size_t size)
 	return -1;
 }
 
+void naming_segments_begin(struct naming_segments *segments, const char *path)
+{
+	*segments = (struct naming_segments){ .path = path, .count = 1, .last = 1 };
+	segments->numbers[1 % NAMING_SEGMENTS_MAX] = 1;
+}
+
+/* The number goes before the ending ".bin", at least six digits long, so that names sort. */
+static bool segment_path(const struct naming_segments *segments, uint32_t number, char *path, size_t size)
+{
+	struct builder builder = { path, path + size, false };
+	size_t length = strlen(segments->path);
+	const bool ends = length > 4 && memcmp(segments->path + length - 4, ".bin", 4) == 0;
+
+	put_bytes(&builder, segments->path, ends ? length - 4 : length);
+	if (number > 1) {
+		put_bytes(&builder, ".", 1);
+		for (uint32_t least = 100000; number < least && least > 1; least /= 10)
+			put_bytes(&builder, "0", 1);
+		put_number(&builder, number);
+	}
+	if (ends)
+		put_bytes(&builder, ".bin", 4);
+	return !builder.full;
+}
+
+int naming_segment_create(struct naming_segments *segments, char *path, size_t size)
+{
+	for (uint32_t tried = 0; tried < NAMES_TRIED_MAX; tried++) {
+		if (!segment_path(segments, segments->last + 1, path, size))
+			return -36;           /* ENAMETOOLONG */
+		int fd = create(path);
+
+		if (fd < 0 && fd != EXISTS)
+			return fd;
+		segments->last++;
+		if (fd < 0)
+			continue;
+		segments->count++;
+		segments->numbers[segments->count % NAMING_SEGMENTS_MAX] = segments->last;
+		return fd;
+	}
+	return EXISTS;
+}
+
+void naming_segment_remove(const struct naming_segments *segments, uint64_t segment, uint64_t run_id)
+{
+	static char path[4096];
+	struct capture_header header;
+
+	if (segment_path(segments, segments->numbers[segment % NAMING_SEGMENTS_MAX], path, sizeof(path)) &&
+		read_header(path, &header) && header.run_id == run_id && header.segment == segment)
+		sys_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
+}
+
 /* Whether its user has ended the recording (sctmem detach): what is still mapped of it says nothing. */
 static bool was_ended(const char *path)
 {

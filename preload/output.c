@@ -27,6 +27,7 @@
 #include "arena.h"
 #include "config.h"
 #include "naming.h"
+#include "order.h"
 #include "sample.h"
 #include "sys.h"
 
@@ -61,7 +62,14 @@ static struct {
 	uint64_t start_realtime_ns;
 	int failure;
 	char path[4096];
+	_Atomic uint64_t appended;    /* bytes of blocks in this file */
+	struct naming_segments names; /* of the run's further files */
+	char segment_path[4096];      /* of the present one */
+	struct capture_header header_copy;
+	uint64_t removed;             /* segments up to this one are gone, or are not ours any more */
 } output = { .fd = -1 };
+
+_Atomic uint32_t output_segment;
 
 static struct capture_status no_status;
 
@@ -92,7 +100,7 @@ static int our_fd(void)
 
 	if (output.fd >= 0 && sys_stat(output.fd, &stat) && stat.st_dev == output.device && stat.st_ino == output.inode)
 		return output.fd;
-	int fd = sys_open(output.path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
+	int fd = sys_open(output.segment_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
 
 	if (fd < 0)
 		return -1;
@@ -169,6 +177,8 @@ static uint64_t extent_size(uint64_t size)
 {
 	uint64_t wanted = output.extent_size, end = atomic_load_explicit(&output.end, memory_order_relaxed);
 
+	if (config.rotate_size && wanted > config.rotate_size / 8)
+		wanted = config.rotate_size / 8 > EXTENT_SIZE_LEAST ? config.rotate_size / 8 : EXTENT_SIZE_LEAST;
 	if (config.max_size) {
 		uint64_t left = config.max_size > end ? config.max_size - end : 0;
 
@@ -249,7 +259,41 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 	publish(extent->base + at, header);
 	note_used(extent->offset + at + total);
 	finish_bytes(extent, total);
+	atomic_fetch_add_explicit(&output.appended, total, memory_order_relaxed);
 	return true;
+}
+
+bool output_append_locked(struct capture_block *header, const void *payload, size_t size)
+{
+	uint64_t total = (sizeof(*header) + size + 4095) & ~(uint64_t)4095, offset;
+	uint8_t *base = grow(total, &offset);
+
+	if (!base)
+		return false;
+	header->magic = CAPTURE_BLOCK_MAGIC;
+	header->stored_size = (uint32_t)size;
+	header->payload_checksum = XXH3_64bits(payload, size);
+	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
+	memcpy(base + sizeof(*header), payload, size);
+	publish(base, header);
+	note_used(offset + total);
+	sys_unmap(base, total);
+	return true;
+}
+
+void output_locked(void (*work)(void *), void *argument)
+{
+	uint64_t signals;
+
+	enter_growing(&signals);
+	work(argument);
+	leave_growing(&signals);
+}
+
+uint64_t output_size(uint64_t *appended)
+{
+	*appended = atomic_load_explicit(&output.appended, memory_order_relaxed);
+	return atomic_load_explicit(&output.end, memory_order_relaxed);
 }
 
 struct capture_stream *output_stream(uint32_t stream, size_t words)
@@ -340,6 +384,8 @@ static uint64_t wanted_features(void)
 		features |= CAPTURE_NATIVE_LEAF;
 	if (sample_is_on())
 		features |= CAPTURE_SAMPLED;
+	if (config_rotates())
+		features |= CAPTURE_SEGMENTS;
 	return features;
 }
 
@@ -348,7 +394,7 @@ static void write_header(const struct output_origin *origin, size_t text_size, u
 {
 	struct timespec resolution = { 0 };
 	struct capture_header header = {
-		.version = sample_is_on() ? CAPTURE_VERSION : CAPTURE_VERSION_EXACT,
+		.version = config_rotates() ? CAPTURE_VERSION : sample_is_on() ? CAPTURE_VERSION_SAMPLED : CAPTURE_VERSION_EXACT,
 		.header_size = (uint32_t)output.header_size,
 		.features = wanted_features(),
 		.start_monotonic_ns = origin->start_monotonic_ns,
@@ -374,6 +420,15 @@ static void write_header(const struct output_origin *origin, size_t text_size, u
 	output.start_realtime_ns = header.start_realtime_ns =
 		sys_clock_ns(CLOCK_REALTIME) - (sys_clock_ns(CLOCK_MONOTONIC) - origin->start_monotonic_ns);
 	memcpy(header.magic, CAPTURE_MAGIC, 8);
+	if (config_rotates()) {
+		const uint64_t run[] = { header.pid, header.start_realtime_ns, header.start_monotonic_ns, output.inode };
+
+		header.segment = 1;
+		header.run_id = XXH3_64bits(run, sizeof(run));
+	}
+	output.header_copy = header;
+	output.removed = 0;
+	atomic_store(&output_segment, header.segment);
 	header.checksum = XXH3_64bits(&header, offsetof(struct capture_header, checksum));
 	header.checksum = XXH3_64bits_withSeed(output.header + CAPTURE_TEXT_OFFSET, text_size, header.checksum);
 	memcpy(output.header + 8, (char *)&header + 8, sizeof(header) - 8);
@@ -401,6 +456,8 @@ bool output_open(const struct output_origin *origin)
 	output.fd = sys_move_high(fd);
 	output.device = stat.st_dev;
 	output.inode = stat.st_ino;
+	memcpy(output.segment_path, output.path, sizeof(output.path));
+	naming_segments_begin(&output.names, output.path);
 	size_t text_size = describe(text, sizeof(text), naming.origin.parent_path);
 
 	output.header_size = (CAPTURE_TEXT_OFFSET + text_size + 4095) & ~(uint64_t)4095;
@@ -427,6 +484,8 @@ void output_forget(void)
 		sys_close(output.fd);
 	output.fd = -1;
 	output.header = NULL;
+	atomic_store_explicit(&output_segment, 0, memory_order_relaxed);
+	atomic_store_explicit(&output.appended, 0, memory_order_relaxed);
 	atomic_store_explicit(&output.extent, NULL, memory_order_relaxed);
 	atomic_store_explicit(&output.end, 0, memory_order_relaxed);
 	atomic_store_explicit(&output.growing, 0, memory_order_relaxed);
@@ -465,6 +524,27 @@ void output_detach(struct capture_stream *window)
 	sys_map_over(base, sizeof(struct capture_block) + sizeof(*window) + window->capacity * 8);
 }
 
+/* Closes the present extent and gives back what is left of it.  Only while growing. */
+static void trim(void)
+{
+	struct extent *extent = atomic_load_explicit(&output.extent, memory_order_acquire);
+
+	if (!extent)
+		return;
+	/* All that is left is reserved here, so that nobody writes where the file will have ended. */
+	uint64_t at = atomic_fetch_add_explicit(&extent->used, extent->size, memory_order_relaxed);
+	uint64_t end = (extent->offset + at + 4095) & ~(uint64_t)4095;
+	const bool last = extent->offset + extent->size == atomic_load_explicit(&output.end, memory_order_relaxed);
+	int fd = our_fd();
+
+	if (at >= extent->size)
+		return;
+	/* Whatever comes later grows the file again. */
+	if (last && fd >= 0 && sys_call(SYS_ftruncate, fd, (long)end, 0, 0, 0, 0) == 0)
+		atomic_store_explicit(&output.end, end, memory_order_relaxed);
+	finish_bytes(extent, extent->size - at);
+}
+
 void output_trim(void)
 {
 	uint64_t signals;
@@ -472,17 +552,109 @@ void output_trim(void)
 	enter_growing(&signals);
 	struct extent *extent = atomic_load_explicit(&output.extent, memory_order_acquire);
 
-	if (extent && extent->offset + extent->size == atomic_load_explicit(&output.end, memory_order_relaxed)) {
-		/* All that is left is reserved here, so that nobody writes where the file will have ended. */
-		uint64_t at = atomic_fetch_add_explicit(&extent->used, extent->size, memory_order_relaxed);
-		uint64_t end = (extent->offset + at + 4095) & ~(uint64_t)4095;
-		int fd = our_fd();
-
-		/* Whatever comes later grows the file again. */
-		if (at < extent->size && fd >= 0 && sys_call(SYS_ftruncate, fd, (long)end, 0, 0, 0, 0) == 0)
-			atomic_store_explicit(&output.end, end, memory_order_relaxed);
-		if (at < extent->size)
-			finish_bytes(extent, extent->size - at);
-	}
+	if (extent && extent->offset + extent->size == atomic_load_explicit(&output.end, memory_order_relaxed))
+		trim();
 	leave_growing(&signals);
+}
+
+/* The counters that other threads raised in the old status between its copy and the switch. */
+static void add_missed(const struct capture_status *before, const struct capture_status *after)
+{
+	enum { FIRST = offsetof(struct capture_status, lost_memory) / 8,
+		LAST = offsetof(struct capture_status, lost_threads) / 8 };
+	const uint64_t *from = (const uint64_t *)before, *to = (const uint64_t *)after;
+	_Atomic uint64_t *now = (_Atomic uint64_t *)output_status();
+
+	for (size_t i = FIRST; i <= LAST; i++)
+		if (i != offsetof(struct capture_status, tracer_bytes) / 8 && i != offsetof(struct capture_status, file_bytes) / 8
+				&& to[i] > from[i])
+			atomic_fetch_add_explicit(&now[i], to[i] - from[i], memory_order_relaxed);
+}
+
+/* A file with the header of the next segment, and what the status says now; its descriptor, or -1. */
+static int make_segment(uint8_t *fresh, struct stat *stat)
+{
+	struct capture_header header = output.header_copy;
+	uint8_t *mapped;
+	int fd = naming_segment_create(&output.names, output.segment_path, sizeof(output.segment_path));
+
+	if (fd < 0)
+		return -1;
+	fd = sys_move_high(fd);
+	header.segment++;
+	header.segment_stamp = order_stamp_now();
+	header.segment_time_ns = sys_elapsed_ns(header.start_monotonic_ns, sys_clock_ns(CLOCK_MONOTONIC));
+	header.checksum = XXH3_64bits(&header, offsetof(struct capture_header, checksum));
+	header.checksum = XXH3_64bits_withSeed(output.header + CAPTURE_TEXT_OFFSET, header.text_size, header.checksum);
+	memcpy(fresh, output.header, output.header_size);
+	memcpy(fresh, &header, sizeof(header));
+	if (sys_stat(fd, stat) && sys_allocate(fd, 0, output.header_size) &&
+		(mapped = sys_map_file(fd, 0, output.header_size))) {
+		memcpy(mapped, fresh, output.header_size);
+		sys_unmap(mapped, output.header_size);
+		output.header_copy = header;
+		return fd;
+	}
+	sys_call(SYS_unlinkat, AT_FDCWD, (long)output.segment_path, 0, 0, 0, 0);
+	sys_close(fd);
+	return -1;
+}
+
+bool output_next_segment(void)
+{
+	static uint8_t fresh[HEADER_SIZE_MAX];
+	static char path[4096];
+	const struct capture_status *copied = (const void *)(fresh + CAPTURE_STATUS_OFFSET);
+	const int old_fd = our_fd();
+	struct stat stat;
+
+	if (!output.header || old_fd < 0 || output.header_size > sizeof(fresh))
+		return false;
+	memcpy(path, output.segment_path, sizeof(path));
+	/* The old status, by another way, for when the new one lies in its place. */
+	uint8_t *old = sys_map_file(old_fd, 0, output.header_size);
+	int fd = old ? make_segment(fresh, &stat) : -1;
+	long mapped = fd < 0 ? -1 : sys_call(SYS_mmap, (long)output.header, (long)output.header_size, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_FIXED, fd, 0);
+
+	if (fd < 0 || sys_failed(mapped)) {
+		if (fd >= 0) {
+			sys_call(SYS_unlinkat, AT_FDCWD, (long)output.segment_path, 0, 0, 0, 0);
+			sys_close(fd);
+			output.header_copy.segment--;
+		}
+		if (old)
+			sys_unmap(old, output.header_size);
+		memcpy(output.segment_path, path, sizeof(path));
+		return false;
+	}
+	struct capture_status *before = (struct capture_status *)(old + CAPTURE_STATUS_OFFSET);
+	uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC);
+
+	add_missed(copied, before);
+	before->end_time_ns = sys_elapsed_ns(output.header_copy.start_monotonic_ns, now_ns);
+	atomic_store((_Atomic uint64_t *)&before->state, CAPTURE_CONTINUED);
+	sys_unmap(old, output.header_size);
+	trim();
+	sys_close(old_fd);
+	output.fd = fd;
+	output.device = stat.st_dev;
+	output.inode = stat.st_ino;
+	output.extent_size = EXTENT_SIZE_MIN;
+	output_status()->file_bytes = output.header_size;
+	atomic_store_explicit(&output.end, output.header_size, memory_order_relaxed);
+	atomic_store_explicit(&output.appended, 0, memory_order_relaxed);
+	atomic_store_explicit(&output.extent, NULL, memory_order_release);
+	atomic_store(&output_segment, output.header_copy.segment);
+	return true;
+}
+
+void output_remove_old(uint32_t keep)
+{
+	uint64_t *const removed = &output.removed;
+
+	if (keep == 0 || output.header_copy.segment <= keep)
+		return;
+	while (*removed < output.header_copy.segment - keep)
+		naming_segment_remove(&output.names, ++*removed, output.header_copy.run_id);
 }

@@ -22,6 +22,25 @@ struct output_origin {
 
 /* Makes the file named by the configuration and maps its header.  false: nothing is recorded. */
 bool output_open(const struct output_origin *origin);
+/*
+ * Rotation: which segment of the run is being written, from 1; 0: the capture is one file.  It changes under the lock
+ * that the file grows under, before anything is copied into the new one.
+ */
+extern _Atomic uint32_t output_segment;
+/* Runs `work` under that lock, with all signals blocked. */
+void output_locked(void (*work)(void *), void *argument);
+/*
+ * Only under it.  Begins the file of the next segment, whose header is then the status that everybody writes to.
+ * false: it could not be made; all goes on in the present one.
+ */
+bool output_next_segment(void);
+/* Only under it: of the run's files the newest `keep` stay; 0: all. */
+void output_remove_old(uint32_t keep);
+/* Only under it: a block of its own at the end of the present file. */
+bool output_append_locked(struct capture_block *header, const void *payload, size_t size);
+/* Bytes of the present file; how many of them are blocks that threads have appended. */
+uint64_t output_size(uint64_t *appended);
+
 /* Recording is over and may begin anew: the descriptor is given back; what is mapped stays for who is writing there. */
 void output_close(void);
 /* Before the next capture of this process: the header's mapping goes, too. */

@@ -16,10 +16,12 @@
 #include <time.h>
 
 #include "arena.h"
+#include "config.h"
 #include "formats/events.h"
 #include "lifecycle.h"
 #include "order.h"
 #include "output.h"
+#include "rotate.h"
 #include "sys.h"
 
 #include "banned.h"
@@ -28,6 +30,7 @@ enum {
 	WINDOW_WORDS_MAX = 16384 - 16,    /* 128 KiB with its headers */
 	WINDOW_WORDS_MIN = 2048 - 16,
 	SCRATCH_POOL = 16,
+	ROOM_MAX = WINDOW_WORDS_MIN / 2 + 1,      /* words: nobody asks for more at once */
 };
 
 /* What one flush needs besides the window.  Kept in a pool: there are as many as there were flushes at once. */
@@ -100,18 +103,32 @@ static void note_memory(void)
 	atomic_store_explicit((_Atomic uint64_t *)&output_status()->tracer_bytes, arena_bytes(), memory_order_relaxed);
 }
 
+/* The last words are kept free, so that a record begun can always be ended. */
+static uint64_t window_capacity(const struct capture_stream *window)
+{
+	return window->capacity < WINDOW_WORDS_MAX ? window->capacity : WINDOW_WORDS_MAX;
+}
+
 bool stream_open(struct thread *thread)
 {
+	uint32_t segment = atomic_load(&output_segment);
 	size_t words = thread->stream < 4 ? WINDOW_WORDS_MAX : thread->stream < 64 ? WINDOW_WORDS_MAX / 4
 		: WINDOW_WORDS_MIN;
+
+	/* Segments are to hold more than the windows of some threads. */
+	if (config.rotate_size && words > config.rotate_size / 8 / 32)
+		words = config.rotate_size / 8 / 32 > WINDOW_WORDS_MIN ? config.rotate_size / 8 / 32 : WINDOW_WORDS_MIN;
 	struct capture_stream *window = output_stream(thread->stream, words);
 
 	if (!window)
 		return false;
 	thread->window = window;
 	thread->words = (uint64_t *)(window + 1);
-	/* The last words are kept free, so that a record begun can always be ended. */
-	thread->capacity = window->capacity < WINDOW_WORDS_MAX ? window->capacity : WINDOW_WORDS_MAX;
+	__atomic_store_n(&thread->capacity, window_capacity(window), __ATOMIC_SEQ_CST);
+	thread->segment = segment;
+	/* One that began just now may have found no thread here to hurry. */
+	if (stream_is_behind(thread))
+		__atomic_store_n(&thread->capacity, 0, __ATOMIC_SEQ_CST);
 	thread->used = 0;
 	note_memory();
 	return true;
@@ -125,7 +142,7 @@ void stream_close(struct thread *thread)
 	thread->window = NULL;
 }
 
-static bool flush(struct thread *thread)
+static bool append_words(struct thread *thread)
 {
 	struct capture_stream *window = thread->window;
 	struct scratch *scratch;
@@ -157,14 +174,60 @@ static bool flush(struct thread *thread)
 		stream_stop(CAPTURE_STOPPED_STORAGE);
 		return false;
 	}
+	note_memory();
+	return true;
+}
+
+static void begin_window(struct thread *thread, const struct capture_stream *carry)
+{
+	struct capture_stream *window = thread->window;
+
 	thread->used = 0;
 	stream_commit(thread);
 	/* A window of the old number without words until the last store makes it the next one. */
-	window->first_stamp = thread->stamp;
-	window->first_time_ns = thread->tick_ns;
-	window->first_thread = thread->index;
-	atomic_store_explicit((_Atomic uint64_t *)&window->sequence, window->sequence + 1, memory_order_release);
-	note_memory();
+	window->first_stamp = carry->first_stamp;
+	window->first_time_ns = carry->first_time_ns;
+	window->first_thread = carry->first_thread;
+	atomic_store_explicit((_Atomic uint64_t *)&window->sequence, carry->sequence, memory_order_release);
+}
+
+/*
+ * The window's words are in a block by now.  The next window lies in the present segment's file, and the old one stays
+ * as it is: of it and the block the reader takes the block.
+ */
+static bool change_over(struct thread *thread)
+{
+	struct capture_stream *old = thread->window;
+	const size_t size = sizeof(struct capture_block) + sizeof(*old) + old->capacity * 8;
+
+	if (!stream_open(thread)) {
+		stream_stop(CAPTURE_STOPPED_STORAGE);
+		return false;
+	}
+	sys_unmap((char *)old - sizeof(struct capture_block), size);
+	return true;
+}
+
+/* Sends the words off, if there are any, and goes on in the next window, in whatever file is the present one. */
+static bool flush_anywhere(struct thread *thread)
+{
+	struct capture_stream carry = *thread->window;
+
+	if (thread->used > 0) {
+		if (!append_words(thread))
+			return false;
+		carry.sequence++;
+	}
+	carry.first_stamp = thread->stamp;
+	carry.first_time_ns = thread->tick_ns;
+	carry.first_thread = thread->index;
+	if (!stream_is_behind(thread)) {
+		begin_window(thread, &carry);
+		return true;
+	}
+	if (!change_over(thread))
+		return false;
+	begin_window(thread, &carry);
 	return true;
 }
 
@@ -174,8 +237,19 @@ bool stream_flush(struct thread *thread)
 
 	if (!lifecycle_is_recording())
 		return false;
+	/* rotate.c has taken the room away. */
+	if (thread->capacity == 0) {
+		__atomic_store_n(&thread->capacity, window_capacity(thread->window), __ATOMIC_SEQ_CST);
+		if (!stream_is_behind(thread) && thread->used + ROOM_MAX <= thread->capacity)
+			return true;
+	}
 	sys_signals_block(&signals);
-	bool ok = flush(thread);
+	bool ok = flush_anywhere(thread);
+
+	if (ok && rotate_is_due()) {
+		rotate(thread);
+		ok = !stream_is_behind(thread) || flush_anywhere(thread);
+	}
 
 	sys_signals_restore(&signals);
 	return ok;
@@ -214,11 +288,18 @@ bool stream_metadata(struct thread *thread, unsigned kind, const struct stream_p
 	size_t words = 1 + (size + 7) / 8;
 
 	if (words > WINDOW_WORDS_MIN / 2) {
+		if (rotate_is_on() && !rotate_remember(kind, parts, count, words))
+			atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
 		if (size <= CAPTURE_RECORD_BYTES_MAX && put_large(kind, parts, count, size))
 			return true;
 		stream_stop(CAPTURE_STOPPED_STORAGE);
 		return false;
 	}
+	/* What the file of a later segment gets a copy of is in the list of such before it is looked which file this is. */
+	if (rotate_is_on() && !rotate_remember(kind, parts, count, words))
+		atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
+	if (stream_is_behind(thread) && !stream_flush(thread))
+		return false;
 	if (!stream_room(thread, words))
 		return false;
 	thread->words[thread->used + words - 1] = 0;

@@ -6,6 +6,7 @@
 #ifndef SCTMEM_PRELOAD_STREAM_H
 #define SCTMEM_PRELOAD_STREAM_H
 
+#include "output.h"
 #include "thread.h"
 
 /* Gives the state a window; false: no storage. */
@@ -13,6 +14,12 @@ bool stream_open(struct thread *thread);
 
 /* Gives the window's memory back; what is in it is in the file. */
 void stream_close(struct thread *thread);
+
+/* Whether the run has begun a new segment, and the window still lies in an older one. */
+static inline bool stream_is_behind(const struct thread *thread)
+{
+	return __builtin_expect(thread->segment != atomic_load(&output_segment), 0);
+}
 
 /* Sends the window's words off as an EVENTS block and empties it.  false: storage is at its end, nothing changed. */
 bool stream_flush(struct thread *thread);

@@ -95,6 +95,18 @@ void thread_reset(void)
 	thread_self = &no_thread;
 }
 
+void thread_hurry(void)
+{
+	for (struct thread *thread = atomic_load(&all_threads); thread; thread = thread->next) {
+		struct thread *nested = thread->nested;
+
+		/* It may be setting the same field to what there is: then it has looked, or its window is new. */
+		__atomic_store_n(&thread->capacity, 0, __ATOMIC_SEQ_CST);
+		if (nested)
+			__atomic_store_n(&nested->capacity, 0, __ATOMIC_SEQ_CST);
+	}
+}
+
 /* Threads go on pointing at their states; emptied, they read as WIPED. */
 static void wipe(struct thread *thread)
 {

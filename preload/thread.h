@@ -90,6 +90,7 @@ struct thread {
 	struct sample sample;
 
 	/* Life. */
+	uint32_t segment;             /* of the run: where its window lies */
 	uint32_t index;               /* thread number in the capture */
 	_Atomic int tid;
 	int rounds;                   /* of TLS destructors seen */
@@ -116,6 +117,9 @@ uint8_t thread_gate_after(struct thread *thread);
 
 /* Makes a state for the calling thread and makes it thread_self.  NULL: no memory or storage. */
 struct thread *thread_attach(void);
+
+/* A new segment has begun: each thread's next event finds no room in its window, and looks. */
+void thread_hurry(void);
 
 /* Once, before the first thread_attach; and again in a fork child. */
 void thread_start(void);

@@ -4,6 +4,7 @@
  * The list of blocks is capture_index.c's, the tables of metadata are capture_metadata.c's.
  */
 #include "capture.h"
+#include "segments.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -214,12 +215,12 @@ static bool is_alive(const struct capture *capture)
 	return found;
 }
 
-static bool open_file(struct capture *capture, struct error *error)
+static bool open_file(struct capture *capture, const char *path, struct error *error)
 {
 	struct stat status;
 
 	/* O_NONBLOCK: opening a FIFO must not wait for a writer; it is refused below. */
-	capture->file = open(capture->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	capture->file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (capture->file < 0 && errno == EACCES)
 		return fail(error, STATUS_NO_INPUT,
 			"cannot open %s: permission denied: read it as the user who recorded it", capture->path);
@@ -258,7 +259,7 @@ static bool absorb_words_blocks(struct capture *capture, struct error *error)
 		if (result != CAPTURE_READ)
 			continue;
 		while (ok && events_next(&cursor, &event)) {
-			if (CAPTURE_IS_METADATA(event.kind))
+			if (CAPTURE_IS_METADATA(event.kind) || event.kind == CAPTURE_NODE)
 				ok = capture_absorb(capture, &event, error);
 		}
 		if (cursor.bad)
@@ -268,9 +269,35 @@ static bool absorb_words_blocks(struct capture *capture, struct error *error)
 	return ok;
 }
 
-static bool open_capture(struct capture **out, const char *path, bool growing, struct error *error)
+/* Which files the run has; what the newest says of how it stands counts for all. */
+static bool open_segments(struct capture *capture, const char *const *paths, size_t count, bool beside,
+	struct error *error)
+{
+	bool ok = true;
+
+	if (beside)
+		ok = segments_gather(capture, capture->path, capture->header.run_id, error);
+	for (size_t i = 0; ok && !beside && i < count; i++)
+		ok = segments_add(capture, paths[i], capture->header.run_id, error);
+	ok = ok && segments_settle(capture, error);
+	if (!ok || capture->segment_count == 0)
+		return ok;
+	const struct capture_segment *first = &capture->segments[0], *last = first + capture->segment_count - 1;
+
+	capture->file_device = last->device;
+	capture->file_inode = last->inode;
+	if (!read_at(first->file, &capture->header, sizeof(capture->header), 0) ||
+		!read_at(last->file, &capture->status, sizeof(capture->status), CAPTURE_STATUS_OFFSET))
+		return fail(error, STATUS_NO_INPUT, "cannot read %s or %s: %s", first->path, last->path, strerror(errno));
+	return true;
+}
+
+static bool open_capture(struct capture **out, const char *const *paths, size_t count, bool growing,
+	struct error *error)
 {
 	struct capture *capture = calloc(1, sizeof(*capture));
+	const char *path = paths[0];
+	char *left = NULL;
 	bool ok;
 
 	*out = NULL;
@@ -278,9 +305,15 @@ static bool open_capture(struct capture **out, const char *path, bool growing, s
 		return fail_memory(error);
 	capture->file = -1;
 	pthread_mutex_init(&capture->lock, NULL);
+	/* The first file of a run may be gone, and is its name all the same. */
+	if (!growing && access(path, F_OK) != 0 && errno == ENOENT)
+		left = segments_first_left(path);
 	capture->path = pool_copy(&capture->pool, path, strlen(path));
 	ok = capture->path ? true : fail_memory(error);
-	ok = ok && open_file(capture, error) && capture_read_header(capture, error);
+	ok = ok && open_file(capture, left ? left : path, error) && capture_read_header(capture, error);
+	if (ok && !growing && capture->header.segment)
+		ok = open_segments(capture, paths, count, count == 1 && (left || capture->header.segment == 1), error);
+	free(left);
 	capture->alive = ok && is_alive(capture);
 	if (ok && growing)
 		capture->used_size = capture->header.header_size;
@@ -296,12 +329,17 @@ static bool open_capture(struct capture **out, const char *path, bool growing, s
 
 bool capture_open(struct capture **out, const char *path, struct error *error)
 {
-	return open_capture(out, path, false, error);
+	return open_capture(out, &path, 1, false, error);
+}
+
+bool capture_open_segments(struct capture **out, const char *const *paths, size_t count, struct error *error)
+{
+	return open_capture(out, paths, count, false, error);
 }
 
 bool capture_open_growing(struct capture **out, const char *path, struct error *error)
 {
-	return open_capture(out, path, true, error);
+	return open_capture(out, &path, 1, true, error);
 }
 
 void capture_refresh_status(struct capture *capture)
@@ -324,6 +362,7 @@ void capture_close(struct capture *capture)
 	free(capture->streams);
 	free(capture->parts);
 	free(capture->sorted);
+	segments_close(capture);
 	capture_metadata_finish(capture);
 	pool_finish(&capture->pool);
 	pthread_mutex_destroy(&capture->lock);
@@ -384,8 +423,8 @@ enum capture_read_result capture_read(struct capture *capture, const struct capt
 		return damaged(capture, part, "a block larger than the format allows");
 	if (!reserve_bytes(&buffer->stored, &buffer->stored_capacity, part->stored_size + (size_t)8))
 		return CAPTURE_READ_NO_MEMORY;
-	if (!read_at(capture->file, buffer->stored, part->stored_size,
-		part->offset + sizeof(struct capture_block)))
+	if (!read_at(capture->segments ? capture->segments[part->segment].file : capture->file, buffer->stored,
+		part->stored_size, part->offset + sizeof(struct capture_block)))
 		return damaged(capture, part, "a block that cannot be read");
 	if (XXH3_64bits(buffer->stored, part->stored_size) != part->payload_checksum)
 		return damaged(capture, part, "a block whose checksum does not match");

@@ -42,6 +42,7 @@ struct capture_part {
 	uint16_t flags;
 	uint32_t stream;
 	uint32_t index;               /* order of discovery, which is order in the file */
+	uint32_t segment;             /* place in capture.segments, where there are any */
 };
 
 /* The windows of one stream in order; the last may be the words of its STREAM block. */
@@ -92,6 +93,14 @@ struct capture_note {
 	bool is_mark;                 /* MARK, else NOTE */
 };
 
+/* One file of a run in segments. */
+struct capture_segment {
+	int file;
+	uint32_t number, header_size;
+	uint64_t size, device, inode;
+	const char *path;
+};
+
 /* What could not be read. */
 struct capture_damage {
 	uint64_t bytes;               /* of the file, skipped */
@@ -113,6 +122,13 @@ struct capture {
 	const char *const *arguments; /* NULL at the end */
 	bool alive;                   /* its process still runs here and still writes it */
 
+	/* The run's files that are read, by number; `file` is the one that was named.  None: it has no segments. */
+	struct capture_segment *segments; size_t segment_count;
+	uint32_t segments_missing;    /* between the first and the last */
+	uint64_t first_stamp;         /* before it not all is here, and what is here is left out; 0: all is */
+	uint64_t left_out;            /* events; under the lock */
+	uint32_t walking;             /* the segment whose blocks are being listed */
+
 	struct capture_part *parts; size_t part_count;     /* all blocks, in file order */
 	struct capture_stream_parts *streams; size_t stream_count;
 
@@ -132,13 +148,17 @@ struct capture {
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
-		culled_capacity;
+		culled_capacity, segment_capacity;
+	struct map64 repeated;        /* metadata that each segment has a copy of */
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
 	struct map64 thread_by_index, code_by_id;
 	struct pool pool;
 };
 
 MUST_CHECK bool capture_open(struct capture **out, const char *path, struct error *error);
+/* Of a run in segments exactly these files. */
+MUST_CHECK bool capture_open_segments(struct capture **out, const char *const *paths, size_t count,
+	struct error *error);
 void capture_close(struct capture *capture);
 
 /* Memory that capture_read uses again and again; zeroed at first, freed by capture_buffer_finish. */

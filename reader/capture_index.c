@@ -105,6 +105,7 @@ static bool add_part(struct capture *capture, uint64_t offset, const struct capt
 		.stored_size = block->stored_size, .raw_size = block->raw_size, .sequence = block->sequence,
 		.event_count = block->event_count, .kind = block->kind, .flags = block->flags, .stream = block->stream,
 		.index = (uint32_t)capture->part_count,
+		.segment = capture->walking,
 	};
 	capture->part_count++;
 	return true;
@@ -148,9 +149,10 @@ static bool copy_window(struct capture *capture, const struct capture_part *part
 	struct error *error)
 {
 	const uint64_t at = part->offset + sizeof(struct capture_block);
+	const int file = capture->segments ? capture->segments[part->segment].file : capture->file;
 	struct capture_stream now;
 
-	if (part->stored_size < sizeof(now) || read_some(capture->file, &stream->carry, sizeof(now), at) != sizeof(now)) {
+	if (part->stored_size < sizeof(now) || read_some(file, &stream->carry, sizeof(now), at) != sizeof(now)) {
 		capture_note_damage(capture, part->offset, part->stored_size, "a stream that is cut");
 		return true;
 	}
@@ -170,18 +172,38 @@ static bool copy_window(struct capture *capture, const struct capture_part *part
 		stream->words = malloc(used ? used * 8 : 8);
 		if (!stream->words)
 			return fail_memory(error);
-		ssize_t got = read_some(capture->file, stream->words, used * 8, at + sizeof(now));
+		ssize_t got = read_some(file, stream->words, used * 8, at + sizeof(now));
 		if (got < (ssize_t)(used * 8)) {
 			capture_note_damage(capture, part->offset, used * 8 - (got < 0 ? 0 : (uint64_t)got), "a stream that is cut");
 			stream->carry.used = got < 0 ? 0 : (uint64_t)got / 8;
 			capture->damage.windows++;
 			return true;
 		}
-		if (read_some(capture->file, &now, sizeof(now), at) != sizeof(now) || now.sequence == stream->carry.sequence)
+		if (read_some(file, &now, sizeof(now), at) != sizeof(now) || now.sequence == stream->carry.sequence)
 			return true;
 		stream->carry = now;
 	}
 	stream->carry.used = 0;
+	return true;
+}
+
+/* A thread's window lies in a later segment's file now, unless it had only just come there. */
+static bool follow_window(struct capture *capture, const struct capture_part *part, struct capture_stream_parts *stream,
+	struct error *error)
+{
+	struct capture_stream_parts later = { .stream = stream->stream };
+
+	if (!copy_window(capture, part, &later, error)) {
+		free(later.words);
+		return false;
+	}
+	if (later.words && later.carry.sequence >= stream->carry.sequence) {
+		free(stream->words);
+		stream->words = later.words;
+		stream->carry = later.carry;
+	} else {
+		free(later.words);
+	}
 	return true;
 }
 
@@ -220,6 +242,8 @@ static size_t arrange_stream(struct capture *capture, struct capture_stream_part
 	const uint64_t window = stream->carry.sequence;
 	bool window_stored = false;
 	struct capture_part window_part = { 0 };
+	/* What came before the oldest segment that is here is not missing: it is left out. */
+	bool whole = !capture->segments || capture->segments[0].number == 1;
 	uint64_t expected = 0;
 
 	for (size_t i = first; i < end; i++) {
@@ -233,18 +257,19 @@ static size_t arrange_stream(struct capture *capture, struct capture_stream_part
 		if (part.kind != CAPTURE_BLOCK_EVENTS || (place > start && sorted[place - 1].sequence == part.sequence))
 			continue;
 		/* What came in after the windows were copied belongs to a later moment than they do. */
-		if (has_window && part.sequence > window && part.offset >= second_walk)
+		if (has_window && part.sequence > window && part.offset >= second_walk &&
+			(!capture->segments || part.segment == capture->segment_count - 1))
 			continue;
 		if ((again || (has_window && part.sequence == window)) && !is_intact(capture, &part, buffer))
 			continue;
 		window_stored = window_stored || part.sequence == window;
-		if (part.sequence > expected)
+		if (part.sequence > expected && (whole || place > start))
 			stream->missing += (uint32_t)(part.sequence - expected);
 		expected = (uint64_t)part.sequence + 1;
 		sorted[place++] = part;
 	}
 	if (has_window && !window_stored) {
-		if (window > expected)
+		if (window > expected && (whole || place > start))
 			stream->missing += window - expected > UINT32_MAX ? UINT32_MAX : (uint32_t)(window - expected);
 		window_part.sequence = (uint32_t)window;
 		if (stream->carry.used > 0)
@@ -299,7 +324,9 @@ static bool list_streams(struct capture *capture, struct error *error)
 			capture->streams[slot] = (struct capture_stream_parts){ .stream = part->stream };
 			capture->stream_count++;
 		}
-		if (part->kind == CAPTURE_BLOCK_STREAM && capture->streams[slot].words)
+		if (part->kind == CAPTURE_BLOCK_STREAM && capture->streams[slot].words && capture->segments)
+			ok = follow_window(capture, part, &capture->streams[slot], error);
+		else if (part->kind == CAPTURE_BLOCK_STREAM && capture->streams[slot].words)
 			capture_note_damage(capture, part->offset, part->stored_size, "a second block of stream %" PRIu32,
 				part->stream);
 		else if (part->kind == CAPTURE_BLOCK_STREAM)
@@ -342,23 +369,92 @@ static bool sort_parts(struct capture *capture, struct error *error)
 	return true;
 }
 
+/*
+ * Where the oldest segments of a run are not read: the moment from which on all is here.  Threads came into the first
+ * one that is one after the other, some with words from before.
+ */
+static bool find_first_stamp(struct capture *capture, struct error *error)
+{
+	struct capture_buffer buffer = { 0 };
+	struct events_cursor cursor;
+	bool ok = true;
+
+	if (!capture->segments || capture->segments[0].number == 1)
+		return true;
+	capture->first_stamp = capture->header.segment_stamp;
+	for (size_t i = 0; ok && i < capture->stream_count; i++) {
+		struct capture_stream_parts *stream = &capture->streams[i];
+
+		if (stream->count == 0 || stream->parts[0].sequence == 0)
+			continue;
+		struct capture_damage before = capture->damage;
+		enum capture_read_result result = capture_read(capture, stream, &stream->parts[0], &buffer, &cursor);
+
+		capture->damage = before;     /* it is read again, and said then */
+		if (result == CAPTURE_READ_NO_MEMORY)
+			ok = fail_memory(error);
+		if (result == CAPTURE_READ && cursor.stamp > capture->first_stamp)
+			capture->first_stamp = cursor.stamp;
+	}
+	capture_buffer_finish(&buffer);
+	return ok;
+}
+
+/* The blocks of all files of a run; *end is where those of the last end. */
+static bool walk_segments(struct capture *capture, uint64_t *end, struct error *error)
+{
+	const int file = capture->file;
+	uint64_t size = 0;
+	bool ok = true;
+
+	capture->used_size = 0;
+	for (size_t i = 0; ok && i < capture->segment_count; i++) {
+		capture->walking = (uint32_t)i;
+		capture->file = capture->segments[i].file;
+		capture->file_size = capture->segments[i].size;
+		*end = capture->segments[i].header_size;
+		ok = walk_blocks(capture, end, error);
+		capture->used_size += *end;
+		size += capture->file_size;
+	}
+	capture->file = file;
+	capture->file_size = size;
+	return ok;
+}
+
+/* What has come since into the last file. */
+static bool walk_again(struct capture *capture, uint64_t *end, struct error *error)
+{
+	const int file = capture->file;
+	const uint64_t size = capture->file_size;
+	struct stat status;
+	bool ok = true;
+
+	if (capture->segments)
+		capture->file = capture->segments[capture->segment_count - 1].file;
+	if (fstat(capture->file, &status) == 0) {
+		capture->file_size = (uint64_t)status.st_size;
+		ok = walk_blocks(capture, end, error);
+	}
+	capture->file = file;
+	if (capture->segments)
+		capture->file_size = size;
+	return ok;
+}
+
 bool capture_index_blocks(struct capture *capture, struct error *error)
 {
 	uint64_t end = capture->header.header_size, second_walk;
-	struct stat status;
 
-	capture->used_size = end;
-	if (!walk_blocks(capture, &end, error) || !list_streams(capture, error))
+	if (!(capture->segments ? walk_segments(capture, &end, error) : walk_blocks(capture, &end, error)) ||
+		!list_streams(capture, error))
 		return false;
 	second_walk = end;
-	if (capture->alive && fstat(capture->file, &status) == 0) {
-		capture->file_size = (uint64_t)status.st_size;
-		if (!walk_blocks(capture, &end, error))
-			return false;
-	}
-	capture->used_size = end;
+	if (capture->alive && !walk_again(capture, &end, error))
+		return false;
+	capture->used_size = capture->segments ? capture->used_size + (end - second_walk) : end;
 	if (!sort_parts(capture, error))
 		return false;
 	arrange_all(capture, second_walk);
-	return true;
+	return find_first_stamp(capture, error);
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <xxhash.h>
+
 /* The caller of capture_absorb may hold the lock, so this counts without it. */
 static bool refuse(struct capture *capture, const char *what)
 {
@@ -115,10 +117,24 @@ static bool absorb_thread(struct capture *capture, const struct capture_event *e
 	return true;
 }
 
+/* Each segment of a run has a copy of what is known of modules and runtimes: true when this one has been taken. */
+static bool is_repeated(struct capture *capture, const struct capture_event *event, bool *ok, struct error *error)
+{
+	const uint64_t key = XXH3_64bits_withSeed(event->payload, event->payload_size, event->kind);
+
+	if (!capture->segments)
+		return false;
+	if (map64_get(&capture->repeated, key) != MAP64_NONE)
+		return true;
+	*ok = map64_put(&capture->repeated, key, 0, error);
+	return false;
+}
+
 static bool absorb_module(struct capture *capture, const struct capture_event *event, struct error *error)
 {
 	struct capture_loaded_module module;
 	size_t at = sizeof(module.info);
+	bool ok = true;
 
 	if (event->payload_size < sizeof(module.info))
 		return refuse(capture, "a module record that is too short");
@@ -128,6 +144,8 @@ static bool absorb_module(struct capture *capture, const struct capture_event *e
 		module.build_id = (const uint8_t *)take_text(capture, event, &at, module.info.build_id_size);
 	if (!module.path || !module.build_id || module.info.start > module.info.end)
 		return refuse(capture, "a module record that contradicts itself");
+	if (is_repeated(capture, event, &ok, error) || !ok)
+		return ok;
 	if (!array_reserve(&capture->modules, &capture->module_capacity, capture->module_count + 1, sizeof(module), error))
 		return false;
 	capture->modules[capture->module_count++] = module;
@@ -163,6 +181,7 @@ static bool absorb_runtime(struct capture *capture, const struct capture_event *
 {
 	struct capture_runtime runtime;
 	size_t at = sizeof(runtime.info);
+	bool ok = true;
 
 	if (event->payload_size < sizeof(runtime.info))
 		return refuse(capture, "a Python record that is too short");
@@ -172,6 +191,8 @@ static bool absorb_runtime(struct capture *capture, const struct capture_event *
 		runtime.allocator = take_text(capture, event, &at, runtime.info.allocator_size);
 	if (!runtime.path || !runtime.allocator)
 		return refuse(capture, "a Python record that is too short");
+	if (is_repeated(capture, event, &ok, error) || !ok)
+		return ok;
 	if (!array_reserve(&capture->runtimes, &capture->runtime_capacity, capture->runtime_count + 1, sizeof(runtime),
 		error))
 		return false;
@@ -334,4 +355,5 @@ void capture_metadata_finish(struct capture *capture)
 	free(capture->culled);
 	map64_finish(&capture->thread_by_index);
 	map64_finish(&capture->code_by_id);
+	map64_finish(&capture->repeated);
 }

@@ -44,7 +44,11 @@ static bool write_head(struct capture_out *out, const struct capture *from, uint
 		return fail_memory(error);
 	ok = pread(from->file, bytes, size, 0) == (ssize_t)size ? true :
 		fail(error, STATUS_NO_INPUT, "cannot read %s: %s", from->path, strerror(errno));
-	header.version = CAPTURE_VERSION;
+	header.version = CAPTURE_VERSION_SAMPLED;
+	/* However many files it was read from. */
+	header.features &= ~(uint64_t)CAPTURE_SEGMENTS;
+	header.segment = 0;
+	header.run_id = header.segment_time_ns = 0;
 	header.features |= features;
 	header.checksum = XXH3_64bits(&header, offsetof(struct capture_header, checksum));
 	header.checksum = XXH3_64bits_withSeed(bytes + CAPTURE_TEXT_OFFSET, header.text_size, header.checksum);

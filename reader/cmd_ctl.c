@@ -142,6 +142,7 @@ static const char *state_of(const struct target *target, const struct capture_st
 	case CAPTURE_STOPPED_STORAGE: return "stopped_storage";
 	case CAPTURE_STOPPED_MEMORY: return "stopped_memory";
 	case CAPTURE_STOPPED_USER: return "stopped_user";
+	case CAPTURE_CONTINUED: return "continued";
 	default: break;
 	}
 	if (!target->alive)

@@ -310,7 +310,7 @@ static bool run_run(struct invocation *invocation, struct error *error)
 	int wait_status = 0;
 	bool done = false;
 
-	if (!command_parse(invocation, &settings, error))
+	if (!command_parse(invocation, &settings, error) || !recording_check(&settings, error))
 		return false;
 	if (invocation->arguments.count == 0)
 		return fail(error, STATUS_USAGE, "no program to run: sctmem run -- python3 app.py");

@@ -285,7 +285,24 @@ static void order_stamps(struct decoder *decoder, struct decoded_event *events, 
 	}
 }
 
-size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room)
+/* Leaves out the events from before all streams' are here; what changes how later ones are understood stays. */
+static size_t leave_out_early(struct decoder *decoder, struct decoded_event *events, size_t count)
+{
+	const uint64_t first = decoder->capture->first_stamp;
+	size_t kept = 0;
+
+	if (count == 0 || events[0].stamp >= first)
+		return count;
+	for (size_t i = 0; i < count; i++)
+		if (events[i].stamp >= first || DECODED_KIND(&events[i]) < CAPTURE_FREE || DECODED_KIND(&events[i]) >= 64)
+			events[kept++] = events[i];
+	pthread_mutex_lock(&decoder->capture->lock);
+	decoder->capture->left_out += count - kept;
+	pthread_mutex_unlock(&decoder->capture->lock);
+	return kept;
+}
+
+static size_t decode_some(struct decoder *decoder, struct decoded_event *events, size_t room)
 {
 	struct decoded_event *out = events, *end = events + room;
 
@@ -312,4 +329,15 @@ size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_
 	}
 	order_stamps(decoder, events, (size_t)(out - events));
 	return (size_t)(out - events);
+}
+
+size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_t room)
+{
+	size_t decoded, kept;
+
+	do {
+		decoded = decode_some(decoder, events, room);
+		kept = leave_out_early(decoder, events, decoded);
+	} while (decoded > 0 && kept == 0);
+	return kept;
 }

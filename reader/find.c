@@ -13,6 +13,7 @@
 
 #include "formats/capture.h"
 #include "memory.h"
+#include "segments.h"
 #include "text.h"
 
 bool find_check(const char *path, struct found *found)
@@ -38,6 +39,8 @@ bool find_check(const char *path, struct found *found)
 		.pid = header.pid,
 		.parent_pid = header.parent_pid,
 		.sequence = header.sequence,
+		.segment = header.features & CAPTURE_SEGMENTS ? header.segment : 0,
+		.run_id = header.run_id,
 	};
 	return true;
 }
@@ -57,6 +60,32 @@ static bool newer(const struct found *a, const struct found *b)
 {
 	return a->modified_ns != b->modified_ns ? a->modified_ns > b->modified_ns
 		: a->start_realtime_ns > b->start_realtime_ns;
+}
+
+/*
+ * Of a run in segments the whole is meant, whose name is that of its first file, also when that is gone (segments.h):
+ * capture.bin for capture.000007.bin.
+ */
+static void name_run(struct found *found)
+{
+	char *name = memory_text(found->path);
+	size_t length = strlen(name), end = length > 4 && strcmp(name + length - 4, ".bin") == 0 ? length - 4 : length;
+	size_t digits = end;
+	uint64_t run_id;
+	uint32_t segment;
+
+	while (digits > 0 && name[digits - 1] >= '0' && name[digits - 1] <= '9')
+		digits--;
+	if (found->segment > 1 && end - digits >= 6 && digits > 1 && name[digits - 1] == '.') {
+		memmove(name + digits - 1, name + end, length - end + 1);
+		/* Unless something else is called that. */
+		if (access(name, F_OK) != 0 || (segments_peek(name, &run_id, &segment) && run_id == found->run_id)) {
+			free(found->path);
+			found->path = name;
+			return;
+		}
+	}
+	free(name);
 }
 
 bool find_newest(const char *folder, char **path, struct error *error)
@@ -88,6 +117,7 @@ bool find_newest(const char *folder, char **path, struct error *error)
 	if (!best.path)
 		return fail(error, STATUS_NO_INPUT,
 			"no capture in this folder; name one, or make one: sctmem run -- PROGRAM");
+	name_run(&best);
 	*path = best.path;
 	return true;
 }
@@ -108,7 +138,32 @@ static int by_start(const void *a, const void *b)
 
 	if (x->start_realtime_ns != y->start_realtime_ns)
 		return x->start_realtime_ns < y->start_realtime_ns ? -1 : 1;
-	return x->sequence != y->sequence ? (x->sequence < y->sequence ? -1 : 1) : strcmp(x->path, y->path);
+	if (x->sequence != y->sequence)
+		return x->sequence < y->sequence ? -1 : 1;
+	if (x->run_id != y->run_id || x->segment == y->segment)
+		return strcmp(x->path, y->path);
+	return x->segment < y->segment ? -1 : 1;
+}
+
+/* Of each run in segments only one stays, under the name of the whole. */
+static size_t join_runs(struct found *found, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		bool again = false;
+
+		for (size_t j = kept; found[i].segment && !again && j-- > 0 &&
+			found[j].start_realtime_ns == found[i].start_realtime_ns;)
+			again = found[j].segment && found[j].run_id == found[i].run_id;
+		if (again) {
+			free(found[i].path);
+			continue;
+		}
+		name_run(&found[i]);
+		found[kept++] = found[i];
+	}
+	return kept;
 }
 
 size_t find_matching(const char *pattern, uint64_t since_ns, struct found **found)
@@ -146,7 +201,7 @@ size_t find_matching(const char *pattern, uint64_t since_ns, struct found **foun
 	free(folder);
 	if (count > 1)
 		qsort(*found, count, sizeof **found, by_start);
-	return count;
+	return join_runs(*found, count);
 }
 
 void find_free(struct found *found, size_t count)

@@ -19,6 +19,8 @@ struct found {
 	uint64_t start_realtime_ns;
 	uint32_t pid, parent_pid;
 	uint32_t sequence;
+	uint32_t segment;
+	uint64_t run_id;
 };
 
 /* Whether the file begins as a capture does; fills *found (path: a copy, to be freed) when it does. */

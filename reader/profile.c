@@ -16,6 +16,7 @@
 
 #include "merge.h"
 #include "profile_build.h"
+#include "segments.h"
 
 enum {
 	DECODERS_MAX = 2,
@@ -399,6 +400,10 @@ bool build_describe_capture(struct build *build, uint32_t number)
 		.peak_time_ns = process->peak_time_ns > process->start_ns ? process->peak_time_ns - process->start_ns : 0,
 		.events = process->events, .file_bytes = capture->used_size, .features = capture->header.features,
 		.attached = capture->header.origin == CAPTURE_ORIGIN_ATTACH,
+		.segment_first = capture->segments ? capture->segments[0].number : capture->header.segment,
+		.segment_last = capture->segments ? capture->segments[capture->segment_count - 1].number
+			: capture->header.segment,
+		.segments_missing = capture->segments_missing, .left_out = capture->left_out,
 		.state = (uint32_t)status->state, .alive = capture->alive,
 		.lost_events = status->lost_memory + status->lost_storage + status->lost_reentry,
 		.lost_memory = status->lost_memory, .lost_storage = status->lost_storage,
@@ -546,6 +551,35 @@ void build_finish(struct build *build)
 	map64_finish(&build->nodes);
 }
 
+/*
+ * Opens the capture at paths[i], with all further paths that are segments of the same run.  One that was read with an
+ * earlier path: true, and *out is NULL.
+ */
+static bool open_run(struct capture **out, const char *const *paths, size_t count, size_t i, struct error *error)
+{
+	const char **same;
+	uint64_t run_id, other_id;
+	uint32_t segment;
+	size_t same_count = 0;
+	bool ok;
+
+	*out = NULL;
+	if (count == 1 || !segments_peek(paths[i], &run_id, &segment))
+		return capture_open(out, paths[i], error);
+	for (size_t other = 0; other < i; other++)
+		if (segments_peek(paths[other], &other_id, &segment) && other_id == run_id)
+			return true;
+	same = malloc(count * sizeof(*same));
+	if (!same)
+		return fail_memory(error);
+	for (size_t other = i; other < count; other++)
+		if (segments_peek(paths[other], &other_id, &segment) && other_id == run_id)
+			same[same_count++] = paths[other];
+	ok = same_count == 1 ? capture_open(out, paths[i], error) : capture_open_segments(out, same, same_count, error);
+	free(same);
+	return ok;
+}
+
 static bool open_captures(struct build *build, const char *const *paths, size_t count)
 {
 	struct profile *profile = build->profile;
@@ -557,11 +591,15 @@ static bool open_captures(struct build *build, const char *const *paths, size_t 
 	if (!build->captures || !profile->captures)
 		return fail_memory(build->error);
 	for (size_t i = 0; i < count; i++) {
-		if (!capture_open(&build->captures[i].capture, paths[i], build->error))
+		struct capture *now;
+
+		if (!open_run(&now, paths, count, i, build->error))
 			return false;
-		build->capture_count = (uint32_t)i + 1;
-		for (size_t other = 0; other < i; other++) {
-			const struct capture *known = build->captures[other].capture, *now = build->captures[i].capture;
+		if (!now)
+			continue;
+		build->captures[build->capture_count++].capture = now;
+		for (size_t other = 0; other + 1 < build->capture_count; other++) {
+			const struct capture *known = build->captures[other].capture;
 
 			if (known->file_device == now->file_device && known->file_inode == now->file_inode)
 				return fail(build->error, STATUS_USAGE, "%s is named twice: name each capture once", paths[i]);

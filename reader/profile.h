@@ -99,6 +99,9 @@ struct profile_capture {
 	const char *python_allocator; /* "pymalloc", "malloc_debug" ...; "" when unknown */
 	uint64_t features;            /* enum capture_feature */
 	bool attached;                /* the process ran already when recording began */
+	uint32_t segment_first, segment_last;   /* of its run in segments: those that were read; 0: it is one file */
+	uint32_t segments_missing;    /* between them */
+	uint64_t left_out;            /* events from before all of the first segment is there */
 	uint32_t state;               /* enum capture_state */
 	bool alive;                   /* RUNNING and its process still exists on this host: read as it is now */
 	bool damaged;                 /* something could not be read; problem says what and where */

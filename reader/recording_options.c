@@ -3,6 +3,7 @@
 #include "recording_options.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "memory.h"
@@ -62,6 +63,36 @@ static bool parse_max_size(const char *value, void *field, struct error *error)
 	return true;
 }
 
+/* As the library reads it: 64M or 2G; 30m, 12h or 1d.  "m" is a minute, "M" a mebibyte. */
+static bool parse_rotate(const char *value, void *field, struct error *error)
+{
+	const size_t digits = strspn(value, "0123456789");
+	uint64_t bytes = 0;
+	char *text;
+
+	if (digits > 0 && digits < 7 && value[digits] && strchr("smhd", value[digits]) && !value[digits + 1] &&
+		strtoul(value, NULL, 10) > 0) {
+		*(const char **)field = value;
+		return true;
+	}
+	if (!options_parse_size(value, &bytes) || bytes < 256 << 10 || bytes >> 44)
+		return fail(error, STATUS_USAGE, "neither a size of 256K or more, like 500M or 2G, nor a time like 30m, 12h or 1d");
+	text = memory_new(24, 1);
+	snprintf(text, 24, "%llu", (unsigned long long)bytes);
+	*(const char **)field = text;
+	return true;
+}
+
+bool recording_check(const struct recording *recording, struct error *error)
+{
+	if (recording->rotate && recording->max_size)
+		return fail(error, STATUS_USAGE, "--rotate and --max-size exclude each other: "
+			"--rotate SIZE --keep N bounds what a run takes, and keeps every block of the newest files");
+	if (recording->keep != UINT64_MAX && !recording->rotate)
+		return fail(error, STATUS_USAGE, "--keep says how many files of --rotate stay: give both");
+	return true;
+}
+
 /* clang-format off */
 #define OUTPUT_ROWS(X) \
 	X("SCTMEM_OUT", OPTION_TEXT('o', "output", "FILE", struct recording, output, \
@@ -90,6 +121,11 @@ static bool parse_max_size(const char *value, void *field, struct error *error)
 	X("SCTMEM_FOLLOW", OPTION_CUSTOM(0, "follow", "none|fork|exec[:GLOB]", struct recording, follow, const char *, \
 		parse_follow, follow_words, \
 		"children that are recorded too (default fork)")) \
+	X("SCTMEM_ROTATE", OPTION_CUSTOM(0, "rotate", "SIZE|TIME", struct recording, rotate, const char *, \
+		parse_rotate, NULL, \
+		"begin a new file when the present one is so large or so old: 1G, 12h; the run is read as one")) \
+	X("SCTMEM_KEEP", OPTION_NUMBER(0, "keep", "N", struct recording, keep, 2, 4096, \
+		"with --rotate: only the newest N files stay")) \
 	X("SCTMEM_PROGRAM", OPTION_TEXT(0, "program", "GLOB", struct recording, program, \
 		"record only in programs whose name matches")) \
 	X("SCTMEM_BACKEND", OPTION_CHOICE(0, "backend", "libc|jemalloc", struct recording, backend, backend_words, \

@@ -21,12 +21,12 @@ struct recording {
 	const char *output;
 	bool force, quiet, no_python_allocators;
 	int native, backend, start;
-	uint64_t depth, sample_ms;
-	const char *follow, *program, *sample, *max_size;
+	uint64_t depth, sample_ms, keep;
+	const char *follow, *program, *sample, *max_size, *rotate;
 };
 
 #define RECORDING_NOTHING_ASKED \
-	{ .native = -1, .backend = -1, .start = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX }
+	{ .native = -1, .backend = -1, .start = -1, .depth = UINT64_MAX, .sample_ms = UINT64_MAX, .keep = UINT64_MAX }
 
 /*
  * Groups of options, whose fields lie in a struct recording; the group's offset is where that lies in the command's
@@ -35,6 +35,9 @@ struct recording {
  */
 extern const struct option_spec recording_output_options[], recording_what_options[], recording_started_options[],
 	recording_running_options[];
+
+/* Whether what was asked for goes together. */
+MUST_CHECK bool recording_check(const struct recording *recording, struct error *error);
 
 /* Calls `set` with each variable that the options ask for, but SCTMEM_OUT, and its value; ends where that fails. */
 MUST_CHECK bool recording_hand_over(const struct recording *recording,

@@ -91,6 +91,10 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		json_null(json, "python_version");
 	json_text(json, "python_allocator", capture->python_allocator);
 	json_bool(json, "attached", capture->attached);
+	json_number(json, "segment_first", capture->segment_first);
+	json_number(json, "segment_last", capture->segment_last);
+	json_number(json, "segments_missing", capture->segments_missing);
+	json_number(json, "events_left_out", capture->left_out);
 	json_bool(json, "trace_python_allocators", capture->features & CAPTURE_PYTHON_ALLOCATORS);
 	json_text(json, "native_traces", capture->features & CAPTURE_NATIVE_FULL ? "full"
 		: capture->features & CAPTURE_NATIVE_LEAF ? "leaf" : "no");

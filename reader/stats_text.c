@@ -18,6 +18,7 @@ const char *stats_state_word(const struct profile_capture *capture)
 	case CAPTURE_STOPPED_STORAGE: return "stopped_storage";
 	case CAPTURE_STOPPED_MEMORY: return "stopped_memory";
 	case CAPTURE_STOPPED_USER: return "stopped_user";
+	case CAPTURE_CONTINUED: return "continued";
 	default: return "killed";
 	}
 }
@@ -33,6 +34,7 @@ const char *stats_state_text(const struct profile_capture *capture)
 	case CAPTURE_STOPPED_STORAGE: return "recording stopped before the end: the file could not grow";
 	case CAPTURE_STOPPED_MEMORY: return "recording stopped before the end: no memory for the recorder";
 	case CAPTURE_STOPPED_USER: return "recording was ended by its user (sctmem detach, sctmem_stop)";
+	case CAPTURE_CONTINUED: return "the run goes on in its next segment, which was not read";
 	default: return "killed, or ended by _exit: complete up to that moment";
 	}
 }
@@ -87,6 +89,20 @@ static void print_python(const struct text *text, const struct profile_capture *
 	putc('\n', text->file);
 }
 
+static void print_segments(const struct text *text, const struct profile_capture *capture)
+{
+	if (capture->segment_first == 0)
+		return;
+	label(text, "segments");
+	fprintf(text->file, "%" PRIu32 " to %" PRIu32 " of the run", capture->segment_first, capture->segment_last);
+	if (capture->segments_missing)
+		fprintf(text->file, ", %" PRIu32 " in between missing", capture->segments_missing);
+	if (capture->segment_first > 1)
+		fprintf(text->file, "; the first are not here: what was allocated in them is not known, and %" PRIu64
+			" events from before all threads' are here are left out", capture->left_out);
+	putc('\n', text->file);
+}
+
 static void print_capture(const struct text *text, const struct profile_capture *capture)
 {
 	text_style(text, TEXT_BOLD);
@@ -107,6 +123,7 @@ static void print_capture(const struct text *text, const struct profile_capture 
 	fprintf(text->file, "%s, recorded for %s%s\n", text_date(capture->start_realtime_ns).text,
 		text_time(capture->duration_ns).text, capture->attached ?
 		"; the process ran already, and what it had allocated before is not known" : "");
+	print_segments(text, capture);
 	label(text, "state");
 	if (capture->state != CAPTURE_EXITED || capture->damaged)
 		text_style(text, TEXT_WARNING);

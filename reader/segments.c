@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A run that was recorded in segments, read as one capture.
+ *
+ *     capture.bin  capture.000002.bin  capture.000003.bin ...     one run_id, each with its number in the header
+ *
+ * Named by its first file, or by that file's name when it is gone, a run is all that lies beside it; named by another,
+ * that segment alone; several named together are read together, whatever their names.  What belongs together is told
+ * by the headers, never by names: those only narrow down which files are looked at.  Headers are untrusted: numbers are
+ * compared and counted, and nothing is sized by them.
+ */
+#include "segments.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+enum { SEGMENTS_MAX = 100000 };
+
+/* Whether the file has a whole header of a segment; its checksum holds. */
+static bool read_header(int file, struct capture_header *header)
+{
+	char *text;
+	bool ok;
+
+	if (pread(file, header, sizeof(*header), 0) != (ssize_t)sizeof(*header) ||
+		memcmp(header->magic, CAPTURE_MAGIC, sizeof(header->magic)) != 0 || header->version > CAPTURE_VERSION ||
+		header->segment == 0 || header->header_size < CAPTURE_HEADER_SIZE_MIN ||
+		header->header_size > CAPTURE_HEADER_SIZE_MAX ||
+		header->text_size > header->header_size - CAPTURE_TEXT_OFFSET)
+		return false;
+	text = malloc(header->text_size + (size_t)1);
+	ok = text && pread(file, text, header->text_size, CAPTURE_TEXT_OFFSET) == (ssize_t)header->text_size &&
+		XXH3_64bits_withSeed(text, header->text_size,
+			XXH3_64bits(header, offsetof(struct capture_header, checksum))) == header->checksum;
+	free(text);
+	return ok;
+}
+
+bool segments_peek(const char *path, uint64_t *run_id, uint32_t *segment)
+{
+	struct capture_header header;
+	int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	bool ok = file >= 0 && read_header(file, &header);
+
+	if (file >= 0)
+		close(file);
+	if (ok) {
+		*run_id = header.run_id;
+		*segment = header.segment;
+	}
+	return ok;
+}
+
+/* A run may have more files than a process may have open by default. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+bool segments_add(struct capture *capture, const char *path, uint64_t run_id, struct error *error)
+{
+	struct capture_segment segment = { 0 };
+	struct capture_header header;
+	struct stat status;
+
+	segment.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (segment.file < 0)
+		return fail(error, STATUS_NO_INPUT, "cannot open %s, a segment of the run: %s", path, strerror(errno));
+	if (fstat(segment.file, &status) != 0 || !S_ISREG(status.st_mode) || !read_header(segment.file, &header) ||
+		header.run_id != run_id) {
+		close(segment.file);
+		return true;                  /* something else, by this time */
+	}
+	segment.size = (uint64_t)status.st_size;
+	segment.device = status.st_dev;
+	segment.inode = status.st_ino;
+	segment.number = header.segment;
+	segment.header_size = header.header_size;
+	segment.path = pool_copy(&capture->pool, path, strlen(path));
+	if (!segment.path || capture->segment_count == SEGMENTS_MAX ||
+		!array_reserve(&capture->segments, &capture->segment_capacity, capture->segment_count + 1,
+			sizeof(segment), error)) {
+		close(segment.file);
+		return capture->segment_count == SEGMENTS_MAX ?
+			fail(error, STATUS_USAGE, "more than %d segments: name some of them", SEGMENTS_MAX) : fail_memory(error);
+	}
+	capture->segments[capture->segment_count++] = segment;
+	return true;
+}
+
+/* The folder, and what the names of all files of the run begin with: "capture." of capture.bin and capture.bin.0. */
+static void split(const char *path, char *folder, size_t folder_size, char *stem, size_t stem_size)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t length = strlen(name), digits = length;
+
+	snprintf(folder, folder_size, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+	while (digits > 0 && name[digits - 1] >= '0' && name[digits - 1] <= '9')
+		digits--;
+	if (digits < length && digits > 4 && strncmp(name + digits - 5, ".bin.", 5) == 0)
+		length = digits - 1;
+	if (length > 4 && strncmp(name + length - 4, ".bin", 4) == 0)
+		length -= 4;
+	snprintf(stem, stem_size, "%.*s.", (int)length, name);
+}
+
+/* Calls `use` for each file beside `path` that may be of the same run; until it says false. */
+static bool look_beside(const char *path, bool (*use)(void *argument, const char *path), void *argument)
+{
+	char folder[4096], stem[512], full[4096 + 512];
+	DIR *directory;
+	bool ok = true;
+
+	split(path, folder, sizeof(folder), stem, sizeof(stem));
+	directory = opendir(folder);
+	for (struct dirent *entry; ok && directory && (entry = readdir(directory));) {
+		if (strncmp(entry->d_name, stem, strlen(stem)) != 0 ||
+			(entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK))
+			continue;
+		if (snprintf(full, sizeof(full), "%s%s", strrchr(path, '/') ? folder : "", entry->d_name) < (int)sizeof(full))
+			ok = use(argument, full);
+	}
+	if (directory)
+		closedir(directory);
+	return ok;
+}
+
+struct gathering {
+	struct capture *capture;
+	uint64_t run_id;
+	struct error *error;
+};
+
+static bool gather(void *argument, const char *path)
+{
+	struct gathering *gathering = argument;
+	uint64_t run_id;
+	uint32_t segment;
+
+	return !segments_peek(path, &run_id, &segment) || run_id != gathering->run_id ||
+		segments_add(gathering->capture, path, run_id, gathering->error);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct capture_segment *left = a, *right = b;
+
+	return left->number < right->number ? -1 : left->number > right->number;
+}
+
+bool segments_settle(struct capture *capture, struct error *error)
+{
+	struct capture_segment *segments = capture->segments;
+	uint64_t missing;
+
+	if (capture->segment_count == 0)
+		return true;
+	qsort(segments, capture->segment_count, sizeof(*segments), by_number);
+	for (size_t i = 1; i < capture->segment_count; i++)
+		if (segments[i].number == segments[i - 1].number)
+			return fail(error, STATUS_BAD_CAPTURE, "%s and %s are both segment %" PRIu32 " of one run (offset 96): "
+				"move one of them away, or name those that are to be read", segments[i - 1].path, segments[i].path,
+				segments[i].number);
+	missing = (uint64_t)segments[capture->segment_count - 1].number - segments[0].number + 1 - capture->segment_count;
+	capture->segments_missing = (uint32_t)missing;
+	if (missing) {
+		capture->damage.count++;
+		snprintf(capture->damage.first, sizeof(capture->damage.first),
+			"%" PRIu64 " of the segments %" PRIu32 " to %" PRIu32 " of the run are not here", missing, segments[0].number,
+			segments[capture->segment_count - 1].number);
+	}
+	return true;
+}
+
+bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, struct error *error)
+{
+	struct gathering gathering = { capture, run_id, error };
+
+	allow_many_files();
+	return look_beside(path, gather, &gathering);
+}
+
+struct newest {
+	char *path;
+	uint64_t start_ns;
+	uint32_t segment;
+};
+
+static bool choose(void *argument, const char *path)
+{
+	struct newest *newest = argument;
+	struct capture_header header;
+	int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	bool ok = file >= 0 && read_header(file, &header);
+
+	if (file >= 0)
+		close(file);
+	if (!ok || (newest->path && (header.start_realtime_ns < newest->start_ns ||
+		(header.start_realtime_ns == newest->start_ns && header.segment > newest->segment))))
+		return true;
+	free(newest->path);
+	newest->path = strdup(path);
+	newest->start_ns = header.start_realtime_ns;
+	newest->segment = header.segment;
+	return newest->path != NULL;
+}
+
+char *segments_first_left(const char *path)
+{
+	struct newest newest = { 0 };
+
+	look_beside(path, choose, &newest);
+	return newest.path;
+}
+
+void segments_close(struct capture *capture)
+{
+	for (size_t i = 0; i < capture->segment_count; i++)
+		close(capture->segments[i].file);
+	free(capture->segments);
+}

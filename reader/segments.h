@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* The files of a run that was recorded in segments (SCTMEM_ROTATE).  Used by capture.c and profile.c. */
+#ifndef SCTMEM_READER_SEGMENTS_H
+#define SCTMEM_READER_SEGMENTS_H
+
+#include "capture.h"
+
+/* Whether the file is a segment; of which run, and which. */
+bool segments_peek(const char *path, uint64_t *run_id, uint32_t *segment);
+
+/* Adds a file of the run to the capture's segments; what is not of the run is left out. */
+MUST_CHECK bool segments_add(struct capture *capture, const char *path, uint64_t run_id, struct error *error);
+
+/* Adds all of the run that lie beside `path`. */
+MUST_CHECK bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, struct error *error);
+
+/* Once all are added: sorts them, refuses two of one number, notes what is missing in between. */
+MUST_CHECK bool segments_settle(struct capture *capture, struct error *error);
+
+/* For the name of a run's first file, which is gone: the first that is left of the newest such run; NULL: none. */
+char *segments_first_left(const char *path);
+
+void segments_close(struct capture *capture);
+
+#endif
