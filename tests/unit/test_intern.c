@@ -210,10 +210,13 @@ __attribute__((unused)) static void without_memory_stacks_are_cut_and_counted(vo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(the_same_frame_under_the_same_parent_is_the_same_node, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(threads_at_once_agree_through_several_doublings, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(the_same_frame_under_the_same_parent_is_the_same_node,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(threads_at_once_agree_through_several_doublings,
+			recorder_set_up_started, recorder_tear_down),
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-		cmocka_unit_test_setup_teardown(without_memory_stacks_are_cut_and_counted, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(without_memory_stacks_are_cut_and_counted,
+			recorder_set_up_started, recorder_tear_down),
 #endif
 	};
 

@@ -339,15 +339,24 @@ static void the_header_tells_who_wrote(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(blocks_of_many_threads_are_all_there, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(trimming_gives_back_the_tail_and_recording_goes_on, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(trimming_under_way_harms_nobody, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(a_closed_and_reused_descriptor_is_left_alone, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(a_file_that_is_not_ours_any_more_stops_growth, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(a_full_file_system_stops_recording_and_keeps_what_is_there, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(the_limit_of_file_size_is_no_signal, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(few_descriptors_are_enough, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(the_header_tells_who_wrote, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(blocks_of_many_threads_are_all_there,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(trimming_gives_back_the_tail_and_recording_goes_on,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(trimming_under_way_harms_nobody,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_closed_and_reused_descriptor_is_left_alone,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_file_that_is_not_ours_any_more_stops_growth,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_full_file_system_stops_recording_and_keeps_what_is_there,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(the_limit_of_file_size_is_no_signal,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(few_descriptors_are_enough,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(the_header_tells_who_wrote,
+			recorder_set_up_started, recorder_tear_down),
 	};
 
 	return cmocka_run_group_tests_name("output", tests, NULL, NULL);

@@ -239,12 +239,18 @@ static void a_killed_process_leaves_every_event_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(events_survive_many_windows, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(every_fill_of_a_window_can_be_flushed, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(stamps_and_times_go_on_across_windows, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(metadata_of_any_size_comes_back, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(a_record_too_large_for_the_format_stops_recording, recorder_set_up_started, recorder_tear_down),
-		cmocka_unit_test_setup_teardown(a_killed_process_leaves_every_event_once, recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(events_survive_many_windows,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(every_fill_of_a_window_can_be_flushed,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(stamps_and_times_go_on_across_windows,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(metadata_of_any_size_comes_back,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_record_too_large_for_the_format_stops_recording,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(a_killed_process_leaves_every_event_once,
+			recorder_set_up_started, recorder_tear_down),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
