@@ -289,6 +289,26 @@ static void put_before_run(struct json *json, const struct profile *profile)
 	json_close(json, '}');
 }
 
+/* Stretches without recording, [capture, from, to, bytes and blocks let go of at its end]; of very many the first. */
+static void put_gaps(struct json *json, const struct profile *profile)
+{
+	enum { GAPS_MAX = 1000 };
+
+	json_open(json, "gaps", '[');
+	for (size_t i = 0; i < profile->gap_count && i < GAPS_MAX; i++) {
+		const struct profile_gap *gap = &profile->gaps[i];
+		const uint64_t to_ns = gap->to_ns == UINT64_MAX ? profile->duration_ns : gap->to_ns;
+		json_open(json, NULL, '[');
+		json_number(json, NULL, gap->capture);
+		json_number(json, NULL, gap->from_ns / 1000);
+		json_number(json, NULL, to_ns / 1000);
+		json_number(json, NULL, gap->forgotten_bytes);
+		json_number(json, NULL, gap->forgotten_count);
+		json_close(json, ']');
+	}
+	json_close(json, ']');
+}
+
 static void put_meta_profile(struct json *json, const struct profile *profile)
 {
 	json_text(json, "writer", "sctmem " SCTMEM_VERSION);
@@ -323,6 +343,7 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 		json_close(json, ']');
 	}
 	json_close(json, ']');
+	put_gaps(json, profile);
 	put_captures(json, profile);
 	if (profile->before_run)
 		put_before_run(json, profile->before_run);

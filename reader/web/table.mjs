@@ -4,6 +4,9 @@
 
 const TABLE_ROW_HEIGHT = 34;
 const OVERSCAN = 6;
+// Beside a header's text: its padding, and a hair for rounding.
+const HEAD_PADDING = 22;
+const SORTED = ' ↓';
 
 // A sorted copy of `rows`; equal rows keep the order of their numbers, so that sorting is repeatable.
 export function sortRows(rows, key, descending) {
@@ -42,9 +45,11 @@ export class Table {
 	// one of a grid's tracks, the rest of the room when it is missing.
 	// room: what a column without a width has at least, in pixels; in less the table scrolls sideways.
 	show({ name, columns, rows, sort, emptyText, room = 130 }) {
-		const least = columns.reduce((sum, { width }) => sum + (width ? parseInt(width, 10) : room), 0);
+		// No header is cut off, whatever font the browser has.
+		const widths = columns.map(({ label, width }) => width ? Math.max(parseInt(width, 10), this.headWidth(label)) : 0);
+		const least = widths.reduce((sum, width) => sum + (width || room), 0);
 		this.root.style.setProperty('--table-width', least + 'px');
-		this.root.style.setProperty('--columns', columns.map(({ width }) => width || 'minmax(0, 1fr)').join(' '));
+		this.root.style.setProperty('--columns', widths.map((width) => width ? width + 'px' : 'minmax(0, 1fr)').join(' '));
 		const keys = name + ' ' + columns.map(({ key, label }) => key + ' ' + label).join(' ');
 		if (this.keys !== keys) {
 			this.keys = keys;
@@ -60,6 +65,12 @@ export class Table {
 		this.rows = rows;
 		this.empty.textContent = emptyText;
 		this.sort();
+	}
+
+	headWidth(label) {
+		this.measure ??= document.createElement('canvas').getContext('2d');
+		this.measure.font = '550 12px ' + getComputedStyle(this.head).fontFamily;
+		return Math.ceil(this.measure.measureText(label + SORTED).width) + HEAD_PADDING;
 	}
 
 	buildHead() {

@@ -4,6 +4,7 @@
 import { ARENA, MAPPED, Timeline, pointAt } from './timeline.mjs';
 import { byId, legendEntry } from './dom.mjs';
 import { withLegend } from './picture.mjs';
+import { stretchLegend, stretchTexts } from './gaps.mjs';
 import { parseWindow, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
 
@@ -64,12 +65,16 @@ export class TimeCard {
 			entries.push(['d' + MAPPED, 'mapped']);
 		if (this.timeline.arena)
 			entries.push(['d' + ARENA, 'arenas']);
+		entries.push(...stretchLegend(meta));
 		return entries;
 	}
 
 	updateLegend() {
-		byId('time-legend').replaceChildren(...this.legendEntries().map(([className, text]) =>
-			legendEntry(className, text)));
+		byId('time-legend').replaceChildren(...this.legendEntries().map(([className, text, title = '']) => {
+			const entry = legendEntry(className, text);
+			entry.title = title;
+			return entry;
+		}));
 	}
 
 	// null: there is no curve to draw.
@@ -78,7 +83,8 @@ export class TimeCard {
 		if (!this.report.timeline.count || !timeline.width)
 			return null;
 		const colours = { 'line-live': palette.live, 'line-resident': palette.resident, 'line-before': palette.before,
-			'line-before-resident': palette.before };
+			'line-before-resident': palette.before, 'line-gap': palette.axis, 'line-sampled': palette.axis, '':
+				palette.paper };
 		palette.domains.forEach((colour, i) => {
 			colours['d' + i] = colour;
 		});
@@ -142,6 +148,9 @@ export class TimeCard {
 		if (timeline.resident[point])
 			parts.push('resident ' + formatBytes(timeline.resident[point]));
 		const span = timeline.time[point] - (point ? timeline.time[point - 1] : 0);
+		// First, where it is not cut off: the figures beside it are of less than all.
+		const stretches = stretchTexts(meta, timeline.time[point] - span, timeline.time[point]);
+		parts.splice(1, 0, ...stretches);
 		if (span > 0)
 			parts.push(formatBytes(timeline.allocatedBytes[point] / span * 1e6) + '/s');
 		if (timelineBefore)
@@ -150,7 +159,7 @@ export class TimeCard {
 		if (mark)
 			parts.push('◆ ' + visibleText(shorten(mark[1], 40)));
 		readout.textContent = parts.join('  ·  ');
-		readout.title = formatExact(timeline.live[point]) + ' bytes live';
+		readout.title = [formatExact(timeline.live[point]) + ' bytes live', ...stretches].join('\n');
 	}
 
 	setTheme(palette) {

@@ -4,6 +4,7 @@
 // of time, a click an instant (brush.mjs).  In a page of differences the other run's line lies over this one's, both
 // from the start: in another colour, dashed, with its name beside its end.
 import { Brush } from './brush.mjs';
+import { joinStretches } from './gaps.mjs';
 import { axisTicks, formatBytes, formatTime } from './units.mjs';
 
 export const MAPPED = 2;
@@ -73,6 +74,16 @@ export function spreadLabels(heights, gap, top, bottom) {
 	}
 	const over = Math.max(0, least - gap - bottom);
 	return placed.map((y) => y - over);
+}
+
+// One line that rises to the right, from the bottom at x, as far as it lies between left and right.
+function hatch(context, x, { top, bottom }, left, right) {
+	const from = Math.max(x, left);
+	const to = Math.min(x + bottom - top, right);
+	if (to > from) {
+		context.moveTo(from, bottom - (from - x));
+		context.lineTo(to, bottom - (to - x));
+	}
 }
 
 export class Timeline {
@@ -158,6 +169,7 @@ export class Timeline {
 		context.fillRect(0, 0, this.width, this.height);
 		context.font = '11px system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
 		this.drawAxes(peak);
+		this.drawGaps();
 		if (timeline.count) {
 			if (this.stacked)
 				this.drawStack();
@@ -215,6 +227,30 @@ export class Timeline {
 			if (x + context.measureText(text).width / 2 < this.width)
 				context.fillText(text, x, this.height - 5);
 		}
+	}
+
+	// Hatched: where nothing was recorded.  A line along the top: since when there is a sample only.
+	drawGaps() {
+		const { context, palette, plot, report: { meta } } = this;
+		const scale = this.end / (plot.right - plot.left);
+		context.strokeStyle = context.fillStyle = palette.axis;
+		context.lineWidth = 1;
+		for (const [from, to] of joinStretches((meta.gaps ?? []).map((gap) => gap.slice(1, 3)), scale)) {
+			const left = this.xOf(from);
+			const width = Math.max(2, this.xOf(to) - left);
+			context.globalAlpha = 0.14;
+			context.fillRect(left, plot.top, width, plot.bottom - plot.top);
+			context.globalAlpha = 1;
+			context.beginPath();
+			for (let x = left - (plot.bottom - plot.top); x < left + width; x += 7)
+				hatch(context, x, plot, left, left + width);
+			context.stroke();
+		}
+		const steps = (meta.sample_steps ?? []).map(([, , time]) => this.xOf(time));
+		if (steps.length)
+			context.fillRect(Math.min(...steps), 2, plot.right - Math.min(...steps), 2);
+		for (const x of steps)
+			context.fillRect(x, 0, 2, 6);
 	}
 
 	tracePath(values, reversed = null, timeline = this.timeline) {

@@ -334,3 +334,55 @@ def test_suppressed_leaks_are_apart_with_what_each_line_hit(browser, tmp_path):
     bad = subprocess.run([os.environ["WEB_COMMAND"], "table", "--suppressions", str(rules), capture],
                          stderr=subprocess.PIPE)
     assert bad.returncode == 2 and b"--html" in bad.stderr
+
+
+STOPS = """
+import ctypes, os, time
+library = ctypes.CDLL(None)
+kept = [bytearray(1000) for i in range(500)]
+for i in range(3):
+    time.sleep(0.03)
+    library.sctmem_stop()
+    kept.append(bytearray(1 << 20))
+    time.sleep(0.06)
+    library.sctmem_start()
+    kept.append(bytearray(1 << 18))
+time.sleep(0.03)
+library.sctmem_stop()
+time.sleep(0.05)
+os._exit(0)
+"""
+
+
+def test_stretches_without_recording_are_shaded_and_told(browser, tmp_path):
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(tmp_path / "stops.bin"))
+    subprocess.run(["/usr/bin/python3", "-c", STOPS], check=True, env=environment)
+    capture, page = str(tmp_path / "stops.bin"), str(tmp_path / "stops.html")
+    subprocess.run([os.environ["WEB_COMMAND"], "flamegraph", "-o", page, capture], check=True)
+    stats = json.loads(subprocess.check_output([os.environ["WEB_COMMAND"], "stats", "--json", capture]))["captures"][0]
+    browser.open_report(page)
+    gaps = app(browser, "app.report.meta.gaps")
+    assert len(gaps) == stats["gaps"] == 4
+    assert abs(sum(gap[2] - gap[1] for gap in gaps) - stats["gaps_s"] * 1e6) <= 2 * len(gaps)
+    assert all(earlier[2] <= later[1] for earlier, later in zip(gaps, gaps[1:]))
+    assert sum(gap[3] for gap in gaps) == app(browser, "app.report.meta.captures[0].forgotten_bytes") > 500000
+    assert "not recorded" in browser.run("return document.getElementById('time-legend').textContent")
+    for inside, word in (((gaps[1][1] + gaps[1][2]) // 2, True), ((gaps[0][2] + gaps[1][1]) // 2, False)):
+        app(browser, "app.timeline.hover(sctmem.nearestPoint(app.report.timeline, %d))" % inside)
+        text = browser.run("return document.getElementById('time-readout').textContent")
+        assert ("not recorded" in text) == word, text
+    # Hatched in its own place, and nowhere else.
+    shaded = app(browser, """(() => {
+        const rects = [], { context } = app.timeline, fillRect = context.fillRect;
+        context.fillRect = (...rect) => {
+            if (Math.abs(context.globalAlpha - 0.14) < 1e-3)
+                rects.push(rect);
+            fillRect.apply(context, rect);
+        };
+        app.timeline.draw();
+        delete context.fillRect;
+        return rects.map(([x, , width]) => [x, x + width]);
+    })()""")
+    expected = [[app(browser, "app.timeline.xOf(%d)" % end) for end in gap[1:3]] for gap in gaps]
+    # The last has no length, since the stop is the last that is known; it is drawn two pixels wide all the same.
+    assert len(shaded) == 4 and all(abs(a - b) <= 2 for one, two in zip(shaded, expected) for a, b in zip(one, two))

@@ -268,3 +268,20 @@ test('what is drawn as SVG has its dashes, opacity, outlines and place, and its 
 	assert.doesNotMatch(plain, /transform|opacity/);
 	assert.equal(Object.hasOwn(context, 'setTransform'), false);
 });
+
+test('stretches without recording join where they touch, and are told where they are', () => {
+	assert.deepEqual(sctmem.joinStretches([[50, 60], [10, 20], [15, 30], [31, 40]], 1), [[10, 40], [50, 60]]);
+	assert.deepEqual(sctmem.joinStretches([], 1), []);
+	const capture = { pid: 7, gaps: 2, lost_events: 0 };
+	const meta = { captures: [capture], gaps: [[0, 10, 20, 2048, 3], [0, 40, 50, 0, 0]], sample_steps: [[0, 65536, 30]] };
+	assert.deepEqual(sctmem.stretchTexts(meta, 0, 9), []);
+	assert.deepEqual(sctmem.stretchTexts(meta, 15, 16),
+		['not recorded 10 µs to 20 µs, then 2.00 KiB in 3 blocks were not followed any more']);
+	assert.deepEqual(sctmem.stretchTexts(meta, 45, 46),
+		['not recorded 40 µs to 50 µs', 'sampled: a block about every 64.0 KiB']);
+	assert.deepEqual(sctmem.stretchTexts({ ...meta, captures: [capture, capture] }, 31, 32),
+		['sampled: a block about every 64.0 KiB (process 7)']);
+	assert.deepEqual(sctmem.stretchLegend(meta).map(([, text]) => text), ['not recorded', 'sampled']);
+	assert.deepEqual(sctmem.stretchLegend({ captures: [{ gaps: 0, lost_events: 5 }], gaps: [] }).map(([, text]) => text),
+		['5 events lost']);
+});
