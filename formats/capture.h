@@ -250,7 +250,8 @@ struct capture_stream {
 	X(70, RECORDING, recording) \
 	X(71, SAMPLING, sampling) \
 	X(72, CULLED, culled) \
-	X(73, ABOUT_COMPACTED, about_compacted)
+	X(73, ABOUT_COMPACTED, about_compacted) \
+	X(80, SYMBOLS, symbols)
 
 enum capture_record {
 #define X(number, upper, lower) CAPTURE_##upper = number,
@@ -384,6 +385,39 @@ struct capture_compacted {
 	uint32_t reserved;
 };
 
+/*
+ * Payload of SYMBOLS: what native frames of this capture are called, then frame_count frames, place_count places, and
+ * text_size bytes of texts, of which the first is empty and each ends with a NUL.  `sctmem symbolize` adds it.
+ */
+struct capture_symbols {
+	uint32_t frame_count;
+	uint32_t place_count;
+	uint32_t text_size;
+	uint32_t generation;          /* where two records name one frame the higher one holds */
+};
+
+/* Its places follow those of the frame before: what was inlined first, the function as compiled last. */
+struct capture_named_frame {
+	uint64_t frame;               /* a native one */
+	uint32_t place_count;         /* 1 to 64 */
+	uint32_t reserved;
+};
+
+struct capture_place {
+	uint32_t function;            /* where in the texts the readable name is; 0: not known */
+	uint32_t file;
+	uint32_t line;                /* 0: not known */
+	uint32_t flags;               /* enum capture_place_flag */
+};
+
+enum capture_place_flag {
+	CAPTURE_PLACE_INLINED = 1 << 0,   /* into the place that follows */
+	CAPTURE_PLACE_EXACT = 1 << 1,     /* the function is known to cover the address */
+};
+
+_Static_assert(sizeof(struct capture_symbols) == 16, "capture.md, SYMBOLS");
+_Static_assert(sizeof(struct capture_named_frame) == 16, "capture.md, SYMBOLS");
+_Static_assert(sizeof(struct capture_place) == 16, "capture.md, SYMBOLS");
 _Static_assert(sizeof(struct capture_culled) == 40, "capture.md, CULLED");
 _Static_assert(sizeof(struct capture_compacted) == 16, "capture.md, ABOUT_COMPACTED");
 _Static_assert(sizeof(struct capture_header) == 512, "capture.md, the header");

@@ -22,6 +22,7 @@
 #include "error.h"
 #include "formats/capture.h"
 #include "formats/events.h"
+#include "names.h"
 #include "table.h"
 
 enum {
@@ -115,6 +116,7 @@ struct capture {
 	int file;
 	uint64_t file_size;           /* when opened */
 	uint64_t used_size;           /* end of the last block */
+	bool cut;                     /* the file ends within a block: nothing can be appended behind it */
 	uint64_t file_device, file_inode;
 	struct capture_header header;
 	struct capture_status status; /* copied when opened */
@@ -143,15 +145,20 @@ struct capture {
 	struct capture_note *notes; size_t note_count;
 	struct capture_culled *culled; size_t culled_count;   /* sums of blocks that compact dropped */
 	struct capture_compacted compacted;
+	/* Names of native frames that the capture brings along, and the records that they came in. */
+	struct capture_named { const struct capture_place *places; const char *text; uint32_t count, generation; } *named;
+	size_t named_count;
+	struct capture_names { const void *payload; size_t size; } *name_records;
+	size_t name_record_count;
 	struct capture_step { uint64_t mean_bytes, time_ns; } steps[CAPTURE_STEPS_MAX];   /* means of sampling, by size */
 	unsigned step_count;
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
-		culled_capacity, segment_capacity;
+		culled_capacity, segment_capacity, named_capacity, name_record_capacity;
 	struct map64 repeated;        /* metadata that each segment has a copy of */
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
-	struct map64 thread_by_index, code_by_id;
+	struct map64 thread_by_index, code_by_id, named_by_frame;
 	struct pool pool;
 };
 
@@ -212,6 +219,8 @@ struct capture_culled capture_culled_sums(struct capture *capture, uint64_t inde
 /* NULL when there is none. */
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);
 const struct capture_code_object *capture_find_code(const struct capture *capture, uint32_t id);
+/* The names of a native frame that the capture has with it. */
+const struct capture_named *capture_find_named(const struct capture *capture, uint64_t frame);
 /* Of the module mapped at the frame's address in its generation; -1 when none. */
 long capture_find_module(const struct capture *capture, uint64_t frame);
 /* To be called once all metadata is absorbed, before capture_find_module. */

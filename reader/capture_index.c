@@ -134,6 +134,7 @@ static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error 
 		uint64_t end = at + sizeof(block) + block.stored_size;
 		if (end > capture->file_size && block.kind != CAPTURE_BLOCK_STREAM) {
 			capture_note_damage(capture, at, capture->file_size - at, "the file is cut within a block");
+			capture->cut = true;
 			*offset = at;
 			break;
 		}
@@ -154,6 +155,7 @@ static bool copy_window(struct capture *capture, const struct capture_part *part
 
 	if (part->stored_size < sizeof(now) || read_some(file, &stream->carry, sizeof(now), at) != sizeof(now)) {
 		capture_note_damage(capture, part->offset, part->stored_size, "a stream that is cut");
+		capture->cut = true;
 		return true;
 	}
 	/* The writer may hand the window on while we copy: then what we copied is in an EVENTS block by now. */
@@ -177,6 +179,7 @@ static bool copy_window(struct capture *capture, const struct capture_part *part
 			capture_note_damage(capture, part->offset, used * 8 - (got < 0 ? 0 : (uint64_t)got), "a stream that is cut");
 			stream->carry.used = got < 0 ? 0 : (uint64_t)got / 8;
 			capture->damage.windows++;
+			capture->cut = true;
 			return true;
 		}
 		if (read_some(file, &now, sizeof(now), at) != sizeof(now) || now.sequence == stream->carry.sequence)

@@ -232,6 +232,39 @@ static bool absorb_culled(struct capture *capture, const struct capture_event *e
 	return true;
 }
 
+/* The names stay where they are, in one copy of the payload. */
+static bool absorb_symbols(struct capture *capture, const struct capture_event *event, struct error *error)
+{
+	char *copy = pool_copy(&capture->pool, event->payload, event->payload_size);
+	struct names names;
+
+	if (!copy)
+		return fail_memory(error);
+	const char *problem = names_check(copy, event->payload_size, &names);
+	if (problem)
+		return refuse(capture, problem);
+	if (!array_reserve(&capture->name_records, &capture->name_record_capacity, capture->name_record_count + 1,
+		sizeof(*capture->name_records), error))
+		return false;
+	capture->name_records[capture->name_record_count++] = (struct capture_names){ copy, event->payload_size };
+	for (uint32_t i = 0; i < names.head.frame_count; names.places += names.frames[i++].place_count) {
+		const struct capture_named named = { names.places, names.text, names.frames[i].place_count,
+			names.head.generation };
+		const uint32_t slot = map64_get(&capture->named_by_frame, names.frames[i].frame);
+
+		if (slot != MAP64_NONE) {
+			if (capture->named[slot].generation < named.generation)
+				capture->named[slot] = named;
+			continue;
+		}
+		if (!array_reserve(&capture->named, &capture->named_capacity, capture->named_count + 1, sizeof(named), error) ||
+		    !map64_put(&capture->named_by_frame, names.frames[i].frame, (uint32_t)capture->named_count, error))
+			return false;
+		capture->named[capture->named_count++] = named;
+	}
+	return true;
+}
+
 bool capture_absorb(struct capture *capture, const struct capture_event *event, struct error *error)
 {
 	switch (event->kind) {
@@ -247,6 +280,8 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 		return absorb_runtime(capture, event, error);
 	case CAPTURE_CULLED:
 		return absorb_culled(capture, event, error);
+	case CAPTURE_SYMBOLS:
+		return absorb_symbols(capture, event, error);
 	case CAPTURE_ABOUT_COMPACTED:
 		if (event->payload_size < sizeof(capture->compacted))
 			return refuse(capture, "a record of compaction that is too short");
@@ -296,6 +331,13 @@ const struct capture_code_object *capture_find_code(const struct capture *captur
 	uint32_t slot = map64_get(&capture->code_by_id, id);
 
 	return slot == MAP64_NONE ? NULL : &capture->codes[slot];
+}
+
+const struct capture_named *capture_find_named(const struct capture *capture, uint64_t frame)
+{
+	uint32_t slot = map64_get(&capture->named_by_frame, frame);
+
+	return slot == MAP64_NONE ? NULL : &capture->named[slot];
 }
 
 static int compare_modules(const void *a, const void *b)
@@ -353,6 +395,9 @@ void capture_metadata_finish(struct capture *capture)
 	free(capture->runtimes);
 	free(capture->notes);
 	free(capture->culled);
+	free(capture->named);
+	free(capture->name_records);
+	map64_finish(&capture->named_by_frame);
 	map64_finish(&capture->thread_by_index);
 	map64_finish(&capture->code_by_id);
 	map64_finish(&capture->repeated);

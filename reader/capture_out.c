@@ -184,6 +184,9 @@ static bool put_names(struct capture_out *out, const struct capture *from, struc
 			(const void *[]){ module->path, module->build_id },
 			(size_t[]){ module->info.path_size, module->info.build_id_size }, 2, error);
 	}
+	for (size_t i = 0; ok && i < from->name_record_count; i++)
+		ok = capture_out_metadata(out, CAPTURE_SYMBOLS, NULL, 0, (const void *[]){ from->name_records[i].payload },
+			(size_t[]){ from->name_records[i].size }, 1, error);
 	for (size_t i = 0; ok && i < from->runtime_count; i++) {
 		const struct capture_runtime *runtime = &from->runtimes[i];
 

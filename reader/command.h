@@ -65,6 +65,7 @@ struct command {
 	X(windows) \
 	X(insights) \
 	X(compact) \
+	X(symbolize) \
 	X(dump) \
 	X(doctor) \
 	X(help)

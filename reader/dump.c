@@ -208,6 +208,7 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 	struct capture_python python;
 	struct capture_recording recording;
 	struct capture_sampling sampling;
+	struct capture_symbols symbols;
 	struct tail tail = { .at = event->payload, .left = event->payload_size };
 
 	switch (event->kind) {
@@ -242,6 +243,14 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 		if (!take_fixed(event, &sampling, sizeof sampling, &tail))
 			return false;
 		put_number(writer, "mean_bytes", sampling.mean_bytes);
+		return true;
+	case CAPTURE_SYMBOLS:
+		if (!take_fixed(event, &symbols, sizeof symbols, &tail))
+			return false;
+		put_number(writer, "frames", symbols.frame_count);
+		put_number(writer, "places", symbols.place_count);
+		put_number(writer, "text_size", symbols.text_size);
+		put_number(writer, "generation", symbols.generation);
 		return true;
 	case CAPTURE_MARK:
 	case CAPTURE_NOTE:

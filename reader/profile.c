@@ -420,6 +420,7 @@ bool build_describe_capture(struct build *build, uint32_t number)
 		.sample_recorded = process->recorded,
 		.compacted_ns = !(capture->header.features & CAPTURE_COMPACTED) ? 0 :
 			capture->compacted.width_ns + !capture->compacted.width_ns,
+		.embedded_symbols = capture->named_count,
 		.compacted_limit = capture->compacted.temporary_limit,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};

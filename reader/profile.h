@@ -118,6 +118,7 @@ struct profile_capture {
 	bool paused;                  /* recording is stopped now, or was when it ended */
 	uint64_t contradictions;      /* events that contradict the live heap: an address allocated twice ... */
 	uint64_t compacted_ns;        /* of a compacted capture: the distance between moments that are exact; 0: it is not */
+	uint64_t embedded_symbols;    /* native frames that the capture itself names */
 	uint32_t compacted_limit;     /* the temporary_limit of what it dropped */
 	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
 	struct sample_step { uint64_t mean_bytes, time_ns; } *sample_steps;   /* each mean, and since when; ascending */
@@ -298,6 +299,7 @@ struct profile_options {
 	uint32_t slices;              /* default 0: none; else between the half and all of so many */
 	bool need_stacks;             /* false: frames and nodes are not built, and all sites lie at the root */
 	bool no_symbols;              /* native frames as module+0xoffset */
+	bool local_symbols;           /* names that a capture has with it are not used */
 	bool debuginfod;
 	int thread;                   /* tid to keep, or -1 */
 	unsigned domains;             /* bit mask of domains to keep; 0: all */

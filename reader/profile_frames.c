@@ -3,7 +3,8 @@
  * Frames: what a capture's 64-bit frames mean to a user.  Each distinct one is resolved once.
  *
  *     Python    code object + instruction -> function, file, line
- *     native    address -> module -> symbols: a function with its file and line, and those inlined there
+ *     native    address -> module -> symbols: a function with its file and line, and those inlined there; or the
+ *               names that the capture has with it (sctmem symbolize), in the same order and so with the same numbers
  *     special   what could not be recorded, in words
  *
  * The recorder's own frames stand for none.  Two frames with the same function, file, line, module and kind are one.
@@ -30,13 +31,13 @@ struct pending {
 	uint32_t span;
 	uint32_t capture;
 	uint32_t module;              /* of the capture */
+	const struct capture_named *named;   /* the capture itself says what it is called; NULL: look it up */
 };
 
 struct resolver {
 	struct build *build;
 	struct symbols *symbols;
 	struct pending *pending; size_t count, capacity;
-	const struct pending *batch;  /* what the indexes of found_symbols count from */
 	bool ok;
 };
 
@@ -307,10 +308,10 @@ static bool name_by_offset(struct build *build, const struct pending *pending, c
 	return extend_span(build, pending->span, &frame);
 }
 
-static void found_symbols(struct resolver *resolver, size_t index, const struct symbol_frame *found, size_t count)
+static void found_symbols(struct resolver *resolver, const struct pending *pending, const struct symbol_frame *found,
+	size_t count)
 {
 	struct build *build = resolver->build;
-	const struct pending *pending = &resolver->batch[index];
 	const struct capture *capture = build->captures[pending->capture].capture;
 	const struct capture_loaded_module *module = &capture->modules[pending->module];
 	struct frame base = { .module = base_name(module->path), .kind = FRAME_NATIVE };
@@ -336,6 +337,16 @@ static void found_symbols(struct resolver *resolver, size_t index, const struct 
 	}
 }
 
+/* As if they had been looked up. */
+static void found_named(struct resolver *resolver, const struct pending *pending)
+{
+	struct symbol_frame found[SYMBOLS_FRAMES_MAX];
+
+	for (uint32_t i = 0; i < pending->named->count; i++)
+		found[i] = names_frame(&pending->named->places[i], pending->named->text);
+	found_symbols(resolver, pending, found, pending->named->count);
+}
+
 static bool resolve_native(struct resolver *resolver, uint32_t capture_number, uint64_t raw, uint32_t span)
 {
 	struct build *build = resolver->build;
@@ -351,11 +362,12 @@ static bool resolve_native(struct resolver *resolver, uint32_t capture_number, u
 	pending.module = (uint32_t)found;
 	pending.address -= module->info.bias;
 	if (!resolver->symbols || module->info.flags & MODULE_VDSO) {
-		resolver->batch = &pending;
 		resolver->ok = true;
-		found_symbols(resolver, 0, NULL, 0);
+		found_symbols(resolver, &pending, NULL, 0);
 		return resolver->ok;
 	}
+	if (!build->options->local_symbols)
+		pending.named = capture_find_named(capture, raw);
 	pending.symbols_module = symbols_add_module(resolver->symbols, module->path, module->build_id,
 		module->info.build_id_size);
 	if (!array_reserve(&resolver->pending, &resolver->capacity, resolver->count + 1, sizeof(pending), build->error))
@@ -380,22 +392,6 @@ static void show_resolved(void *context, size_t addresses)
 	build_progress(resolver->build, "resolving symbols", addresses, resolver->count);
 }
 
-/* Makes one job of each module's addresses, which follow one another in pending. */
-static struct symbol_job *list_jobs(const struct resolver *resolver, const uint64_t *addresses, size_t *count)
-{
-	struct symbol_job *jobs = calloc(resolver->count + 1, sizeof(*jobs));
-
-	*count = 0;
-	for (size_t i = 0; jobs && i < resolver->count; i++) {
-		const uint32_t module = resolver->pending[i].symbols_module;
-
-		if (*count == 0 || jobs[*count - 1].module != module)
-			jobs[(*count)++] = (struct symbol_job){ .module = module, .addresses = addresses + i };
-		jobs[*count - 1].count++;
-	}
-	return jobs;
-}
-
 /*
  * Looks the waiting addresses up: a file is opened only when an address in it was used.  The results become frames
  * module by module and in order of addresses, so that the frames' numbers do not depend on the threads.
@@ -404,29 +400,44 @@ static bool resolve_pending(struct resolver *resolver)
 {
 	struct build *build = resolver->build;
 	uint64_t *addresses = calloc(resolver->count + 1, sizeof(*addresses));
-	struct symbol_job *jobs = NULL;
-	size_t job_count = 0;
+	uint32_t *modules = calloc(resolver->count + 1, sizeof(*modules));
+	size_t job_count, wanted = 0;
 
-	if (resolver->count)
-		qsort(resolver->pending, resolver->count, sizeof(*resolver->pending), compare_pending);
-	for (size_t i = 0; addresses && i < resolver->count; i++)
-		addresses[i] = resolver->pending[i].address;
-	if (addresses)
-		jobs = list_jobs(resolver, addresses, &job_count);
-	if (!jobs) {
+	if (!addresses || !modules) {
 		free(addresses);
+		free(modules);
 		return fail_memory(build->error);
 	}
+	if (resolver->count)
+		qsort(resolver->pending, resolver->count, sizeof(*resolver->pending), compare_pending);
+	for (size_t i = 0; i < resolver->count; i++) {
+		if (resolver->pending[i].named)
+			continue;
+		modules[wanted] = resolver->pending[i].symbols_module;
+		addresses[wanted++] = resolver->pending[i].address;
+	}
+	struct symbol_job *jobs = symbol_jobs_list(modules, addresses, wanted, &job_count), *job = jobs;
 	symbol_jobs_run(resolver->symbols, jobs, job_count, build_helpers(), show_resolved, resolver);
 	resolver->ok = true;
-	for (size_t i = 0; i < job_count; i++) {
-		resolver->batch = resolver->pending + (jobs[i].addresses - addresses);
-		for (size_t n = 0; n < jobs[i].count && resolver->ok; n++)
-			found_symbols(resolver, n, jobs[i].frames + jobs[i].results[n].first, jobs[i].results[n].count);
-		symbol_job_finish(&jobs[i]);
+	for (size_t i = 0, n = 0; i < resolver->count && resolver->ok; i++) {
+		const struct pending *pending = &resolver->pending[i];
+
+		if (pending->named) {
+			found_named(resolver, pending);
+			continue;
+		}
+		if (n == job->count) {
+			symbol_job_finish(job++);
+			n = 0;
+		}
+		found_symbols(resolver, pending, job->frames + job->results[n].first, job->results[n].count);
+		n++;
 	}
+	for (size_t i = 0; i < job_count; i++)
+		symbol_job_finish(&jobs[i]);
 	free(jobs);
 	free(addresses);
+	free(modules);
 	return resolver->ok;
 }
 

@@ -64,6 +64,7 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		{ "damaged_bytes", capture->damaged_bytes },
 		{ "sample_mean_bytes", capture->sample_mean_bytes },
 		{ "compacted_ns", capture->compacted_ns },
+		{ "embedded_symbols", capture->embedded_symbols },
 		{ "clock_resolution_ns", capture->clock_resolution_ns },
 	};
 

@@ -132,6 +132,11 @@ static void print_capture(const struct text *text, const struct profile_capture 
 		fputs("; damaged", text->file);
 	text_style(text, TEXT_PLAIN);
 	putc('\n', text->file);
+	if (capture->embedded_symbols) {
+		label(text, "symbols");
+		fprintf(text->file, "the capture has the names of %s native frames with it\n",
+			text_count(capture->embedded_symbols).text);
+	}
 }
 
 static void print_memory(const struct text *text, const struct profile *profile, const struct view *view)

@@ -64,6 +64,20 @@ static int compare_jobs(const void *a, const void *b)
 	return left->module < right->module ? -1 : left->module > right->module;
 }
 
+struct symbol_job *symbol_jobs_list(const uint32_t *modules, const uint64_t *addresses, size_t count,
+	size_t *job_count)
+{
+	struct symbol_job *jobs = memory_new(count + 1, sizeof(*jobs));
+
+	*job_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || modules[i] != modules[i - 1])
+			jobs[(*job_count)++] = (struct symbol_job){ .module = modules[i], .addresses = addresses + i };
+		jobs[*job_count - 1].count++;
+	}
+	return jobs;
+}
+
 void symbol_jobs_run(struct symbols *symbols, struct symbol_job *jobs, size_t job_count, unsigned helpers,
 	void (*done)(void *context, size_t addresses), void *context)
 {

@@ -25,6 +25,10 @@ struct symbol_job {
 	size_t frame_count, frame_capacity;
 };
 
+/* A job for each stretch of one module: addresses are sorted by it.  On the heap; the addresses stay the caller's. */
+struct symbol_job *symbol_jobs_list(const uint32_t *modules, const uint64_t *addresses, size_t count,
+	size_t *job_count);
+
 /*
  * Runs all jobs, no two of the same module, on this thread and on up to `helpers` others.  done(), which may be NULL,
  * is called on this thread now and then, with the addresses looked up so far.

@@ -20,6 +20,7 @@ static const char *const metric_names[] = {
 	[METRIC_PEAK] = "peak", [METRIC_LEAKED] = "leaked", [METRIC_TOTAL] = "total", [METRIC_TEMPORARY] = "temporary",
 	[METRIC_LIVE] = "live", NULL,
 };
+static const char *const symbol_words[] = { "embedded", "local", NULL };
 static const char *const at_words[] = { "peak", "end", NULL };
 static const char *const domain_words[] = { "heap", "python", "mapped", "arena", "file", "reserved", NULL };
 
@@ -115,6 +116,9 @@ const struct option_spec view_selection_options[] = {
 	OPTION_NUMBER(0, "temporary-limit", "N", struct view, temporary_limit, 0, UINT32_MAX,
 		"what is freed within N allocations of its thread is temporary (default 1)"),
 	OPTION_FLAG(0, "no-symbols", struct view, no_symbols, "show native frames as module+0xoffset"),
+	OPTION_CHOICE(0, "symbols", "WHICH", struct view, symbols, symbol_words,
+		"embedded: names that sctmem symbolize has put into the capture, before those of this machine's files "
+		"(default); local: these files alone"),
 	OPTION_FLAG(0, "debuginfod", struct view, debuginfod, "fetch missing debug information from DEBUGINFOD_URLS"),
 	OPTION_LAST
 };
@@ -177,6 +181,7 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.need_stacks = need_stacks;
 	options.no_symbols = view->no_symbols;
 	options.debuginfod = view->debuginfod;
+	options.local_symbols = view->symbols == 1;
 	options.thread = view->thread == UINT64_MAX ? -1 : (int)view->thread;
 	options.domains = view->domains;
 	options.function = view->function;

@@ -229,6 +229,45 @@ void golden_write_compacted(struct writer *writer)
 	writer_finish(writer);
 }
 
+/* As symbolize leaves it: a record of names behind all else; one is hostile, one frame has a function inlined. */
+void golden_write_symbols(struct writer *writer)
+{
+	static const struct {
+		uint64_t head;
+		struct capture_symbols symbols;
+		struct capture_named_frame frames[2];
+		struct capture_place places[3];
+		char text[64];
+	} names = { CAPTURE_SYMBOLS | (uint64_t)(16 + 2 * 16 + 3 * 16 + 64) << 8,
+		{ .frame_count = 2, .place_count = 3, .text_size = 64, .generation = 1 },
+		{ { .frame = CAPTURE_NATIVE_FRAME(0x401000, 0), .place_count = 2 },
+			{ .frame = CAPTURE_NATIVE_FRAME(0x402000, 0), .place_count = 1 } },
+		{ { .function = 1, .file = 7, .line = 12, .flags = CAPTURE_PLACE_INLINED | CAPTURE_PLACE_EXACT },
+			{ .function = 14, .file = 7, .line = 30, .flags = CAPTURE_PLACE_EXACT }, { .function = 19 } },
+		"\0inner\0main.c\0main\0\033[31m<script>alert(1)</script>\n" };
+	struct writer_stream *stream;
+
+	writer_init(writer);
+	writer->header.version = 3;
+	writer->header.features = CAPTURE_NATIVE_FULL;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	stream = writer_stream(writer, 0, 64);
+	put_module(stream, 0x400000, 0x500000, 0x400000, 0, 1, "/no/such/program");
+	put_node(stream, 1, 0, CAPTURE_NATIVE_FRAME(0x401000, 0));
+	put_node(stream, 2, 1, CAPTURE_NATIVE_FRAME(0x402000, 0));
+	put_node(stream, 3, 1, CAPTURE_NATIVE_FRAME(0x403000, 0));
+	put_time(stream, 1000000);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 1000, 2);
+	put_alloc(stream, CAPTURE_MALLOC, 0x6000, 500, 3);
+	writer_flush(stream);
+	writer_words(writer, 0, &names.head, sizeof(names) / 8);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer_finish(writer);
+}
+
 const char *golden_path(const char *name)
 {
 	static char path[4096];

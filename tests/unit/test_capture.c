@@ -119,6 +119,7 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 	compare_golden("capture_v1.bin", golden_write);
 	compare_golden("capture_v2.bin", golden_write_v2);
 	compare_golden("capture_v3.bin", golden_write_sample);
+	compare_golden("capture_v3_symbols.bin", golden_write_symbols);
 	compare_golden("capture_v3_compacted.bin", golden_write_compacted);
 }
 
@@ -447,6 +448,35 @@ static void large_metadata_comes_in_words_blocks(void **state)
 	capture_close(capture);
 }
 
+static void a_capture_brings_its_names_along(void **state)
+{
+	struct profile_options options = profile_options_default;
+	const char *paths[] = { golden_path("capture_v3_symbols.bin") };
+	struct profile *profile;
+	struct error error = { .text = "" };
+	unsigned found = 0;
+
+	options.need_stacks = true;
+	assert_true(profile_build(&profile, paths, 1, &options, &error));
+	assert_false(profile->captures[0].damaged);
+	assert_int_equal(profile->captures[0].embedded_symbols, 2);
+	for (uint32_t i = 0; i < profile->frame_count; i++) {
+		const struct frame *frame = &profile->frames[i];
+
+		found += strcmp(frame->function, "inner") == 0 && strcmp(frame->file, "main.c") == 0 && frame->line == 12;
+		found += strcmp(frame->function, "main") == 0 && frame->line == 30;
+		found += strcmp(frame->function, "\033[31m<script>alert(1)</script>\n") == 0 && frame->line == 0;
+		found += strcmp(frame->function, "program+0x3000") == 0;
+	}
+	assert_int_equal(found, 4);
+	profile_free(profile);
+	options.local_symbols = true;
+	assert_true(profile_build(&profile, paths, 1, &options, &error));
+	for (uint32_t i = 0; i < profile->frame_count; i++)
+		assert_string_not_equal(profile->frames[i].function, "inner");
+	profile_free(profile);
+}
+
 static void modules_are_found_by_address_and_generation(void **state)
 {
 	struct writer writer;
@@ -571,6 +601,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hostile_blocks_take_no_memory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(hostile_nodes_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(large_metadata_comes_in_words_blocks, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_capture_brings_its_names_along, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(modules_are_found_by_address_and_generation, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_fast_decoder_agrees_with_the_cursor, set_up, tear_down),
 	};

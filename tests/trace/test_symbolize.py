@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""sctmem symbolize: what every view says of a capture with its names does not depend on the programs' files."""
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+
+import pytest
+
+SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static void *kept[100];
+static inline __attribute__((always_inline)) void *inner(size_t size)
+{
+	void *p = malloc(size);
+	memset(p, 1, 1);
+	return p;
+}
+static __attribute__((noinline)) void *outer(size_t size)
+{
+	void *p = inner(size);
+	__asm__ volatile("" : "+r"(p));
+	return p;
+}
+__attribute__((noinline)) void *another(size_t size)
+{
+	void *p = outer(size + 1);
+	__asm__ volatile("" : "+r"(p));
+	return p;
+}
+int main(int argc, char **argv)
+{
+	for (int i = 0; i < 100; i++) {
+		kept[i] = i % 2 ? outer((size_t)i * 10 + 1) : another((size_t)i * 20 + 1);
+		free(another(3));
+	}
+	if (argc > 1) {
+		puts("ready");
+		fflush(stdout);
+		while (argv[1][0] == 'w')
+			pause();
+		fork();
+		for (int i = 0; i < 50; i++) {
+			free(kept[i]);
+			kept[i] = another((size_t)i + 7);
+		}
+	}
+	return 0;
+}
+"""
+FORMATS = ["pprof", "speedscope", "firefox", "callgrind", "folded", "gprof2dot", "pstats", "heapprofile", "chrome",
+           "massif", "csv", "arrow", "dhat", "heaptrack"]
+# The file has grown, and says that it has names: what else is said must not differ.
+GROWN = [(rb'"(capture_bytes|embedded_symbols|bytes_per_event|file_bytes)": ?[0-9.]+', b""),
+         (rb"\n  symbols  [^\n]*", b""), (rb"events in [0-9.,]+ [KM]?i?B of file, [0-9.,]+ bytes an event", b"")]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """Its path, and a folder where it can be hidden."""
+    import subprocess
+    folder = tmp_path_factory.mktemp("named")
+    (folder / "named.c").write_text(SOURCE)
+    subprocess.run(["gcc", "-O2", "-g", "named.c", "-o", "named"], cwd=str(folder), check=True)
+    (folder / "named.c").unlink()       # pages have the source where it is there, and it does not travel
+    return folder / "named"
+
+
+class hidden:
+    """The program is not there meanwhile."""
+
+    def __init__(self, program):
+        self.program, self.away = program, program.with_name("away")
+
+    def __enter__(self):
+        self.program.rename(self.away)
+
+    def __exit__(self, *_):
+        self.away.rename(self.program)
+
+
+def without_growth(data):
+    for pattern, instead in GROWN:
+        data = re.sub(pattern, instead, data)
+    return data
+
+
+def all_views(tools, folder, *captures):
+    """{what: bytes} of every view and export."""
+    said = {}
+    for verb in ("stats", "summary", "table", "tree", "leaks", "insights", "windows"):
+        for options in ([], ["--json"]):
+            said[" ".join([verb] + options)] = tools.run_command(verb, *options, *captures).stdout
+    for by in ("function", "file", "module", "stack", "thread"):
+        said["table " + by] = tools.run_command("table", "--by", by, "-n", "0", "--json", *captures).stdout
+    said["check"] = tools.run_command("check", "--max-peak", "1G", "--json", *captures).stdout
+    said["filtered"] = tools.run_command("tree", "--function", "^another$", "--json", *captures).stdout
+    for name in ["page"] + FORMATS:
+        path = folder / name
+        if name == "page":
+            tools.run_command("flamegraph", "-f", "-o", path, *captures)
+        else:
+            tools.run_command("export", "--format", name, "-f", "-o", path, *captures)
+        said[name] = path.read_bytes()
+    return {name: without_growth(data) for name, data in said.items()}
+
+
+def assert_same(before, after):
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def names(tools, path, *options):
+    said = tools.run_command("table", "--by", "function", "-n", "0", "--json", *options, path).stdout
+    return {row["function"] for row in json.loads(said.decode())["rows"]}
+
+
+def result(tools, *arguments):
+    return json.loads(tools.run_command("symbolize", "--json", *arguments).stdout.decode())["captures"]
+
+
+def test_every_view_says_the_same_without_the_program(tools, trace, program, tmp_path):
+    path = trace(program).only().path
+    before = all_views(tools, tmp_path, path)
+    [done] = result(tools, "--in-place", path)
+    assert done["added"] == done["named"] > 0 and done["renewed"] == 0 and done["bytes_added"] > 0
+    with hidden(program):
+        assert_same(before, all_views(tools, tmp_path, path))
+        assert {"inner", "outer", "another", "main"} <= names(tools, path)
+        assert not {"inner", "outer"} & names(tools, path, "--symbols", "local")
+        assert not {"inner", "outer"} & names(tools, path, "--no-symbols")
+    assert b"has the names of" in tools.run_command("stats", path).stdout
+    assert b" symbols payload_size" in tools.run_command("dump", path).stdout
+    # The comparison can fail: without its names the capture says something else.
+    bare = trace(program).only().path
+    with hidden(program):
+        assert not {"inner", "outer"} & names(tools, bare)
+
+
+def test_a_copy_leaves_the_original_and_a_second_run_adds_nothing(tools, trace, program, tmp_path):
+    path, copy, again = trace(program).only().path, tmp_path / "copy.bin", tmp_path / "again.bin"
+    original = path.read_bytes()
+    [done] = result(tools, "-o", copy, path)
+    assert path.read_bytes() == original and copy.read_bytes().startswith(original)
+    size = copy.stat().st_size
+    [second] = result(tools, "--in-place", copy)
+    assert second["added"] == second["renewed"] == second["bytes_added"] == 0 and second["named"] == done["named"]
+    assert copy.stat().st_size == size
+    assert b"nothing to do" in tools.run_command("symbolize", "--in-place", copy).stderr
+    tools.run_command("symbolize", "-o", again, copy)
+    assert again.read_bytes() == copy.read_bytes()
+    with hidden(program):
+        # What is there stays, though it cannot be looked up any more.
+        [third] = result(tools, "--in-place", copy)
+        assert third["named"] == done["named"] and third["added"] == 0
+
+
+def test_what_was_stripped_is_renewed_where_the_debug_file_is(tools, trace, program, tmp_path):
+    import subprocess
+    stripped = tmp_path / "stripped"
+    subprocess.run(["objcopy", "--strip-debug", str(program), str(stripped)], check=True)
+    path = trace(stripped).only().path
+    [first] = result(tools, "--in-place", path)
+    assert first["added"] > 0 and "inner" not in names(tools, path)
+    shutil.copy(str(program), str(stripped))            # of the same build-id
+    assert "inner" not in names(tools, path), "what the capture has with it comes first"
+    assert "inner" in names(tools, path, "--symbols", "local")
+    [second] = result(tools, "--in-place", path)
+    assert second["renewed"] > 0 and second["added"] == 0
+    stripped.unlink()
+    assert "inner" in names(tools, path)
+
+
+def test_killed_and_compacted_captures_and_families(tools, trace, program, tmp_path):
+    process, recorded = trace.start(program, "wait")
+    process.stdout.readline()
+    running = recorded().only().path
+    refused = tools.run_command("symbolize", "--in-place", running, check=False)
+    assert refused.returncode == 2 and b"still being recorded" in refused.stderr
+    moment = tmp_path / "moment.bin"
+    tools.run_command("symbolize", "-o", moment, running)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    killed = recorded().only().path
+    before = all_views(tools, tmp_path, killed)
+    tools.run_command("symbolize", "--in-place", killed)
+    small = tmp_path / "small.bin"
+    tools.run_command("compact", killed, "-o", small)
+    family = [capture.path for capture in trace(program, "fork").captures]
+    assert len(family) == 2
+    before_family = all_views(tools, tmp_path, *family)
+    assert [done["added"] > 0 for done in result(tools, "--in-place", *family)] == [True, True]
+    with hidden(program):
+        assert_same(before, all_views(tools, tmp_path, killed))
+        assert_same(before_family, all_views(tools, tmp_path, *family))
+        assert {"inner", "outer", "another"} <= names(tools, small) & names(tools, moment)
+    stats = json.loads(tools.run_command("stats", "--json", moment).stdout.decode())
+    assert not stats["captures"][0]["damaged"] and stats["total"]["live_count"] >= 100
+    assert stats["captures"][0]["contradictions"] == stats["captures"][0]["unknown_frees"] == 0
+
+
+def test_python_and_its_extensions(tools, trace, tmp_path):
+    program = "import json; kept = [json.loads('[1, {\"a\": 2}]') for _ in range(50)]"
+    path = trace(sys.executable, "-c", program).only().path
+    before = all_views(tools, tmp_path, path)
+    [done] = result(tools, "--in-place", path)
+    assert done["added"] > 0
+    assert_same(before, all_views(tools, tmp_path, path))
+
+
+def test_an_append_that_was_cut_short_is_passed_over(tools, trace, program, tmp_path):
+    """At each length that a killed run may leave: the capture says what it said, or what it will say."""
+    path, whole = trace(program).only().path, tmp_path / "whole.bin"
+    before = json.loads(tools.run_command("stats", "--json", "--no-symbols", path).stdout.decode())
+    original = path.read_bytes()
+    tools.run_command("symbolize", "-o", whole, path)
+    added = whole.read_bytes()[len(original):]
+    cut = tmp_path / "cut.bin"
+    for size in (64, 65, 200, len(added) - 8, len(added)):
+        # The payload is written first, the header last: until then there are zeros in its place.
+        cut.write_bytes(original + b"\0" * 64 + added[64:size])
+        stats = json.loads(tools.run_command("stats", "--json", "--no-symbols", cut).stdout.decode())
+        assert stats["total"] == before["total"] and not stats["captures"][0]["damaged"], size
+        [done] = result(tools, "--in-place", cut)
+        assert done["added"] == done["named"] > 0
+        with hidden(program):
+            assert "inner" in names(tools, cut)
+        stats = json.loads(tools.run_command("stats", "--json", "--no-symbols", cut).stdout.decode())
+        assert stats["total"] == before["total"] and not stats["captures"][0]["damaged"], size
+
+
+def test_what_is_refused(tools, trace, program, tmp_path):
+    path = trace(program).only().path
+    link, cut = tmp_path / "link.bin", tmp_path / "cut.bin"
+    link.symlink_to(path)
+    data = path.read_bytes()
+    end = data.index(b"SBLK\1") + 64 + 64 + 16         # within the words of a stream
+    cut.write_bytes(data[:end])
+    original = path.read_bytes()
+    for arguments, status, text in (
+            ([path], 2, b"-o FILE"), (["-o", "x", "--in-place", path], 2, b"-o FILE"), (["--in-place"], 2, b"name the"),
+            (["-o", "x", path, path], 2, b"takes one"), (["--in-place", link], 6, b"symbolic link"),
+            (["--in-place", cut], 4, b"cut within"), (["-o", tmp_path / "y", cut], 4, b"cut within"),
+            (["-o", link, path], 6, b"exists"), (["--in-place", tmp_path / "none"], 3, b"none"),
+            (["-o", "/dev/null", path], 6, b"regular file")):
+        done = tools.run_command("symbolize", *arguments, check=False)
+        assert done.returncode == status and text in done.stderr, (arguments, done)
+    assert path.read_bytes() == original and cut.read_bytes() == data[:end]
+    assert not (tmp_path / "y").exists()
+    mode = stat.S_IMODE(os.stat(str(path)).st_mode)
+    tools.run_command("symbolize", "--in-place", path)
+    assert stat.S_IMODE(os.stat(str(path)).st_mode) == mode
