@@ -261,20 +261,6 @@ void diff_write_text(const struct diff_report *report, FILE *file)
 	view_print_warnings(&report->diff->merged, &text);
 }
 
-static void write_cost(struct json *json, const char *key, const struct cost *cost)
-{
-	json_object(json, key);
-	json_number(json, "total_bytes", cost->total_bytes);
-	json_number(json, "total_count", cost->total_count);
-	json_number(json, "peak_bytes", cost->peak_bytes);
-	json_number(json, "peak_count", cost->peak_count);
-	json_number(json, "live_bytes", cost->live_bytes);
-	json_number(json, "live_count", cost->live_count);
-	json_number(json, "temporary_bytes", cost->temporary_bytes);
-	json_number(json, "temporary_count", cost->temporary_count);
-	json_object_end(json);
-}
-
 static void write_paths(struct json *json, const char *key, const struct profile *profile)
 {
 	json_array(json, key);
@@ -319,8 +305,8 @@ void diff_write_json(const struct diff_report *report, FILE *file)
 	json_text(&json, "after_path", report->diff->merged.captures[0].path);
 	write_paths(&json, "before_paths", report->before);
 	write_paths(&json, "after_paths", &report->diff->merged);
-	write_cost(&json, "before", &report->diff->before_total);
-	write_cost(&json, "after", &report->diff->after_total);
+	view_write_cost(&json, "before", &report->diff->before_total);
+	view_write_cost(&json, "after", &report->diff->after_total);
 	json_number(&json, "same_count", report->same);
 	json_number(&json, "row_count", report->row_count);
 	json_array(&json, "rows");

@@ -14,7 +14,12 @@
 
 struct json json_begin(FILE *file, bool lines)
 {
-	return (struct json){ .file = file, .lines = lines };
+	return (struct json){ .file = file, .layout = lines ? JSON_LINES : JSON_INDENTED };
+}
+
+struct json json_begin_compact(FILE *file, void (*write_text)(FILE *file, const char *text), uint64_t number_max)
+{
+	return (struct json){ .file = file, .layout = JSON_COMPACT, .write_text = write_text, .number_max = number_max };
 }
 
 void json_write_text(FILE *file, const char *bytes, size_t size)
@@ -49,11 +54,19 @@ void json_write_text(FILE *file, const char *bytes, size_t size)
 
 static void new_line(struct json *json)
 {
-	if (json->lines)
+	if (json->layout != JSON_INDENTED)
 		return;
 	putc('\n', json->file);
 	for (unsigned i = 0; i < json->depth; i++)
 		fputs("  ", json->file);
+}
+
+static void put_text(struct json *json, const char *bytes, size_t size)
+{
+	if (json->write_text)
+		json->write_text(json->file, bytes);
+	else
+		json_write_text(json->file, bytes, size);
 }
 
 /* What comes before any value: comma, line, key. */
@@ -61,14 +74,16 @@ static void lead(struct json *json, const char *key)
 {
 	if (json->depth > 0) {
 		if (json->filled[json->depth])
-			fputs(json->lines ? ", " : ",", json->file);
+			fputs(json->layout == JSON_LINES ? ", " : ",", json->file);
 		json->filled[json->depth] = true;
 		new_line(json);
 	}
-	if (key) {
-		json_write_text(json->file, key, strlen(key));
-		fputs(": ", json->file);
-	}
+	if (!key)
+		return;
+	if (json->layout == JSON_COMPACT)
+		putc('\n', json->file);
+	put_text(json, key, strlen(key));
+	fputs(json->layout == JSON_COMPACT ? ":" : ": ", json->file);
 }
 
 /* At the top, each value ends its line: what a reader of JSON lines expects, and a shell prompt too. */
@@ -121,7 +136,8 @@ void json_array_end(struct json *json)
 void json_bytes(struct json *json, const char *key, const char *bytes, size_t size)
 {
 	lead(json, key);
-	json_write_text(json->file, bytes, size);
+	assert(!json->write_text || strlen(bytes) == size);
+	put_text(json, bytes, size);
 	trail(json);
 }
 
@@ -133,6 +149,10 @@ void json_text(struct json *json, const char *key, const char *bytes)
 void json_number(struct json *json, const char *key, uint64_t value)
 {
 	lead(json, key);
+	if (json->number_max && value > json->number_max) {
+		value = json->number_max;
+		json->clamped++;
+	}
 	fprintf(json->file, "%" PRIu64, value);
 	trail(json);
 }

@@ -4,6 +4,9 @@
  * writes is valid JSON in UTF-8: bytes that are not UTF-8 become U+FFFD, control and bidi characters are escaped.
  *
  * `key` is the member's name inside an object, NULL inside an array and at the top.
+ *
+ * Who reads the JSON where other rules hold (the report page: text inside HTML, numbers of a browser) gives its own way
+ * to write a text and the largest number; larger ones become that and are counted, so that the reader can say so.
  */
 #ifndef SCTMEM_READER_JSON_H
 #define SCTMEM_READER_JSON_H
@@ -15,9 +18,18 @@
 
 enum { JSON_DEPTH_MAX = 64 };
 
+enum json_layout {
+	JSON_INDENTED,
+	JSON_LINES,                   /* one line for each value at the top */
+	JSON_COMPACT,                 /* a line for each member of an object, no blanks: large, and rarely read by eye */
+};
+
 struct json {
 	FILE *file;
-	bool lines;                   /* one line for each value at the top, nothing indented */
+	enum json_layout layout;
+	void (*write_text)(FILE *file, const char *text);   /* NULL: as json_write_text does */
+	uint64_t number_max;          /* 0: none */
+	uint64_t clamped;             /* count of numbers that were larger */
 	unsigned depth;
 	bool filled[JSON_DEPTH_MAX];  /* something was written at this depth: a comma comes before the next */
 };
@@ -26,6 +38,9 @@ struct json {
 void json_write_text(FILE *file, const char *bytes, size_t size);
 
 struct json json_begin(FILE *file, bool lines);
+
+/* For a reader with other rules; keys and texts end with NUL. */
+struct json json_begin_compact(FILE *file, void (*write_text)(FILE *file, const char *text), uint64_t number_max);
 
 void json_object(struct json *json, const char *key);
 void json_object_end(struct json *json);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "formats/capture.h"
+#include "json.h"
 #include "report_columns.h"
 #include "report_insights.h"
 #include "report_source.h"
@@ -23,66 +24,15 @@
 #include "suppressions.h"
 #include "web/page.h"
 
-/* The JSON of one page.  `comma` is whether the next key or element needs one before it. */
-struct json {
-	FILE *out;
-	bool comma;
-	uint64_t clamped;
-};
-
-static void json_separate(struct json *json)
+/* What the profile does not know is an empty text. */
+static void put_text(struct json *json, const char *key, const char *text)
 {
-	if (json->comma)
-		fputs(",", json->out);
-	json->comma = true;
+	json_text(json, key, text ? text : "");
 }
 
-/* Keys are ours and need no escapes.  NULL: an element of an array. */
-static void json_key(struct json *json, const char *key)
+static void put_cost(struct json *json, const char *key, const struct cost *cost)
 {
-	json_separate(json);
-	if (key)
-		fprintf(json->out, "\n\"%s\":", key);
-}
-
-static void json_open(struct json *json, const char *key, char bracket)
-{
-	json_key(json, key);
-	putc(bracket, json->out);
-	json->comma = false;
-}
-
-static void json_close(struct json *json, char bracket)
-{
-	putc(bracket, json->out);
-	json->comma = true;
-}
-
-static void json_number(struct json *json, const char *key, uint64_t value)
-{
-	json_key(json, key);
-	if (value > REPORT_NUMBER_MAX) {
-		value = REPORT_NUMBER_MAX;
-		json->clamped++;
-	}
-	fprintf(json->out, "%" PRIu64, value);
-}
-
-static void json_bool(struct json *json, const char *key, bool value)
-{
-	json_key(json, key);
-	fputs(value ? "true" : "false", json->out);
-}
-
-static void json_text(struct json *json, const char *key, const char *text)
-{
-	json_key(json, key);
-	report_text_json(json->out, text ? text : "");
-}
-
-static void json_cost(struct json *json, const char *key, const struct cost *cost)
-{
-	json_open(json, key, '[');
+	json_array(json, key);
 	json_number(json, NULL, cost->total_bytes);
 	json_number(json, NULL, cost->total_count);
 	json_number(json, NULL, cost->peak_bytes);
@@ -91,16 +41,16 @@ static void json_cost(struct json *json, const char *key, const struct cost *cos
 	json_number(json, NULL, cost->live_count);
 	json_number(json, NULL, cost->temporary_bytes);
 	json_number(json, NULL, cost->temporary_count);
-	json_close(json, ']');
+	json_array_end(json);
 }
 
-static void json_interval(struct json *json, struct interval interval)
+static void put_interval(struct json *json, struct interval interval)
 {
 	json_number(json, NULL, interval.low);
 	json_number(json, NULL, interval.high);
 }
 
-/* Of a sample: [mean, recorded, not recorded, then low and high of the eight figures, as json_cost has them]. */
+/* Of a sample: [mean, recorded, not recorded, then low and high of the eight figures, as put_cost has them]. */
 static void put_sample(struct json *json, const struct profile *profile)
 {
 	const struct cost *cost = &profile->total;
@@ -115,30 +65,30 @@ static void put_sample(struct json *json, const struct profile *profile)
 		recorded += profile->captures[i].sample_recorded;
 		passed += profile->captures[i].sample_passed;
 	}
-	json_open(json, "sample_steps", '[');
+	json_array(json, "sample_steps");
 	for (uint32_t i = 0; i < profile->capture_count; i++) {
 		for (unsigned n = 0; n < profile->captures[i].sample_step_count; n++) {
-			json_open(json, NULL, '[');
+			json_array(json, NULL);
 			json_number(json, NULL, i);
 			json_number(json, NULL, profile->captures[i].sample_steps[n].mean_bytes);
 			json_number(json, NULL, profile->captures[i].sample_steps[n].time_ns / 1000);
-			json_close(json, ']');
+			json_array_end(json);
 		}
 	}
-	json_close(json, ']');
-	json_open(json, "sample", '[');
+	json_array_end(json);
+	json_array(json, "sample");
 	json_number(json, NULL, mean);
 	json_number(json, NULL, recorded);
 	json_number(json, NULL, passed);
-	json_interval(json, estimate_bytes(cost->total_bytes, &spread->total, mean));
-	json_interval(json, estimate_count(cost->total_count, &spread->total, mean));
-	json_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, peak));
-	json_interval(json, estimate_count(cost->peak_count, &spread->peak, peak));
-	json_interval(json, estimate_bytes(cost->live_bytes, &spread->live, live));
-	json_interval(json, estimate_count(cost->live_count, &spread->live, live));
-	json_interval(json, estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
-	json_interval(json, estimate_count(cost->temporary_count, &spread->temporary, mean));
-	json_close(json, ']');
+	put_interval(json, estimate_bytes(cost->total_bytes, &spread->total, mean));
+	put_interval(json, estimate_count(cost->total_count, &spread->total, mean));
+	put_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, peak));
+	put_interval(json, estimate_count(cost->peak_count, &spread->peak, peak));
+	put_interval(json, estimate_bytes(cost->live_bytes, &spread->live, live));
+	put_interval(json, estimate_count(cost->live_count, &spread->live, live));
+	put_interval(json, estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
+	put_interval(json, estimate_count(cost->temporary_count, &spread->temporary, mean));
+	json_array_end(json);
 }
 
 static const char *allocator_name(unsigned allocator)
@@ -158,51 +108,51 @@ static void put_allocators(struct json *json, const struct profile *profile)
 	for (size_t i = 0; i < profile->site_count; i++)
 		used[profile->sites[i].allocator] = true;
 	static const struct cost none;
-	json_open(json, "allocators", '{');
+	json_object(json, "allocators");
 	for (unsigned i = 0; i < 256; i++) {
 		const struct cost *cost = i < 64 ? &profile->by_allocator[i] : &none;
 		if (!used[i] && !cost->total_count)
 			continue;
 		char key[4];
 		snprintf(key, sizeof(key), "%u", i);
-		json_open(json, key, '{');
-		json_text(json, "name", allocator_name(i));
-		json_cost(json, "costs", cost);
-		json_close(json, '}');
+		json_object(json, key);
+		put_text(json, "name", allocator_name(i));
+		put_cost(json, "costs", cost);
+		json_object_end(json);
 	}
-	json_close(json, '}');
+	json_object_end(json);
 }
 
 static void put_size_bins(struct json *json, const struct profile *profile)
 {
-	json_open(json, "size_bins", '[');
+	json_array(json, "size_bins");
 	for (uint32_t i = 0; i < profile->size_bin_count; i++) {
 		const struct size_bin *bin = &profile->size_bins[i];
-		json_open(json, NULL, '[');
+		json_array(json, NULL);
 		json_number(json, NULL, bin->min);
 		/* The last bins of an address space of 64 bits: nothing was allocated there, the bound is only a label. */
 		json_number(json, NULL, bin->max < REPORT_NUMBER_MAX ? bin->max : REPORT_NUMBER_MAX);
 		json_number(json, NULL, bin->count);
 		json_number(json, NULL, bin->bytes);
-		json_close(json, ']');
+		json_array_end(json);
 	}
-	json_close(json, ']');
+	json_array_end(json);
 }
 
 static void put_capture(struct json *json, const struct profile_capture *capture)
 {
-	json_open(json, NULL, '{');
-	json_text(json, "path", capture->path);
-	json_text(json, "host", capture->host);
-	json_text(json, "executable", capture->executable);
-	json_text(json, "directory", capture->directory);
-	json_text(json, "libc", capture->libc);
-	json_text(json, "writer", capture->writer);
-	json_text(json, "parent_path", capture->parent_path);
-	json_open(json, "arguments", '[');
+	json_object(json, NULL);
+	put_text(json, "path", capture->path);
+	put_text(json, "host", capture->host);
+	put_text(json, "executable", capture->executable);
+	put_text(json, "directory", capture->directory);
+	put_text(json, "libc", capture->libc);
+	put_text(json, "writer", capture->writer);
+	put_text(json, "parent_path", capture->parent_path);
+	json_array(json, "arguments");
 	for (size_t i = 0; capture->arguments && capture->arguments[i]; i++)
-		json_text(json, NULL, capture->arguments[i]);
-	json_close(json, ']');
+		put_text(json, NULL, capture->arguments[i]);
+	json_array_end(json);
 	json_number(json, "pid", capture->pid);
 	json_number(json, "parent_pid", capture->parent_pid);
 	json_number(json, "start_ms", capture->start_realtime_ns / 1000000);
@@ -213,12 +163,12 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	json_number(json, "file_bytes", capture->file_bytes);
 	json_number(json, "python_version", capture->python_version);
 	json_number(json, "python_flags", capture->python_flags);
-	json_text(json, "python_allocator", capture->python_allocator);
+	put_text(json, "python_allocator", capture->python_allocator);
 	json_number(json, "features", capture->features);
 	json_number(json, "state", capture->state);
 	json_bool(json, "alive", capture->alive);
 	json_bool(json, "damaged", capture->damaged);
-	json_text(json, "problem", capture->problem);
+	put_text(json, "problem", capture->problem);
 	json_number(json, "damaged_bytes", capture->damaged_bytes);
 	json_number(json, "compacted_us", (capture->compacted_ns + 999) / 1000);
 	json_number(json, "lost_events", capture->lost_events);
@@ -240,7 +190,7 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	json_number(json, "forgotten_bytes", capture->forgotten_bytes);
 	json_number(json, "forgotten_count", capture->forgotten_count);
 	json_bool(json, "paused", capture->paused);
-	json_close(json, '}');
+	json_object_end(json);
 }
 
 /* The title as one text on the heap: what was asked for, or the command line.  NULL: no memory. */
@@ -270,23 +220,23 @@ static char *title_new(const struct profile *profile, const struct report_option
 
 static void put_captures(struct json *json, const struct profile *profile)
 {
-	json_open(json, "captures", '[');
+	json_array(json, "captures");
 	for (uint32_t i = 0; i < profile->capture_count; i++)
 		put_capture(json, &profile->captures[i]);
-	json_close(json, ']');
+	json_array_end(json);
 }
 
 /* Of the run compared with: what its time line needs, and what to know before trusting it. */
 static void put_before_run(struct json *json, const struct profile *profile)
 {
-	json_open(json, "before_run", '{');
+	json_object(json, "before_run");
 	json_number(json, "duration_us", profile->duration_ns / 1000);
 	json_number(json, "peak_time_us", profile->peak_time_ns / 1000);
 	json_number(json, "resident_peak_bytes", profile->resident_peak_bytes);
 	json_bool(json, "symbols_resolved", profile->symbols_resolved);
 	put_sample(json, profile);
 	put_captures(json, profile);
-	json_close(json, '}');
+	json_object_end(json);
 }
 
 /* Stretches without recording, [capture, from, to, bytes and blocks let go of at its end]; of very many the first. */
@@ -294,36 +244,36 @@ static void put_gaps(struct json *json, const struct profile *profile)
 {
 	enum { GAPS_MAX = 1000 };
 
-	json_open(json, "gaps", '[');
+	json_array(json, "gaps");
 	for (size_t i = 0; i < profile->gap_count && i < GAPS_MAX; i++) {
 		const struct profile_gap *gap = &profile->gaps[i];
 		const uint64_t to_ns = gap->to_ns == UINT64_MAX ? profile->duration_ns : gap->to_ns;
-		json_open(json, NULL, '[');
+		json_array(json, NULL);
 		json_number(json, NULL, gap->capture);
 		json_number(json, NULL, gap->from_ns / 1000);
 		json_number(json, NULL, to_ns / 1000);
 		json_number(json, NULL, gap->forgotten_bytes);
 		json_number(json, NULL, gap->forgotten_count);
-		json_close(json, ']');
+		json_array_end(json);
 	}
-	json_close(json, ']');
+	json_array_end(json);
 }
 
 static void put_meta_profile(struct json *json, const struct profile *profile)
 {
-	json_text(json, "writer", "sctmem " SCTMEM_VERSION);
-	json_cost(json, "total", &profile->total);
+	put_text(json, "writer", "sctmem " SCTMEM_VERSION);
+	put_cost(json, "total", &profile->total);
 	if (profile->before)
-		json_cost(json, "before", &profile->before_total);
+		put_cost(json, "before", &profile->before_total);
 	put_sample(json, profile);
-	json_open(json, "domains", '[');
+	json_array(json, "domains");
 	for (unsigned i = 0; i < DOMAIN_COUNT; i++) {
-		json_open(json, NULL, '{');
-		json_text(json, "name", domain_name((enum domain)i));
-		json_cost(json, "costs", &profile->by_domain[i]);
-		json_close(json, '}');
+		json_object(json, NULL);
+		put_text(json, "name", domain_name((enum domain)i));
+		put_cost(json, "costs", &profile->by_domain[i]);
+		json_object_end(json);
 	}
-	json_close(json, ']');
+	json_array_end(json);
 	put_allocators(json, profile);
 	put_size_bins(json, profile);
 	json_number(json, "free_count", profile->free_count);
@@ -335,14 +285,14 @@ static void put_meta_profile(struct json *json, const struct profile *profile)
 	json_number(json, "at_time_us", profile->at_time_ns / 1000);
 	json_number(json, "slice_limit", profile->slice_limit);
 	json_bool(json, "slices_crowded", profile->slices_crowded);
-	json_open(json, "marks", '[');
+	json_array(json, "marks");
 	for (uint32_t i = 0; i < profile->mark_count; i++) {
-		json_open(json, NULL, '[');
+		json_array(json, NULL);
 		json_number(json, NULL, profile->marks[i].time_ns / 1000);
-		json_text(json, NULL, profile->marks[i].name);
-		json_close(json, ']');
+		put_text(json, NULL, profile->marks[i].name);
+		json_array_end(json);
 	}
-	json_close(json, ']');
+	json_array_end(json);
 	put_gaps(json, profile);
 	put_captures(json, profile);
 	if (profile->before_run)
@@ -354,15 +304,15 @@ static void put_suppressions(struct json *json, const struct suppressions *suppr
 {
 	if (!suppressions || suppressions->count == 0)
 		return;
-	json_open(json, "suppressions", '[');
+	json_array(json, "suppressions");
 	for (size_t i = 0; i < suppressions->count; i++) {
-		json_open(json, NULL, '[');
-		json_text(json, NULL, suppressions->rules[i].pattern);
+		json_array(json, NULL);
+		put_text(json, NULL, suppressions->rules[i].pattern);
 		json_number(json, NULL, suppressions->rules[i].bytes);
 		json_number(json, NULL, suppressions->rules[i].count);
-		json_close(json, ']');
+		json_array_end(json);
 	}
-	json_close(json, ']');
+	json_array_end(json);
 }
 
 /* For a reader whose browser runs no scripts. */
@@ -401,21 +351,20 @@ struct page {
 
 static void put_meta(const struct page *page, FILE *out)
 {
-	struct json json = { .out = out };
-	json_open(&json, NULL, '{');
+	struct json json = json_begin_compact(out, report_text_json, REPORT_NUMBER_MAX);
+
+	json_object(&json, NULL);
 	json_number(&json, "format", 1);
-	json_text(&json, "title", page->title);
-	json_text(&json, "view", page->options->view);
-	json_text(&json, "metric", page->metric);
+	put_text(&json, "title", page->title);
+	put_text(&json, "view", page->options->view);
+	put_text(&json, "metric", page->metric);
 	json_bool(&json, "inverted", page->options->inverted);
 	put_meta_profile(&json, page->profile);
 	put_suppressions(&json, page->options->suppressions);
-	if (page->options->insights) {
-		json_key(&json, "insights");
-		report_insights_write(page->options->insights, out, &json.clamped);
-	}
+	if (page->options->insights)
+		report_insights_write(page->options->insights, &json);
 	json_number(&json, "clamped", json.clamped + page->clamped);
-	json_close(&json, '}');
+	json_object_end(&json);
 }
 
 static bool put_slot(struct page *page, enum page_slot slot, FILE *out, struct error *error)

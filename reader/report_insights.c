@@ -4,10 +4,6 @@
  */
 #include "report_insights.h"
 
-#include <inttypes.h>
-
-#include "report_columns.h"
-#include "report_text.h"
 
 enum { ROWS_MAX = 100 };
 
@@ -26,33 +22,27 @@ static const char *unit_name(enum analysis_unit unit)
 }
 
 /* null: longer than any bin, or an unknown thread. */
-static void put_value(FILE *out, const struct profile *profile, enum analysis_unit unit, uint64_t value,
-	uint64_t *clamped)
+static void put_value(struct json *json, const struct profile *profile, enum analysis_unit unit, uint64_t value)
 {
-	if ((unit == ANALYSIS_TIME && value == UINT64_MAX) || (unit == ANALYSIS_THREAD && value >= profile->thread_count)) {
-		fputs("null", out);
-		return;
-	}
-	if (value > REPORT_NUMBER_MAX) {
-		value = REPORT_NUMBER_MAX;
-		++*clamped;
-	}
-	fprintf(out, "%" PRIu64, value);
+	if ((unit == ANALYSIS_TIME && value == UINT64_MAX) || (unit == ANALYSIS_THREAD && value >= profile->thread_count))
+		json_null(json, NULL);
+	else
+		json_number(json, NULL, value);
 }
 
-static void put_columns(FILE *out, const struct analysis_table_class *class)
+static void put_columns(struct json *json, const struct analysis_table_class *class)
 {
-	const char *comma = "";
-
-	fputs("\"columns\":[", out);
+	json_array(json, "columns");
 	for (unsigned i = 0; i < class->column_count; i++) {
 		if (!class->columns[i].title)
 			continue;
-		fprintf(out, "%s[\"%s\",\"%s\",\"%s\"]", comma, class->columns[i].key, class->columns[i].title,
-			unit_name(class->columns[i].unit));
-		comma = ",";
+		json_array(json, NULL);
+		json_text(json, NULL, class->columns[i].key);
+		json_text(json, NULL, class->columns[i].title);
+		json_text(json, NULL, unit_name(class->columns[i].unit));
+		json_array_end(json);
 	}
-	putc(']', out);
+	json_array_end(json);
 }
 
 /* The first series, where it has a title. */
@@ -61,94 +51,93 @@ static bool has_series(const struct analysis_table_class *class)
 	return class->series_count && class->series[0].title;
 }
 
-static void put_series(FILE *out, const struct profile *profile, const struct analysis_table_class *class,
-	const struct analysis_scale *scale, uint64_t *clamped)
+static void put_series(struct json *json, const struct profile *profile, const struct analysis_table_class *class,
+	const struct analysis_scale *scale)
 {
-	fputs(",\"series\":", out);
 	if (!has_series(class)) {
-		fputs("null", out);
+		json_null(json, "series");
 		return;
 	}
-	fprintf(out, "{\"title\":\"%s\",\"unit\":\"%s\",\"bin_unit\":\"%s\",\"ends\":[", class->series[0].title,
-		unit_name(class->series[0].unit), unit_name(class->bin_unit));
-	for (unsigned bin = 0; bin < class->bin_count; bin++) {
-		fputs(bin ? "," : "", out);
-		put_value(out, profile, class->bin_unit, class->bin_end(bin, scale), clamped);
-	}
-	fputs("]}", out);
+	json_object(json, "series");
+	json_text(json, "title", class->series[0].title);
+	json_text(json, "unit", unit_name(class->series[0].unit));
+	json_text(json, "bin_unit", unit_name(class->bin_unit));
+	json_array(json, "ends");
+	for (unsigned bin = 0; bin < class->bin_count; bin++)
+		put_value(json, profile, class->bin_unit, class->bin_end(bin, scale));
+	json_array_end(json);
+	json_object_end(json);
 }
 
-static void put_row(FILE *out, const struct profile *profile, const struct analysis_table_class *class,
-	const struct insight_row *row, uint64_t *clamped)
+static void put_row(struct json *json, const struct profile *profile, const struct analysis_table_class *class,
+	const struct insight_row *row)
 {
-	const char *comma = "";
-
-	fprintf(out, "\n[%" PRIu32 ",%" PRIu32 ",[", row->frame, row->node);
+	json_array(json, NULL);
+	json_number(json, NULL, row->frame);
+	json_number(json, NULL, row->node);
+	json_array(json, NULL);
 	for (unsigned i = 0; i < class->column_count; i++) {
-		if (!class->columns[i].title)
-			continue;
-		fputs(comma, out);
-		put_value(out, profile, class->columns[i].unit, row->values[i], clamped);
-		comma = ",";
+		if (class->columns[i].title)
+			put_value(json, profile, class->columns[i].unit, row->values[i]);
 	}
-	fputs("],[", out);
-	for (unsigned bin = 0; has_series(class) && bin < class->bin_count; bin++) {
-		fputs(bin ? "," : "", out);
-		put_value(out, profile, class->series[0].unit, row->series[bin], clamped);
-	}
-	fputs("]]", out);
+	json_array_end(json);
+	json_array(json, NULL);
+	for (unsigned bin = 0; has_series(class) && bin < class->bin_count; bin++)
+		put_value(json, profile, class->series[0].unit, row->series[bin]);
+	json_array_end(json);
+	json_array_end(json);
 }
 
-static void put_table(FILE *out, const struct profile *profile, const struct insight_table *table,
-	const struct analysis_scale *scale, uint64_t *clamped)
+static void put_table(struct json *json, const struct profile *profile, const struct insight_table *table,
+	const struct analysis_scale *scale)
 {
-	fprintf(out, "{\"name\":\"%s\",\"by_place\":%s,\"row_count\":%zu,", table->class->name,
-		table->class->by_place ? "true" : "false", table->count);
-	put_columns(out, table->class);
-	put_series(out, profile, table->class, scale, clamped);
-	fputs(",\"rows\":[", out);
-	for (size_t i = 0; i < table->count && i < ROWS_MAX; i++) {
-		fputs(i ? "," : "", out);
-		put_row(out, profile, table->class, &table->rows[i], clamped);
-	}
-	fputs("]}", out);
+	json_object(json, NULL);
+	json_text(json, "name", table->class->name);
+	json_bool(json, "by_place", table->class->by_place);
+	json_number(json, "row_count", table->count);
+	put_columns(json, table->class);
+	put_series(json, profile, table->class, scale);
+	json_array(json, "rows");
+	for (size_t i = 0; i < table->count && i < ROWS_MAX; i++)
+		put_row(json, profile, table->class, &table->rows[i]);
+	json_array_end(json);
+	json_object_end(json);
 }
 
-static void put_insight(FILE *out, const struct profile *profile, const struct insight *insight, uint64_t *clamped)
+static void put_insight(struct json *json, const struct profile *profile, const struct insight *insight)
 {
 	const struct analysis_result *result = insight->result;
-	const char *comma = "";
 
-	fprintf(out, "{\"name\":\"%s\",\"title\":\"%s\",\"notable\":%s,\"available\":%s,\"headline\":", result->class->name,
-		result->class->title, insight->notable ? "true" : "false", result->unavailable ? "false" : "true");
-	report_text_json(out, insight->headline);
-	fputs(",\"note\":", out);
-	report_text_json(out, insight->note ? insight->note : "");
-	fputs(",\"facts\":[", out);
+	json_object(json, NULL);
+	json_text(json, "name", result->class->name);
+	json_text(json, "title", result->class->title);
+	json_bool(json, "notable", insight->notable);
+	json_bool(json, "available", !result->unavailable);
+	json_text(json, "headline", insight->headline);
+	json_text(json, "note", insight->note ? insight->note : "");
+	json_array(json, "facts");
 	for (unsigned i = 0; i < result->fact_count && !result->unavailable; i++) {
-		fputs(i ? "," : "", out);
-		fprintf(out, "[\"%s\",\"%s\",\"%s\",", result->facts[i].key, result->facts[i].title,
-			unit_name(result->facts[i].unit));
-		put_value(out, profile, result->facts[i].unit, result->facts[i].value, clamped);
-		putc(']', out);
+		json_array(json, NULL);
+		json_text(json, NULL, result->facts[i].key);
+		json_text(json, NULL, result->facts[i].title);
+		json_text(json, NULL, unit_name(result->facts[i].unit));
+		put_value(json, profile, result->facts[i].unit, result->facts[i].value);
+		json_array_end(json);
 	}
-	fputs("],\"tables\":[", out);
+	json_array_end(json);
+	json_array(json, "tables");
 	for (unsigned table = 0; table < ANALYSIS_TABLES_MAX && !result->unavailable; table++) {
-		if (!insight->tables[table].class)
-			continue;
-		fputs(comma, out);
-		put_table(out, profile, &insight->tables[table], &result->scale, clamped);
-		comma = ",";
+		if (insight->tables[table].class)
+			put_table(json, profile, &insight->tables[table], &result->scale);
 	}
-	fputs("]}", out);
+	json_array_end(json);
+	json_object_end(json);
 }
 
-void report_insights_write(const struct insights *insights, FILE *out, uint64_t *clamped)
+void report_insights_write(const struct insights *insights, struct json *json)
 {
-	putc('[', out);
-	for (unsigned i = 0; i < insights->count; i++) {
-		fputs(i ? ",\n" : "\n", out);
-		put_insight(out, insights->profile, &insights->list[i], clamped);
-	}
-	putc(']', out);
+	json_array(json, "insights");
+	for (unsigned i = 0; i < insights->count; i++)
+		put_insight(json, insights->profile, &insights->list[i]);
+	json_array_end(json);
 }

@@ -157,20 +157,6 @@ static void write_metadata(struct json *json, const struct profile *profile)
 	json_object_end(json);
 }
 
-static void write_cost(struct json *json, const char *key, const struct cost *cost)
-{
-	json_object(json, key);
-	json_number(json, "total_bytes", cost->total_bytes);
-	json_number(json, "total_count", cost->total_count);
-	json_number(json, "peak_bytes", cost->peak_bytes);
-	json_number(json, "peak_count", cost->peak_count);
-	json_number(json, "live_bytes", cost->live_bytes);
-	json_number(json, "live_count", cost->live_count);
-	json_number(json, "temporary_bytes", cost->temporary_bytes);
-	json_number(json, "temporary_count", cost->temporary_count);
-	json_object_end(json);
-}
-
 static void write_costs(struct json *json, const struct profile *profile)
 {
 	const char *allocator;
@@ -192,10 +178,10 @@ static void write_costs(struct json *json, const struct profile *profile)
 	json_number(json, "limit", profile->temporary_limit);
 	json_object_end(json);
 	json_number(json, "total_num_frees", profile->free_count);
-	write_cost(json, "total", &profile->total);
+	view_write_cost(json, "total", &profile->total);
 	json_object(json, "by_domain");
 	for (unsigned i = 0; i < DOMAIN_COUNT; i++)
-		write_cost(json, domain_name((enum domain)i), &profile->by_domain[i]);
+		view_write_cost(json, domain_name((enum domain)i), &profile->by_domain[i]);
 	json_object_end(json);
 	if (profile->sample_mean_bytes) {
 		json_object(json, "by_domain_interval_95");
@@ -209,7 +195,7 @@ static void write_costs(struct json *json, const struct profile *profile)
 	for (unsigned i = 0; i < 64; i++)
 		if ((profile->by_allocator[i].total_count || profile->by_allocator[i].live_count) &&
 			(allocator = events_kind_name(i)))
-			write_cost(json, allocator, &profile->by_allocator[i]);
+			view_write_cost(json, allocator, &profile->by_allocator[i]);
 	json_object_end(json);
 }
 
@@ -262,7 +248,7 @@ static void write_threads(struct json *json, const struct profile *profile)
 		json_text(json, "name", thread->name);
 		json_number(json, "capture", thread->capture);
 		json_decimal(json, "start_s", (double)thread->start_ns / 1e9, 9);
-		write_cost(json, "cost", &costs[i]);
+		view_write_cost(json, "cost", &costs[i]);
 		json_object_end(json);
 	}
 	json_array_end(json);

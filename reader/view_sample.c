@@ -114,6 +114,20 @@ static void write_interval(struct json *json, const char *key, struct interval i
 	json_array_end(json);
 }
 
+void view_write_cost(struct json *json, const char *key, const struct cost *cost)
+{
+	json_object(json, key);
+	json_number(json, "total_bytes", cost->total_bytes);
+	json_number(json, "total_count", cost->total_count);
+	json_number(json, "peak_bytes", cost->peak_bytes);
+	json_number(json, "peak_count", cost->peak_count);
+	json_number(json, "live_bytes", cost->live_bytes);
+	json_number(json, "live_count", cost->live_count);
+	json_number(json, "temporary_bytes", cost->temporary_bytes);
+	json_number(json, "temporary_count", cost->temporary_count);
+	json_object_end(json);
+}
+
 void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,
 	const struct cost_spread *spread)
 {
