@@ -150,6 +150,14 @@ static bool write_at(struct symbolize *work, const void *bytes, size_t size, uin
 	return true;
 }
 
+/* Of a capture in place: what was written is on the disk.  A file system that has no such thing is believed. */
+static bool on_disk(struct symbolize *work)
+{
+	if (!work->in_place || fdatasync(work->file) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EROFS)
+		return true;
+	return fail(work->error, STATUS_OUTPUT, "cannot write the names of %s: %s", work->capture->path, strerror(errno));
+}
+
 /* The payload first and the header last, each on the disk before what follows. */
 static bool append_block(struct symbolize *work, const void *words, size_t size)
 {
@@ -169,14 +177,11 @@ static bool append_block(struct symbolize *work, const void *words, size_t size)
 	block.payload_checksum = XXH3_64bits(payload, block.stored_size);
 	block.header_checksum = XXH3_64bits(&block, offsetof(struct capture_block, header_checksum));
 	bool ok = write_at(work, payload, block.stored_size, work->end + sizeof(block));
-	/* What cannot be synced (a pipe, some network file system) is written all the same. */
-	if (ok && work->in_place)
-		fdatasync(work->file);
+	ok = ok && on_disk(work);
 	ok = ok && write_at(work, &block, sizeof(block), work->end);
 	if (ok && ftruncate(work->file, (off_t)(work->end + whole)) != 0)
 		ok = fail(work->error, STATUS_OUTPUT, "cannot write the names of %s: %s", work->capture->path, strerror(errno));
-	if (ok && work->in_place)
-		fdatasync(work->file);
+	ok = ok && on_disk(work);
 	if (!ok && work->in_place && ftruncate(work->file, (off_t)work->end) != 0)
 		errno = 0;                /* then the remains of an append stay, which readers pass over */
 	if (ok) {

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -257,3 +258,17 @@ def test_what_is_refused(tools, trace, program, tmp_path):
     mode = stat.S_IMODE(os.stat(str(path)).st_mode)
     tools.run_command("symbolize", "--in-place", path)
     assert stat.S_IMODE(os.stat(str(path)).st_mode) == mode
+
+
+def test_a_disk_that_does_not_take_the_names_is_told_and_nothing_is_added(tools, trace, program, tmp_path):
+    """The kernel's answer is made up: at each of the two times that the file is to be on the disk."""
+    path = trace(program).only().path
+    original = path.read_bytes()
+    for when in (1, 2):
+        done = subprocess.run(
+            ["strace", "-f", "-qq", "-o", os.devnull, "-e", "inject=fdatasync:error=EIO:when={}".format(when),
+             str(tools.command), "symbolize", "--in-place", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == 6 and b"cannot write the names" in done.stderr, done
+        assert path.read_bytes() == original
+    [done] = result(tools, "--in-place", path)
+    assert done["added"] == done["named"] > 0
