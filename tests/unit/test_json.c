@@ -90,6 +90,31 @@ static void a_number_that_json_lacks_is_null(void **state)
 	assert_string_equal(written, "null\nnull\n");
 }
 
+/* Another's rules for texts, as the page has them. */
+static void write_shouting(FILE *file, const char *text)
+{
+	fprintf(file, "\"%s!\"", text);
+}
+
+static void a_reader_with_other_rules_gives_its_own_texts_and_largest_number(void **state)
+{
+	memset(written, 0, sizeof written);
+	struct json json = json_begin_compact(fmemopen(written, sizeof written, "w"), write_shouting, 100);
+
+	json_object(&json, NULL);
+	json_array(&json, "a");
+	json_number(&json, NULL, 100);
+	json_number(&json, NULL, 101);
+	json_number(&json, NULL, UINT64_MAX);
+	json_text(&json, NULL, "t");
+	json_array_end(&json);
+	json_bool(&json, "b", true);
+	json_object_end(&json);
+	fclose(json.file);
+	assert_string_equal(written, "{\n\"a!\":[100,100,100,\"t!\"],\n\"b!\":true}\n");
+	assert_int_equal(json.clamped, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -98,6 +123,7 @@ int main(void)
 		cmocka_unit_test(quotes_and_controls_are_escaped),
 		cmocka_unit_test(bytes_that_are_not_utf8_become_the_replacement_character),
 		cmocka_unit_test(a_number_that_json_lacks_is_null),
+		cmocka_unit_test(a_reader_with_other_rules_gives_its_own_texts_and_largest_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
