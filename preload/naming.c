@@ -24,6 +24,9 @@
 enum {
 	NAMES_TRIED_MAX = 100000,
 	PROGRAM_NAME_MAX = 180,               /* bytes of it in a file name, which may have 255 */
+	MISSING = -2,
+	EXISTS = -17,
+	NOT_A_CAPTURE = 1,
 };
 
 const char *naming_libc_version(void)
@@ -116,15 +119,23 @@ static bool expand(char *path, size_t size, uint32_t sequence, bool *has_sequenc
 	return !builder.full;
 }
 
-static bool read_header(const char *path, struct capture_header *header)
+/* Of the file at `path`: 0, -errno where it cannot be opened, NOT_A_CAPTURE. */
+static int open_header(const char *path, struct capture_header *header)
 {
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
-	bool ok = fd >= 0 && sys_read(fd, header, sizeof(*header)) == (long)sizeof(*header)
-		&& memcmp(header->magic, CAPTURE_MAGIC, 8) == 0;
 
-	if (fd >= 0)
-		sys_close(fd);
-	return ok;
+	if (fd < 0)
+		return fd;
+	bool ok = sys_read(fd, header, sizeof(*header)) == (long)sizeof(*header) &&
+		memcmp(header->magic, CAPTURE_MAGIC, 8) == 0;
+
+	sys_close(fd);
+	return ok ? 0 : NOT_A_CAPTURE;
+}
+
+static bool read_header(const char *path, struct capture_header *header)
+{
+	return open_header(path, header) == 0;
 }
 
 /* When this process began, on the wall clock; 0 when unknown.  Field 22 of /proc/self/stat, in ticks since boot. */
@@ -163,8 +174,6 @@ static int create(const char *path)
 {
 	return sys_open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
-
-enum { EXISTS = -17 };
 
 static bool with_suffix(char *path, size_t size, size_t length, uint64_t number)
 {
@@ -242,8 +251,8 @@ int naming_create(struct naming *naming, char *path, size_t size)
 
 void naming_segments_begin(struct naming_segments *segments, const char *path)
 {
-	*segments = (struct naming_segments){ .path = path, .count = 1, .last = 1 };
-	segments->numbers[1 % NAMING_SEGMENTS_MAX] = 1;
+	segments->path = path;
+	segments->numbers[1] = 1;
 }
 
 /* The number goes before the ending ".bin", at least six digits long, so that names sort. */
@@ -265,33 +274,38 @@ static bool segment_path(const struct naming_segments *segments, uint32_t number
 	return !builder.full;
 }
 
-int naming_segment_create(struct naming_segments *segments, char *path, size_t size)
+int naming_segment_create(struct naming_segments *segments, uint64_t segment, char *path, size_t size)
 {
-	for (uint32_t tried = 0; tried < NAMES_TRIED_MAX; tried++) {
-		if (!segment_path(segments, segments->last + 1, path, size))
+	const uint32_t before = segments->numbers[(segment - 1) % NAMING_SEGMENTS_MAX];
+
+	for (uint32_t number = before + 1; number <= before + NAMES_TRIED_MAX; number++) {
+		if (!segment_path(segments, number, path, size))
 			return -36;           /* ENAMETOOLONG */
 		int fd = create(path);
 
-		if (fd < 0 && fd != EXISTS)
-			return fd;
-		segments->last++;
-		if (fd < 0)
+		if (fd == EXISTS)
 			continue;
-		segments->count++;
-		segments->numbers[segments->count % NAMING_SEGMENTS_MAX] = segments->last;
+		segments->numbers[segment % NAMING_SEGMENTS_MAX] = number;
 		return fd;
 	}
 	return EXISTS;
 }
 
-void naming_segment_remove(const struct naming_segments *segments, uint64_t segment, uint64_t run_id)
+bool naming_segment_remove(const struct naming_segments *segments, uint64_t segment, uint64_t run_id)
 {
 	static char path[4096];
 	struct capture_header header;
 
-	if (segment_path(segments, segments->numbers[segment % NAMING_SEGMENTS_MAX], path, sizeof(path)) &&
-		read_header(path, &header) && header.run_id == run_id && header.segment == segment)
-		sys_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
+	if (!segment_path(segments, segments->numbers[segment % NAMING_SEGMENTS_MAX], path, sizeof(path)))
+		return true;
+	int result = open_header(path, &header);
+
+	/* No descriptor to be had is no reason to forget it. */
+	if (result < 0)
+		return result == MISSING;
+	if (result == NOT_A_CAPTURE || header.run_id != run_id || header.segment != segment)
+		return true;
+	return sys_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0) == 0;
 }
 
 /* Whether its user has ended the recording (sctmem detach): what is still mapped of it says nothing. */

@@ -26,18 +26,19 @@ int naming_create(struct naming *naming, char *path, size_t size);
  * The further files of a run that is written in segments: NAME.bin, NAME.000002.bin, NAME.000003.bin ...  A number that
  * is taken is passed over: nothing is ever overwritten.
  */
-enum { NAMING_SEGMENTS_MAX = 4096 };
+enum { NAMING_SEGMENTS_MAX = 8192 };     /* of which so many can be found again: more than are ever kept */
 struct naming_segments {
 	const char *path;             /* of the first */
-	uint64_t count;               /* of the segments made */
-	uint32_t last;                /* number in the newest one's name */
-	uint32_t numbers[NAMING_SEGMENTS_MAX];   /* the newest ones', by segment modulo this */
+	uint32_t numbers[NAMING_SEGMENTS_MAX];   /* in the newest ones' names, by segment modulo this */
 };
 void naming_segments_begin(struct naming_segments *segments, const char *path);
-/* Makes the file of the next segment; `path` gets its name.  The descriptor, or -errno. */
-int naming_segment_create(struct naming_segments *segments, char *path, size_t size);
-/* Removes the file of a segment (from 1) of the run, unless something else has its name by now. */
-void naming_segment_remove(const struct naming_segments *segments, uint64_t segment, uint64_t run_id);
+/*
+ * Makes the file of a segment (from 2), whose predecessor's was made; `path` gets its name.  The descriptor, or -errno.
+ * May be called again for the same one, when nothing came of it.
+ */
+int naming_segment_create(struct naming_segments *segments, uint64_t segment, char *path, size_t size);
+/* Removes the file of a segment (from 1) of the run, unless something else has its name.  false: it is still there. */
+bool naming_segment_remove(const struct naming_segments *segments, uint64_t segment, uint64_t run_id);
 
 /* The last part of the executable's path. */
 const char *naming_program(void);

@@ -576,12 +576,11 @@ static int make_segment(uint8_t *fresh, struct stat *stat)
 {
 	struct capture_header header = output.header_copy;
 	uint8_t *mapped;
-	int fd = naming_segment_create(&output.names, output.segment_path, sizeof(output.segment_path));
+	int fd = naming_segment_create(&output.names, ++header.segment, output.segment_path, sizeof(output.segment_path));
 
 	if (fd < 0)
 		return -1;
 	fd = sys_move_high(fd);
-	header.segment++;
 	header.segment_stamp = order_stamp_now();
 	header.segment_time_ns = sys_elapsed_ns(header.start_monotonic_ns, sys_clock_ns(CLOCK_MONOTONIC));
 	header.checksum = XXH3_64bits(&header, offsetof(struct capture_header, checksum));
@@ -649,12 +648,20 @@ bool output_next_segment(void)
 	return true;
 }
 
-void output_remove_old(uint32_t keep)
+bool output_remove_old(uint32_t keep)
 {
-	uint64_t *const removed = &output.removed;
+	const uint64_t newest = output.header_copy.segment;
+	bool all = true;
 
-	if (keep == 0 || output.header_copy.segment <= keep)
-		return;
-	while (*removed < output.header_copy.segment - keep)
-		naming_segment_remove(&output.names, ++*removed, output.header_copy.run_id);
+	if (keep == 0 || newest <= keep)
+		return true;
+	/* What could be removed in all that time would have been: its name is forgotten. */
+	if (newest - output.removed >= NAMING_SEGMENTS_MAX)
+		output.removed = newest - NAMING_SEGMENTS_MAX + 1;
+	for (uint64_t segment = output.removed + 1; segment <= newest - keep; segment++) {
+		all = naming_segment_remove(&output.names, segment, output.header_copy.run_id) && all;
+		if (all)
+			output.removed = segment;
+	}
+	return all;
 }

@@ -34,8 +34,8 @@ void output_locked(void (*work)(void *), void *argument);
  * false: it could not be made; all goes on in the present one.
  */
 bool output_next_segment(void);
-/* Only under it: of the run's files the newest `keep` stay; 0: all. */
-void output_remove_old(uint32_t keep);
+/* Only under it: of the run's files the newest `keep` stay; 0: all.  false: another could not be removed yet. */
+bool output_remove_old(uint32_t keep);
 /* Only under it: a block of its own at the end of the present file. */
 bool output_append_locked(struct capture_block *header, const void *payload, size_t size);
 /* Bytes of the present file; how many of them are blocks that threads have appended. */

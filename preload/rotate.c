@@ -55,7 +55,16 @@ static struct copier {
 
 static struct list_chunk *first_chunk, *last_chunk;
 static _Atomic uint64_t began_ns, not_before_ns;
-static _Atomic int failure_noted;
+static _Atomic bool copy_owed;            /* the present segment still needs those before it */
+
+/* What is said once in a run. */
+static const char *const notes[] = {
+	"the next segment could not be begun: the present one goes on until it can",
+	"a segment did not get its copy of stacks and metadata: it needs those before it, which stay until it has one",
+	"a segment that --keep does not keep could not be removed: this is tried again with each new one",
+};
+enum { NOTE_BEGIN, NOTE_COPY, NOTE_REMOVE };
+static _Atomic unsigned noted;
 
 void rotate_begin(void)
 {
@@ -63,7 +72,8 @@ void rotate_begin(void)
 	copier = NULL;
 	atomic_store(&began_ns, sys_clock_ns(CLOCK_MONOTONIC_COARSE));
 	atomic_store(&not_before_ns, 0);
-	atomic_store(&failure_noted, 0);
+	atomic_store(&copy_owed, false);
+	atomic_store(&noted, 0);
 }
 
 struct addition {
@@ -122,7 +132,7 @@ bool rotate_is_due(void)
 	bool full = config.rotate_size && size >= config.rotate_size && appended >= config.rotate_size / 4;
 
 	now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
-	if (!full && !(config.rotate_ns && now_ns - atomic_load(&began_ns) >= config.rotate_ns))
+	if (!full && !atomic_load(&copy_owed) && !(config.rotate_ns && now_ns - atomic_load(&began_ns) >= config.rotate_ns))
 		return false;
 	return now_ns >= atomic_load(&not_before_ns);
 }
@@ -168,38 +178,60 @@ static bool copy_all(void)
 	return ok;
 }
 
+struct turn {
+	uint32_t from;                /* the segment whose end its thread saw */
+	unsigned failed;              /* bits by the number of the note */
+};
+
+/* The copy that the present segment needs; then those before it are free to go. */
+static void complete(struct turn *turn, uint64_t now_ns)
+{
+	bool whole = copy_all();
+
+	atomic_store(&copy_owed, !whole);
+	if (!whole) {
+		atomic_store(&not_before_ns, now_ns + RETRY_NS);
+		turn->failed |= 1u << NOTE_COPY;
+	} else if (!output_remove_old(config.keep)) {
+		turn->failed |= 1u << NOTE_REMOVE;
+	}
+}
+
 static void switch_over(void *argument)
 {
-	const uint32_t from = *(const uint32_t *)argument;
+	struct turn *turn = argument;
 	const uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 
 	/* Another thread has just done it. */
-	if (atomic_load(&output_segment) != from)
+	if (atomic_load(&output_segment) != turn->from)
 		return;
+	if (atomic_load(&copy_owed)) {
+		complete(turn, now_ns);
+		return;
+	}
 	if (!copier)
 		copier = arena_pages((sizeof(*copier) + 4095) & ~(size_t)4095);
 	if (!copier || !output_next_segment()) {
 		atomic_store(&not_before_ns, now_ns + RETRY_NS);
+		turn->failed |= 1u << NOTE_BEGIN;
 		return;
 	}
 	atomic_store(&began_ns, now_ns);
 	atomic_thread_fence(memory_order_seq_cst);
-	/* Without its copy a segment cannot do without those before: they stay. */
-	if (copy_all())
-		output_remove_old(config.keep);
-	else
-		atomic_store(&not_before_ns, now_ns + RETRY_NS);
+	complete(turn, now_ns);
 	thread_hurry();
 }
 
 void rotate(struct thread *thread)
 {
-	static const char text[] = "the next segment could not be begun: the present one goes on until it can";
-	const struct stream_part part = { text, sizeof(text) - 1 };
-	uint32_t from = atomic_load(&output_segment);
+	struct turn turn = { .from = atomic_load(&output_segment) };
 
 	if (lifecycle_is_recording() && !lifecycle_is_child())
-		output_locked(switch_over, &from);
-	if (atomic_load(&output_segment) == from && !atomic_exchange(&failure_noted, 1))
-		stream_metadata(thread, CAPTURE_NOTE, &part, 1);
+		output_locked(switch_over, &turn);
+	for (unsigned i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+		if ((turn.failed & 1u << i) && !(atomic_fetch_or(&noted, 1u << i) & 1u << i)) {
+			const struct stream_part part = { notes[i], strlen(notes[i]) };
+
+			stream_metadata(thread, CAPTURE_NOTE, &part, 1);
+		}
 }

@@ -160,7 +160,24 @@ static int by_number(const void *a, const void *b)
 {
 	const struct capture_segment *left = a, *right = b;
 
-	return left->number < right->number ? -1 : left->number > right->number;
+	if (left->number != right->number)
+		return left->number < right->number ? -1 : 1;
+	return left->inode < right->inode ? -1 : left->inode > right->inode;
+}
+
+/* One file by two names (a link beside it, or named twice) is one segment.  `segments` are in order. */
+static size_t drop_repeated(struct capture_segment *segments, size_t count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (kept > 0 && segments[kept - 1].number == segments[i].number &&
+			segments[kept - 1].device == segments[i].device && segments[kept - 1].inode == segments[i].inode)
+			close(segments[i].file);
+		else
+			segments[kept++] = segments[i];
+	}
+	return kept;
 }
 
 bool segments_settle(struct capture *capture, struct error *error)
@@ -171,6 +188,7 @@ bool segments_settle(struct capture *capture, struct error *error)
 	if (capture->segment_count == 0)
 		return true;
 	qsort(segments, capture->segment_count, sizeof(*segments), by_number);
+	capture->segment_count = drop_repeated(segments, capture->segment_count);
 	for (size_t i = 1; i < capture->segment_count; i++)
 		if (segments[i].number == segments[i - 1].number)
 			return fail(error, STATUS_BAD_CAPTURE, "%s and %s are both segment %" PRIu32 " of one run (offset 96): "

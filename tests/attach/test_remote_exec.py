@@ -24,6 +24,14 @@ def status_of(pid, key):
         return next(line.split()[1] for line in file if line.startswith(key + ":"))
 
 
+def wait_until_at_rest(pid):
+    """The main thread has not run for a while: it is in its call, not before it, and waits for no lock."""
+    before, now = None, "?"
+    while now != before or status_of(pid, "State") != "S":
+        time.sleep(0.3)
+        before, now = now, status_of(pid, "voluntary_ctxt_switches")
+
+
 def poked(attacher, target, *arguments):
     """The command, while the target's main thread is given lines to read, and so comes by its loop."""
     argv = [str(word) for word in (attacher.tools.command, *arguments, target.pid)]
@@ -94,6 +102,7 @@ def test_what_does_not_come_by_is_withdrawn(attacher, name, python):
     """The main thread waits in a call: nothing is run, then or later, and nothing is left behind."""
     before = folders()
     with Target(python + [HERE / "victims/asked.py", 1, "waiting"]) as target:
+        wait_until_at_rest(target.pid)
         attacher.refused(target.pid, 8, "interpreter's loop", arguments=["--method", "remote-exec", "--wait", 1])
         assert folders() == before
         target.ask("work 100")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the families share: comparing with the bare run, how much to try, and what the machine allows."""
 import collections
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -85,6 +86,19 @@ def notes(capture):
 def require_root():
     if os.getuid() != 0:
         pytest.skip("only root can do this")
+
+
+@contextlib.contextmanager
+def mounted(kind, folder, options):
+    require_root()
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", kind, "-o", options, "sctmem-test", str(folder)], stderr=subprocess.PIPE)
+    if done.returncode != 0:
+        pytest.skip("cannot mount {} here: {}".format(kind, done.stderr.decode(errors="replace").strip()))
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def require_file(pattern, package):

@@ -4,31 +4,17 @@
 When the file cannot grow, recording stops at one instant for all threads: each thread's events are the first ones of
 that thread, without a gap, and no event that is there depends on one that is not.
 """
-import contextlib
 import subprocess
 
 import pytest
 
 import model
-from faults import attempts, require_root
+from faults import attempts, mounted, require_root
 from fixtures import require_program
 from recording import Recording, run_bare
 
 BLOCKS = 15000
 DONE = (0, b"done\n", b"")
-
-
-@contextlib.contextmanager
-def mounted(kind, folder, options):
-    require_root()
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-t", kind, "-o", options, "sctmem-test", str(folder)], stderr=subprocess.PIPE)
-    if done.returncode != 0:
-        pytest.skip("cannot mount {} here: {}".format(kind, done.stderr.decode(errors="replace").strip()))
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def blocks_by_thread(capture):

@@ -138,6 +138,16 @@ def test_two_segments_of_one_number_are_refused(tools, rotated, tmp_path):
     assert result.returncode != 0 and "both segment 3" in result.stderr.decode()
 
 
+def test_one_file_by_two_names_is_one_segment(tools, rotated, tmp_path):
+    folder = copy(rotated, tmp_path)
+    os.link(str(folder / "capture.000003.bin"), str(folder / "capture.hard.bin"))
+    os.symlink("capture.000007.bin", str(folder / "capture.soft.bin"))
+    whole = stats(tools, str(rotated / "pieces" / "capture.bin"))
+    assert stats(tools, str(folder / "capture.bin"))["total"] == whole["total"]
+    twice = [str(path) for path in segments(folder)] * 2
+    assert stats(tools, *twice)["total"] == whole["total"]
+
+
 def test_without_the_oldest_nothing_is_a_leak_that_was_not_seen(tools, rotated, tmp_path):
     folder = copy(rotated, tmp_path)
     for path in segments(folder)[:9] + [folder / "capture.bin"]:

@@ -295,6 +295,82 @@ static void a_process_that_records_is_recognised_by_what_it_maps(void **state)
 	close(pipes[1]);
 }
 
+static const uint64_t run = 77;
+
+static void put_segment(uint32_t segment)
+{
+	struct capture_header header = { .version = CAPTURE_VERSION, .run_id = run, .segment = segment };
+
+	memcpy(header.magic, CAPTURE_MAGIC, sizeof(header.magic));
+	put_file(strrchr(path, '/') + 1, &header, sizeof(header));
+}
+
+static int next(struct naming_segments *segments, uint64_t segment)
+{
+	int fd = naming_segment_create(segments, segment, path, sizeof(path));
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
+
+static bool is_there(uint32_t segment)
+{
+	snprintf(wanted, sizeof(wanted), "%s/run.%06u.bin", folder, segment);
+	return access(wanted, F_OK) == 0;
+}
+
+static void segments_pass_over_what_is_taken_and_are_found_again(void **state)
+{
+	static struct naming_segments segments;
+	char first[512];
+
+	(void)state;
+	snprintf(first, sizeof(first), "%s/run.bin", folder);
+	naming_segments_begin(&segments, first);
+	put_file("run.000003.bin", "mine", 4);
+	for (uint32_t segment = 2; segment <= 4; segment++) {
+		assert_true(next(&segments, segment) >= 0);
+		expect("run.%06u.bin", segment + (segment > 2));
+		put_segment(segment);
+	}
+	/* One that came to nothing takes no name: the next attempt is for the same segment. */
+	assert_true(next(&segments, 5) >= 0);
+	expect("run.000006.bin");
+	unlink(path);
+	assert_true(next(&segments, 5) >= 0);
+	expect("run.000006.bin");
+	put_segment(5);
+	assert_true(naming_segment_remove(&segments, 4, run));
+	assert_false(is_there(5));
+	/* Not of this run; not this segment; gone: there is nothing to remove, and nothing goes. */
+	assert_true(naming_segment_remove(&segments, 5, run + 1));
+	assert_true(is_there(6));
+	segments.numbers[5] = 3;
+	assert_true(naming_segment_remove(&segments, 5, run));
+	assert_true(is_there(3));
+	assert_true(naming_segment_remove(&segments, 4, run));
+}
+
+static void a_run_of_more_segments_than_are_remembered(void **state)
+{
+	static struct naming_segments segments;
+	enum { KEPT = 4096, LAST = NAMING_SEGMENTS_MAX + 300 };
+	char first[512];
+
+	(void)state;
+	snprintf(first, sizeof(first), "%s/run.bin", folder);
+	naming_segments_begin(&segments, first);
+	for (uint32_t segment = 2; segment <= LAST; segment++) {
+		assert_true(next(&segments, segment) >= 0);
+		put_segment(segment);
+		if (segment > KEPT)
+			assert_true(naming_segment_remove(&segments, segment - KEPT, run));
+	}
+	assert_false(is_there(LAST - KEPT));
+	assert_true(is_there(LAST - KEPT + 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +387,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(others_are_no_predecessors, start, stop),
 		cmocka_unit_test_setup_teardown(names_too_long_are_refused_and_nothing_is_cut, start, stop),
 		cmocka_unit_test_setup_teardown(folders_that_are_not_there_are_refused, start, stop),
+		cmocka_unit_test_setup_teardown(segments_pass_over_what_is_taken_and_are_found_again, start, stop),
+		cmocka_unit_test_setup_teardown(a_run_of_more_segments_than_are_remembered, start, stop),
 	};
 
 	return cmocka_run_group_tests_name("naming", tests, NULL, NULL);
