@@ -95,21 +95,24 @@ static bool symbolize_run(struct invocation *invocation, struct error *error)
 	if (settings.output && invocation->arguments.count != 1)
 		return fail(error, STATUS_USAGE, "-o FILE takes one capture; several get names with --in-place");
 	struct json json = json_begin(stdout, false);
-	if (settings.json) {
-		json_object(&json, NULL);
-		json_array(&json, "captures");
-	}
+	bool begun = false;           /* where the first capture is refused there is nothing but the error */
+
 	for (int i = 0; done && i < invocation->arguments.count; i++) {
 		const char *path = invocation->arguments.argv[i];
 		struct symbolize_result result;
 
 		done = symbolize_one(&settings, path, &result, error);
+		if (done && settings.json && !begun) {
+			begun = true;
+			json_object(&json, NULL);
+			json_array(&json, "captures");
+		}
 		if (done && settings.json)
 			write_result(&json, path, &result);
 		else if (done && !settings.quiet)
 			print_result(path, &result);
 	}
-	if (settings.json) {
+	if (begun) {
 		json_array_end(&json);
 		json_object_end(&json);
 	}

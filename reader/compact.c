@@ -502,8 +502,8 @@ static bool write_all(struct compact *compact)
 static bool check(struct capture *capture, struct error *error)
 {
 	if (capture->header.features & CAPTURE_SAMPLED)
-		return fail(error, STATUS_USAGE, "%s holds a sample: it is small already, and its blocks stand for others",
-			capture->path);
+		return fail(error, STATUS_USAGE,
+			"%s holds a sample, or has a limited size and may have come to hold one: it is small already", capture->path);
 	if (capture->header.features & CAPTURE_COMPACTED)
 		return fail(error, STATUS_USAGE, "%s is compact already", capture->path);
 	return true;

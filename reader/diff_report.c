@@ -307,6 +307,8 @@ void diff_write_json(const struct diff_report *report, FILE *file)
 	write_paths(&json, "after_paths", &report->diff->merged);
 	view_write_cost(&json, "before", &report->diff->before_total);
 	view_write_cost(&json, "after", &report->diff->after_total);
+	view_write_sample_as(&json, "before_sample", report->before);
+	view_write_sample(&json, &report->diff->merged);
 	json_number(&json, "same_count", report->same);
 	json_number(&json, "row_count", report->row_count);
 	json_array(&json, "rows");

@@ -64,9 +64,14 @@ static void write_points(struct json *json, const struct export *export, const s
 	json_array(json, "pps");
 	for (uint32_t i = 0; i < tree->count; i++) {
 		const struct cost *cost = &tree->own[i];
+		/* The maximum is of the blocks that were recorded; of a sample the other figures stand for all of them. */
+		const uint64_t held_bytes = cost->peak_bytes > cost->live_bytes ? cost->peak_bytes : cost->live_bytes;
+		const uint64_t held_count = cost->peak_count > cost->live_count ? cost->peak_count : cost->live_count;
+		const uint64_t max_bytes = nodes[i].max_bytes > held_bytes ? nodes[i].max_bytes : held_bytes;
+		const uint64_t max_count = nodes[i].max_count > held_count ? nodes[i].max_count : held_count;
 		const struct { const char *key; uint64_t value; } numbers[] = {
 			{ "tb", cost->total_bytes }, { "tbk", cost->total_count }, { "tl", nodes[i].ends_us - nodes[i].births_us },
-			{ "mb", nodes[i].max_bytes }, { "mbk", nodes[i].max_count }, { "gb", cost->peak_bytes },
+			{ "mb", max_bytes }, { "mbk", max_count }, { "gb", cost->peak_bytes },
 			{ "gbk", cost->peak_count }, { "eb", cost->live_bytes }, { "ebk", cost->live_count },
 		};
 

@@ -120,6 +120,7 @@ void insights_write_json(const struct insights *insights, FILE *file, uint64_t n
 	json_object(&json, NULL);
 	json_decimal(&json, "duration_s", (double)insights->profile->duration_ns / 1e9, 9);
 	json_decimal(&json, "at_s", (double)insights->profile->at_time_ns / 1e9, 9);
+	view_write_sample(&json, insights->profile);
 	json_object(&json, "analyses");
 	for (unsigned i = 0; i < insights->count; i++)
 		write_insight(&json, insights, &insights->list[i], number);

@@ -53,6 +53,9 @@ bool profile_live_open(struct profile_live **out, const char *path, const struct
 		capture_open_growing(&build->captures[0].capture, path, error);
 	if (ok)
 		build->capture_count = build->profile->capture_count = 1;
+	/* Sums in the place of events do not come by following what grows. */
+	if (ok && (build->captures[0].capture->header.features & CAPTURE_COMPACTED))
+		ok = fail(error, STATUS_USAGE, "%s is compacted, and no process writes to it any more; see: sctmem stats", path);
 	replayed.sampled = ok && build_is_sampled(build);
 	ok = ok && replay_init(&build->replay, 1, &replayed, error) &&
 		replay_add_process(&build->replay, 0, build->captures[0].capture, 0, 0, error) &&

@@ -97,6 +97,7 @@ enum { VIEW_FRAME_SIZE = 2048 };
 void view_print_sample(const struct profile *profile, const struct text *text);
 struct json;
 void view_write_sample(struct json *json, const struct profile *profile);      /* the key "sample" of an open object */
+void view_write_sample_as(struct json *json, const char *key, const struct profile *profile);
 /* Costs as an object, and the 95 per cent intervals of the same. */
 void view_write_cost(struct json *json, const char *key, const struct cost *cost);
 void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,

@@ -148,6 +148,11 @@ void view_write_spread(struct json *json, const char *key, const struct profile 
 
 void view_write_sample(struct json *json, const struct profile *profile)
 {
+	view_write_sample_as(json, "sample", profile);
+}
+
+void view_write_sample_as(struct json *json, const char *key, const struct profile *profile)
+{
 	uint64_t recorded = 0, passed = 0, passed_bytes = 0;
 
 	if (profile->sample_mean_bytes == 0)
@@ -157,7 +162,7 @@ void view_write_sample(struct json *json, const struct profile *profile)
 		passed += profile->captures[i].sample_passed;
 		passed_bytes += profile->captures[i].sample_passed_bytes;
 	}
-	json_object(json, "sample");
+	json_object(json, key);
 	json_number(json, "mean_bytes", profile->sample_mean_bytes);
 	json_number(json, "recorded", recorded);
 	json_number(json, "not_recorded", passed);
