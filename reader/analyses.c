@@ -5,6 +5,10 @@
  * Replay tells of a realloc, and of an munmap, before it is known whether the block comes back: it is RESIZED to
  * nothing, and later either lives again, with this size or another, or is GONE.  Analyses see its free when it is
  * GONE, with the time and the thread of its end; only on_change, which follows the live memory, sees what lies between.
+ *
+ * A free finds its block in another cache line each time, and that one's record in two or three more: waiting for
+ * memory was most of the time.  So events are gathered, and taken in their order when a batch is full, or when anything
+ * else is told: by then the lines are on their way.  What replay changes meanwhile is kept with the event.
  */
 #include "analyses.h"
 
@@ -25,19 +29,18 @@ static uint64_t place_of(uint64_t id)
 	return id << 6;
 }
 
-static struct analysis_block *find_block(const struct analyses *analyses, uint64_t id)
+/* The record of what live_find found; NULL: nothing. */
+static struct analysis_block *block_at(const struct analyses *analyses, struct live_place place)
 {
-	const struct live_place place = live_find(&analyses->places, place_of(id));
-
 	return place.bucket ? &analyses->blocks[place.bucket->site[place.lane]] : NULL;
 }
 
 static struct analysis_block *new_block(struct analyses *analyses, uint64_t id)
 {
-	uint32_t index = analyses->free_block;
+	uint32_t index;
 
-	if (index) {
-		analyses->free_block = analyses->blocks[--index].slot;
+	if (analyses->spare_count) {
+		index = analyses->spare_blocks[--analyses->spare_count];
 	} else {
 		if (analyses->block_count >= UINT32_MAX ||
 		    !array_reserve(&analyses->blocks, &analyses->block_capacity, analyses->block_count + 1,
@@ -54,15 +57,16 @@ static struct analysis_block *new_block(struct analyses *analyses, uint64_t id)
 	return &analyses->blocks[index];
 }
 
-static void drop_block(struct analyses *analyses, struct analysis_block *block)
+static void drop_block(struct analyses *analyses, struct live_place place, struct analysis_block *block)
 {
-	const struct live_place place = live_find(&analyses->places, place_of(block->id));
-
-	if (place.bucket)
-		live_remove(&analyses->places, place);
+	live_remove(&analyses->places, place);
 	block->used = false;
-	block->slot = analyses->free_block;
-	analyses->free_block = (uint32_t)(block - analyses->blocks) + 1;
+	if (!array_reserve(&analyses->spare_blocks, &analyses->spare_capacity, analyses->spare_count + 1,
+		sizeof(*analyses->spare_blocks), analyses->context.error)) {
+		analyses->failed = true;
+		return;
+	}
+	analyses->spare_blocks[analyses->spare_count++] = (uint32_t)(block - analyses->blocks);
 }
 
 static void change(struct analyses *analyses, const struct analysis_block *block, int live, uint64_t before,
@@ -73,6 +77,12 @@ static void change(struct analyses *analyses, const struct analysis_block *block
 
 		analyses->failed = !call->class->on_change(call->state, &analyses->context, block, live, before, now);
 	}
+}
+
+/* Whether the event is of the thread that allocated its block. */
+static bool is_own(const struct profile_event *event)
+{
+	return event->thread == (uint32_t)(event->block >> 32);
 }
 
 /* The number of a key's site here, made when it is new; false: no memory. */
@@ -98,17 +108,18 @@ static bool find_site(struct analyses *analyses, uint64_t key, uint32_t *site)
 	return true;
 }
 
-static void born(struct analyses *analyses, const struct profile_event *event)
+static void born(struct analyses *analyses, const struct analyses_told *told, struct live_place place)
 {
+	const struct profile_event *event = &told->event;
 	const struct replay *replay = analyses->context.replay;
 	const struct analysis_block *replaced =
 		event->replaces && event->replaces == analyses->replaced.id ? &analyses->replaced : NULL;
-	struct analysis_block *block = find_block(analyses, event->block);
-	const uint64_t key = replay->sites[event->site].key;
+	struct analysis_block *block = block_at(analyses, place);
+	const uint64_t key = told->key;
 
 	/* A thread's allocations are counted in 32 bits: after 4 billion a number may be that of a block still live. */
 	if (block)
-		drop_block(analyses, block);
+		drop_block(analyses, place, block);
 	block = new_block(analyses, event->block);
 	if (!block || !find_site(analyses, key, &block->site)) {
 		analyses->failed = true;
@@ -133,15 +144,14 @@ static void born(struct analyses *analyses, const struct profile_event *event)
 }
 
 /* Allocations that the block's own thread made since; UINT32_MAX: another one ended it. */
-static uint32_t distance_of(const struct analyses *analyses, const struct analysis_block *block, uint32_t thread)
+static uint32_t distance_of(const struct analyses_told *told, const struct analysis_block *block)
 {
-	if (thread != (uint32_t)(block->id >> 32))
-		return UINT32_MAX;
-	return analyses->context.replay->threads[thread].sequence - (uint32_t)block->id;
+	return is_own(&told->event) ? told->sequence - (uint32_t)block->id : UINT32_MAX;
 }
 
-static void resized(struct analyses *analyses, struct analysis_block *block, const struct profile_event *event)
+static void resized(struct analyses *analyses, struct analysis_block *block, const struct analyses_told *told)
 {
+	const struct profile_event *event = &told->event;
 	const uint64_t before = block->size;
 
 	change(analyses, block, event->live, event->bytes_before, event->bytes);
@@ -149,7 +159,7 @@ static void resized(struct analyses *analyses, struct analysis_block *block, con
 		block->ended = true;
 		block->ended_ns = event->time_ns;
 		block->ended_thread = event->thread;
-		block->ended_distance = distance_of(analyses, block, event->thread);
+		block->ended_distance = distance_of(told, block);
 		return;
 	}
 	block->ended = false;
@@ -163,8 +173,10 @@ static void resized(struct analyses *analyses, struct analysis_block *block, con
 		block->since_ns = event->time_ns;
 }
 
-static void gone(struct analyses *analyses, struct analysis_block *block, const struct profile_event *event)
+static void gone(struct analyses *analyses, struct live_place place, struct analysis_block *block,
+	const struct analyses_told *told)
 {
+	const struct profile_event *event = &told->event;
 	struct analysis_ending ending = { .time_ns = event->time_ns, .thread = event->thread, .replaced = event->replaced };
 
 	if (block->ended) {
@@ -172,7 +184,7 @@ static void gone(struct analyses *analyses, struct analysis_block *block, const 
 		ending.thread = block->ended_thread;
 		ending.distance = block->ended_distance;
 	} else {
-		ending.distance = distance_of(analyses, block, event->thread);
+		ending.distance = distance_of(told, block);
 		change(analyses, block, -1, block->size, 0);
 	}
 	for (unsigned i = 0; i < analyses->free_count && !analyses->failed; i++) {
@@ -182,7 +194,7 @@ static void gone(struct analyses *analyses, struct analysis_block *block, const 
 	}
 	if (event->replaced)
 		analyses->replaced = *block;
-	drop_block(analyses, block);
+	drop_block(analyses, place, block);
 }
 
 static void look_at(struct analyses *analyses)
@@ -195,28 +207,72 @@ static void look_at(struct analyses *analyses)
 	}
 }
 
+static void take(struct analyses *analyses, const struct analyses_told *told)
+{
+	const struct live_place place = live_find(&analyses->places, place_of(told->event.block));
+	struct analysis_block *block = block_at(analyses, place);
+
+	if (told->event.kind == PROFILE_BORN)
+		born(analyses, told, place);
+	else if (block && told->event.kind == PROFILE_RESIZED)
+		resized(analyses, block, told);
+	else if (block)
+		gone(analyses, place, block, told);
+	analyses->context.epoch = told->epoch;
+	if (analyses->at_epoch && !analyses->at_done && analyses->context.epoch == analyses->at_epoch)
+		look_at(analyses);
+}
+
+/* The records that the batch will touch, as far as they exist yet; their places were asked for one by one. */
+static void prefetch_blocks(const struct analyses *analyses)
+{
+	size_t spare = analyses->spare_count;
+
+	for (unsigned i = 0; i < analyses->told_count; i++) {
+		const struct profile_event *event = &analyses->told[i].event;
+		const char *block;
+
+		if (event->kind == PROFILE_BORN)
+			block = spare ? (const char *)&analyses->blocks[analyses->spare_blocks[--spare]] : NULL;
+		else
+			block = (const char *)block_at(analyses, live_find(&analyses->places, place_of(event->block)));
+		if (!block)
+			continue;
+		__builtin_prefetch(block, 1);
+		__builtin_prefetch(block + 64, 1);
+		__builtin_prefetch(block + sizeof(struct analysis_block) - 1, 1);
+	}
+}
+
+/* All events that were told so far. */
+static void take_told(struct analyses *analyses)
+{
+	prefetch_blocks(analyses);
+	for (unsigned i = 0; i < analyses->told_count && !analyses->failed; i++)
+		take(analyses, &analyses->told[i]);
+	analyses->told_count = 0;
+}
+
 static void take_event(void *context, const struct profile_event *event)
 {
 	struct analyses *analyses = context;
-	struct analysis_block *block;
+	const struct replay *replay = analyses->context.replay;
+	struct analyses_told *told = &analyses->told[analyses->told_count++];
 
-	if (analyses->failed)
-		return;
-	if (event->kind == PROFILE_BORN)
-		born(analyses, event);
-	else if ((block = find_block(analyses, event->block)) && event->kind == PROFILE_RESIZED)
-		resized(analyses, block, event);
-	else if (block)
-		gone(analyses, block, event);
-	analyses->context.epoch = analyses->context.replay->epoch;
-	if (analyses->at_epoch && !analyses->at_done && analyses->context.epoch == analyses->at_epoch)
-		look_at(analyses);
+	told->event = *event;
+	told->key = replay->sites[event->site].key;
+	told->sequence = is_own(event) ? replay->threads[event->thread].sequence : 0;
+	told->epoch = replay->epoch;
+	live_prefetch(&analyses->places, place_of(event->block));
+	if (analyses->told_count == ANALYSES_BATCH)
+		take_told(analyses);
 }
 
 static void take_sample(void *context, const struct profile_sample *sample)
 {
 	struct analyses *analyses = context;
 
+	take_told(analyses);
 	for (unsigned i = 0; i < analyses->sample_count && !analyses->failed; i++) {
 		const struct analysis_call *call = &analyses->on_sample[i];
 
@@ -228,6 +284,7 @@ static void take_moment(void *context)
 {
 	struct analyses *analyses = context;
 
+	take_told(analyses);
 	if (!analyses->at_epoch && !analyses->at_done && !analyses->failed)
 		look_at(analyses);
 }
@@ -336,6 +393,7 @@ static bool number_sites(const struct analyses *analyses, struct analysis_result
 
 bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analysis_result *results, unsigned *count)
 {
+	take_told(analyses);
 	analyses->context.duration_ns = duration_ns;
 	if (!analyses->at_done && !analyses->failed)
 		look_at(analyses);
@@ -364,6 +422,7 @@ void analyses_finish(struct analyses *analyses)
 	}
 	live_finish(&analyses->places);
 	free(analyses->blocks);
+	free(analyses->spare_blocks);
 	free(analyses->site_keys);
 	map64_finish(&analyses->site_by_key);
 	free(analyses->size_classes);

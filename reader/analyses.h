@@ -11,12 +11,20 @@
 
 struct replay;
 
-enum { ANALYSES_MEMO = 512 };
+enum { ANALYSES_MEMO = 512, ANALYSES_BATCH = 64 };
 
 /* One function of one analysis, for a kind of event. */
 struct analysis_call {
 	const struct analysis_class *class;
 	void *state;
+};
+
+/* An event, and what replay said when it told of it. */
+struct analyses_told {
+	struct profile_event event;
+	uint64_t key;                 /* its site's */
+	uint64_t epoch;
+	uint32_t sequence;            /* allocations so far of the event's thread, when the block is its own */
 };
 
 struct analyses {
@@ -34,7 +42,10 @@ struct analyses {
 	struct live places;           /* id of a block, shifted -> index of its record */
 	struct analysis_block *blocks;
 	size_t block_count, block_capacity;
-	uint32_t free_block;          /* index + 1 of the first free record; its slot has the next one's */
+	uint32_t *spare_blocks;       /* indexes of the records that are free; the last is taken next */
+	size_t spare_count, spare_capacity;
+	struct analyses_told told[ANALYSES_BATCH];   /* not taken yet; in their order */
+	unsigned told_count;
 	struct analysis_block replaced;   /* the block whose successor will be told next */
 	struct analysis_call on_alloc[ANALYSIS_COUNT], on_change[ANALYSIS_COUNT], on_resize[ANALYSIS_COUNT],
 		on_free[ANALYSIS_COUNT], on_sample[ANALYSIS_COUNT], on_at[ANALYSIS_COUNT];

@@ -154,7 +154,12 @@ static const struct analysis_table_class lifetime_places = { .name = "places", .
 	.series_count = 1, .bin_count = ANALYSIS_LIFE_BINS, .bin_unit = ANALYSIS_TIME, .bin_end = analysis_life_end,
 	.derive = derive_lifetimes };
 
-struct lifetime_site { uint64_t values[LIFE_COLUMNS]; bool used; };
+struct lifetime_site {
+	uint64_t values[LIFE_COLUMNS];
+	uint32_t newest;              /* index + 1 of the count of its latest free's bin, */
+	uint8_t newest_bin;           /* and that bin */
+	bool used;
+};
 
 struct lifetimes {
 	struct lifetime_site *sites;
@@ -189,8 +194,14 @@ static bool count_life(struct lifetimes *own, const struct analysis_context *con
 	uint64_t count)
 {
 	const uint64_t key = (uint64_t)site << 5 | bin;
-	uint32_t index = map64_get(&own->bins, key);
+	struct lifetime_site *its = &own->sites[site];
+	uint32_t index;
 
+	if (its->newest && its->newest_bin == bin) {
+		own->counts[its->newest - 1] += count;
+		return true;
+	}
+	index = map64_get(&own->bins, key);
 	if (index == MAP64_NONE) {
 		index = (uint32_t)own->count;
 		if (!array_reserve(&own->counts, &own->count_capacity, own->count + 1, sizeof(*own->counts), context->error) ||
@@ -198,6 +209,8 @@ static bool count_life(struct lifetimes *own, const struct analysis_context *con
 			return false;
 		own->count++;
 	}
+	its->newest = index + 1;
+	its->newest_bin = (uint8_t)bin;
 	own->counts[index] += count;
 	return true;
 }

@@ -22,6 +22,8 @@ struct meetings {
 	struct map64 by_key;          /* site << 24 | freeing thread -> index */
 	struct meeting *list;
 	size_t count, capacity;
+	struct { uint32_t thread, number; } *newest;   /* by site: its latest meeting's thread, and its index + 1; 0: none */
+	size_t newest_capacity;
 	uint64_t unseen;              /* ended, but by nobody that was seen */
 };
 
@@ -30,27 +32,44 @@ static uint32_t maker_of(const struct analysis_context *context, uint32_t site)
 	return site_thread(context->site_keys[site]);
 }
 
+/* NULL: no memory. */
+static struct meeting *find_meeting(struct meetings *own, uint32_t site, uint32_t thread, struct error *error)
+{
+	const uint64_t key = (uint64_t)site << 24 | (thread & 0xffffff);
+	uint32_t index;
+
+	if (!array_reserve(&own->newest, &own->newest_capacity, site + (size_t)1, sizeof(*own->newest), error))
+		return NULL;
+	/* Most sites' blocks are freed by one thread. */
+	if (own->newest[site].number && own->newest[site].thread == thread)
+		return &own->list[own->newest[site].number - 1];
+	index = map64_get(&own->by_key, key);
+	if (index == MAP64_NONE) {
+		index = (uint32_t)own->count;
+		if (!array_reserve(&own->list, &own->capacity, own->count + 1, sizeof(*own->list), error) ||
+		    !map64_put(&own->by_key, key, index, error))
+			return NULL;
+		own->list[own->count++] = (struct meeting){ .site = site, .thread = thread };
+	}
+	own->newest[site].thread = thread;
+	own->newest[site].number = index + 1;
+	return &own->list[index];
+}
+
 static bool on_free(void *state, const struct analysis_context *context, const struct analysis_block *block,
 	const struct analysis_ending *ending)
 {
 	struct meetings *own = state;
-	const uint64_t key = (uint64_t)block->site << 24 | (ending->thread & 0xffffff);
 	const uint64_t life_ns = ending->time_ns > block->born_ns ? ending->time_ns - block->born_ns : 0;
-	uint32_t index;
+	struct meeting *meeting;
 
 	if (ending->thread == PROFILE_NOBODY) {
 		own->unseen += block->count;
 		return true;
 	}
-	index = map64_get(&own->by_key, key);
-	if (index == MAP64_NONE) {
-		index = (uint32_t)own->count;
-		if (!array_reserve(&own->list, &own->capacity, own->count + 1, sizeof(*own->list), context->error) ||
-		    !map64_put(&own->by_key, key, index, context->error))
-			return false;
-		own->list[own->count++] = (struct meeting){ .site = block->site, .thread = ending->thread };
-	}
-	struct meeting *meeting = &own->list[index];
+	meeting = find_meeting(own, block->site, ending->thread, context->error);
+	if (!meeting)
+		return false;
 	meeting->count += block->count;
 	meeting->bytes += analysis_bytes(block, block->size);
 	meeting->life_ns += life_ns * block->count;
@@ -63,6 +82,7 @@ static void finish(void *state)
 	struct meetings *own = state;
 
 	free(own->list);
+	free(own->newest);
 	map64_finish(&own->by_key);
 }
 

@@ -51,14 +51,12 @@ static uint64_t replay_block(const struct replay *replay, uint32_t site, uint32_
 	return (uint64_t)site_thread(replay->sites[site].key) << 32 | sequence;
 }
 
-void replay_tell(const struct replay *replay, uint32_t sequence, const struct profile_event *event)
+void replay_tell(const struct replay *replay, uint32_t sequence, struct profile_event *event)
 {
-	struct profile_event told = *event;
-
 	if (event->site == REPLAY_SITE_NONE)
 		return;
-	told.block = replay_block(replay, event->site, sequence);
-	replay->options.observer->event(replay->options.observer->context, &told);
+	event->block = replay_block(replay, event->site, sequence);
+	replay->options.observer->event(replay->options.observer->context, event);
 }
 
 void replay_tell_block(const struct replay *replay, const struct replay_thread *thread, enum profile_event_kind kind,

@@ -85,9 +85,8 @@ static inline bool replay_observed(const struct replay *replay)
 	return __builtin_expect(replay->options.observer != NULL, 0);
 }
 
-/* replay.c: tells the observer of a block of event->site and this number among its thread's. */
-__attribute__((cold)) void replay_tell(const struct replay *replay, uint32_t sequence,
-	const struct profile_event *event);
+/* replay.c: tells the observer of a block of event->site and this number among its thread's; fills in event->block. */
+__attribute__((cold)) void replay_tell(const struct replay *replay, uint32_t sequence, struct profile_event *event);
 /* By this thread (NULL: nobody) a block of live.h lives with this size from now on (live 1), or ceases to (-1). */
 __attribute__((cold)) void replay_tell_block(const struct replay *replay, const struct replay_thread *thread,
 	enum profile_event_kind kind, int live, const struct live_block *block);

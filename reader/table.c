@@ -16,14 +16,12 @@ bool fail_memory(struct error *error)
 	return fail(error, STATUS_MEMORY, "out of memory: close other programs, or read the capture on a larger machine");
 }
 
-bool array_reserve(void *array, size_t *capacity, size_t needed, size_t size, struct error *error)
+bool array_grow(void *array, size_t *capacity, size_t needed, size_t size, struct error *error)
 {
 	size_t wanted = *capacity ? *capacity : 16;
 	size_t bytes;
 	void *old, *grown;
 
-	if (needed <= *capacity)
-		return true;
 	while (wanted < needed) {
 		if (__builtin_mul_overflow(wanted, (size_t)2, &wanted))
 			return fail_memory(error);

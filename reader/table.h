@@ -13,8 +13,14 @@
 
 #include "error.h"
 
+MUST_CHECK bool array_grow(void *array, size_t *capacity, size_t needed, size_t size, struct error *error);
+
 /* Makes room for `needed` elements of `size` bytes in *array; what is new is zeroed.  Grows by doubling. */
-MUST_CHECK bool array_reserve(void *array, size_t *capacity, size_t needed, size_t size, struct error *error);
+MUST_CHECK static inline bool array_reserve(void *array, size_t *capacity, size_t needed, size_t size,
+	struct error *error)
+{
+	return __builtin_expect(needed <= *capacity, 1) || array_grow(array, capacity, needed, size, error);
+}
 
 /* The status and text of every lack of memory. */
 bool fail_memory(struct error *error);
