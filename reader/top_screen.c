@@ -228,7 +228,8 @@ static void trouble_of(const struct screen *screen, char *out, size_t size)
 
 	out[0] = 0;
 	if (capture->damaged)
-		snprintf(out, size, "the capture is damaged: figures are too small by what could not be read");
+		snprintf(out, size, "the capture is damaged: what was allocated there is in no figure, what was freed there is "
+			"live");
 	else if (capture->lost_events)
 		snprintf(out, size, "%s events were lost", text_count(capture->lost_events).text);
 	else if (capture->paused && capture->events == 0)

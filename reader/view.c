@@ -322,7 +322,8 @@ void view_print_warnings(const struct profile *profile, const struct text *text)
 		const struct profile_capture *capture = &profile->captures[i];
 
 		if (capture->damaged)
-			warn(text, capture->path, "damaged: %s (%s bytes skipped); every figure is too small by what was there",
+			warn(text, capture->path, "damaged: %s (%s bytes skipped); what was allocated there is in no figure, and what "
+				"was freed there counts as live",
 				capture->problem, text_count(capture->damaged_bytes).text);
 		if (capture->lost_events)
 			warn(text, capture->path, "%s events were lost; see sctmem stats for the reasons",

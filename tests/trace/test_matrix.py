@@ -33,7 +33,7 @@ PYTHON = "kept = [{'a': [i, str(i) * 3]} for i in range(500)]; del kept[::2]"
 
 # What a view may and must say, by kind: a warning or note that is not expected fails, one that is missing too.
 SAMPLED = r"^note: sampled, .* figures of blocks are estimates, mappings are exact"
-DAMAGED = r"^warning: [^:]+: damaged: "
+DAMAGED = r"^warning: [^:]+: damaged: .* is in no figure, and what was freed there counts as live$"
 # Windows have nothing that is forgotten, and say how long the gaps were.
 FORGOTTEN = r"^warning: [^:]+: recording was stopped (meanwhile; what lived then, .* is not followed|for .* in all)"
 CONTRADICTED = r"^warning: [^:]+: \d+ events contradict the others"
