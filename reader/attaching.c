@@ -30,6 +30,7 @@ enum {
 	LOAD_INTERNAL = (int)0x80000000,   /* what __libc_dlopen_mode wants besides */
 	MESSAGE_SIZE = 512,
 	QUIET_LOOKS = 100,
+	TRACED_LOOKS = 100, TRACED_PAUSE_NS = 10000000,
 	/* Places in the memory that inject.c maps there. */
 	PLACE_REQUEST = 0, PLACE_PATH = 0x8000, PATH_ROOM = 0x2000,
 };
@@ -172,9 +173,21 @@ static bool look_at(struct attaching *attaching, pid_t pid, struct error *error)
 	return check_filters(attaching, error) && choose_method(attaching, error);
 }
 
+/* A tracer such as strace stops its process for a moment at whatever it watches; a debugger for as long as it likes. */
+static bool open_remote(struct remote *remote, pid_t pid, struct error *error)
+{
+	for (unsigned looks = 0; remote_open(remote, pid, error); looks++) {
+		if (remote->state != 't' || looks == TRACED_LOOKS)
+			return true;
+		remote_close(remote);
+		nanosleep(&(struct timespec){ .tv_nsec = TRACED_PAUSE_NS }, NULL);
+	}
+	return false;
+}
+
 bool attaching_open(struct attaching *attaching, pid_t pid, struct error *error)
 {
-	return remote_open(&attaching->remote, pid, error) && or_ended(attaching, look_at(attaching, pid, error), error);
+	return open_remote(&attaching->remote, pid, error) && or_ended(attaching, look_at(attaching, pid, error), error);
 }
 
 void attaching_close(struct attaching *attaching)
