@@ -15,7 +15,7 @@
  * From outside (sctmem ctl) the request is a number and a command in the status of the capture, which is a shared
  * mapping of the file.  Who recorded last looks at it when the coarse clock has moved, who records nothing at each
  * call; so no event costs anything for it.  Whoever takes the number up does what is asked at the end of its hook,
- * and writes the answer.
+ * and writes the answer.  Numbers grow: where a segment begins (output.c), the status may be an older one for a moment.
  */
 #include "control.h"
 
@@ -70,7 +70,7 @@ void control_begin(bool paused, struct control_quiet *quiet)
 
 bool control_is_asked(void)
 {
-	return atomic_load_explicit(status_word(&output_status()->request), memory_order_acquire) !=
+	return atomic_load_explicit(status_word(&output_status()->request), memory_order_acquire) >
 		atomic_load_explicit(&taken_up, memory_order_relaxed);
 }
 
@@ -153,36 +153,52 @@ static enum capture_answer mark(struct thread *thread, const char *name, size_t 
 	return lifecycle_is_recording() && !order_is_stopped() ? CAPTURE_ANSWER_PAUSED : CAPTURE_ANSWER_FAILED;
 }
 
-static enum capture_answer obey(struct thread *thread, unsigned command)
-{
-	const struct capture_status *status = output_status();
-	char name[sizeof(status->request_name)];
-	uint64_t size = status->request_size;
+struct request {
+	uint64_t word;                /* number << 8 | command */
+	size_t size;
+	char name[sizeof(((struct capture_status *)NULL)->request_name)];
+};
 
-	switch ((enum capture_command)command) {
+static unsigned command_of(const struct request *request)
+{
+	return request->word & 0xff;
+}
+
+static enum capture_answer obey(struct thread *thread, const struct request *request)
+{
+	switch ((enum capture_command)command_of(request)) {
 	case CAPTURE_ASK_START:
 	case CAPTURE_ASK_STOP:
-		return change(thread, command == CAPTURE_ASK_START, CAPTURE_BY_COMMAND);
+		return change(thread, command_of(request) == CAPTURE_ASK_START, CAPTURE_BY_COMMAND);
 	case CAPTURE_ASK_MARK:
 	case CAPTURE_ASK_SNAPSHOT:
-		/* Others can write there: taken once, and no more than there is. */
-		if (size > sizeof(name))
-			size = sizeof(name);
-		memcpy(name, status->request_name, size);
-		return mark(thread, name, size, command == CAPTURE_ASK_SNAPSHOT);
+		return mark(thread, request->name, request->size, command_of(request) == CAPTURE_ASK_SNAPSHOT);
 	case CAPTURE_ASK_NOTHING:
 		break;
 	}
 	return CAPTURE_ANSWER_UNKNOWN;
 }
 
-/* Takes up what is asked, unless another thread has; false: it has. */
-static bool take_up(uint64_t *request)
+/*
+ * Takes up what is asked, unless another thread has: then false.  Also while the status is being replaced by the next
+ * segment's, or withdrawn: then it is seen at the next look whether it is still asked.
+ */
+static bool take_up(struct request *request)
 {
+	const struct capture_status *status = output_status();
+	const _Atomic uint64_t *word = status_word(&output_status()->request);
+	const uint32_t segment = atomic_load(&output_segment);
 	uint64_t before = atomic_load_explicit(&taken_up, memory_order_relaxed);
 
-	*request = atomic_load_explicit(status_word(&output_status()->request), memory_order_acquire);
-	return *request != before && atomic_compare_exchange_strong(&taken_up, &before, *request);
+	request->word = atomic_load_explicit(word, memory_order_acquire);
+	/* Others can write there: taken once, and no more than there is. */
+	request->size = status->request_size;
+	if (request->size > sizeof(request->name))
+		request->size = sizeof(request->name);
+	memcpy(request->name, status->request_name, request->size);
+	atomic_thread_fence(memory_order_acquire);
+	return request->word > before && atomic_load(word) == request->word && atomic_load(&output_segment) == segment &&
+		atomic_compare_exchange_strong(&taken_up, &before, request->word);
 }
 
 static void answer(uint64_t request, enum capture_answer result)
@@ -201,11 +217,11 @@ static void answer(uint64_t request, enum capture_answer result)
 
 void control_leave(struct thread *thread)
 {
-	uint64_t request;
+	struct request request;
 
 	thread->gate = GATE_OURS;
 	if (thread->asked && !thread->failed && take_up(&request))
-		answer(request, obey(thread, request & 0xff));
+		answer(request.word, obey(thread, &request));
 	thread->asked = false;
 	thread->gate = thread_gate_after(thread);
 }
@@ -213,14 +229,14 @@ void control_leave(struct thread *thread)
 bool control_look(void)
 {
 	struct thread *thread;
-	uint64_t request;
+	struct request request;
 
 	if (!control_is_asked() || !take_up(&request))
 		return !control_is_paused();
-	if ((request & 0xff) != CAPTURE_ASK_START) {
-		const unsigned command = request & 0xff;
+	if (command_of(&request) != CAPTURE_ASK_START) {
+		const unsigned command = command_of(&request);
 
-		answer(request, command == CAPTURE_ASK_STOP ? CAPTURE_ANSWER_ALREADY
+		answer(request.word, command == CAPTURE_ASK_STOP ? CAPTURE_ANSWER_ALREADY
 			: command == CAPTURE_ASK_MARK || command == CAPTURE_ASK_SNAPSHOT ? CAPTURE_ANSWER_PAUSED
 			: CAPTURE_ANSWER_UNKNOWN);
 		return !control_is_paused();
@@ -228,10 +244,10 @@ bool control_look(void)
 	thread = thread_own();
 	if (thread) {
 		thread->gate = GATE_OURS;
-		answer(request, change(thread, true, CAPTURE_BY_COMMAND));
+		answer(request.word, change(thread, true, CAPTURE_BY_COMMAND));
 		thread->gate = thread_gate_after(thread);
 	} else {
-		answer(request, CAPTURE_ANSWER_FAILED);
+		answer(request.word, CAPTURE_ANSWER_FAILED);
 	}
 	return !control_is_paused();
 }

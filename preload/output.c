@@ -571,6 +571,22 @@ static void add_missed(const struct capture_status *before, const struct capture
 			atomic_fetch_add_explicit(&now[i], to[i] - from[i], memory_order_relaxed);
 }
 
+/*
+ * What was asked in the old status after its copy goes along, with its number.  Who asked finds either an answer there
+ * or that the run goes on elsewhere, and then the answer here.
+ */
+static void carry_request(const struct capture_status *before, const struct capture_status *copied)
+{
+	struct capture_status *now = output_status();
+	uint64_t seen = copied->request, asked = atomic_load((const _Atomic uint64_t *)&before->request);
+
+	if (asked <= seen || atomic_load((_Atomic uint64_t *)&now->request) != seen)
+		return;
+	memcpy(now->request_name, before->request_name, sizeof(now->request_name));
+	now->request_size = before->request_size;
+	atomic_compare_exchange_strong((_Atomic uint64_t *)&now->request, &seen, asked);
+}
+
 /* A file with the header of the next segment, and what the status says now; its descriptor, or -1. */
 static int make_segment(uint8_t *fresh, struct stat *stat)
 {
@@ -633,7 +649,6 @@ bool output_next_segment(void)
 	add_missed(copied, before);
 	before->end_time_ns = sys_elapsed_ns(output.header_copy.start_monotonic_ns, now_ns);
 	atomic_store((_Atomic uint64_t *)&before->state, CAPTURE_CONTINUED);
-	sys_unmap(old, output.header_size);
 	trim();
 	sys_close(old_fd);
 	output.fd = fd;
@@ -645,6 +660,9 @@ bool output_next_segment(void)
 	atomic_store_explicit(&output.appended, 0, memory_order_relaxed);
 	atomic_store_explicit(&output.extent, NULL, memory_order_release);
 	atomic_store(&output_segment, output.header_copy.segment);
+	/* Last, for whoever takes it up looks whether the segment is the same before and after. */
+	carry_request(before, copied);
+	sys_unmap(old, output.header_size);
 	return true;
 }
 

@@ -6,6 +6,8 @@
  *
  *     ctl        flock    name, request  -->  . . . . . . . . . . . .  <--  answer     unlock
  *     process                                 malloc(): looks, does it
+ *
+ * A run in segments has its status in the newest file; the number of the request goes along.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -159,6 +161,7 @@ static const char *state_text(const char *state)
 		{ "stopped_memory", "recording is over: no memory for the recorder" },
 		{ "stopped_user", "recording is over" },
 		{ "killed", "the process has ended, killed or by _exit" },
+		{ "continued", "this segment has ended, and the run goes on in the next" },
 		{ "stopped", "recording is stopped, and can be started" },
 		{ "recording", "recording" },
 	};
@@ -301,58 +304,157 @@ static bool report(const struct target *target, const struct wish *wish, unsigne
 	return true;
 }
 
-/* Asks, with the file locked, and waits. */
-static bool ask(const struct target *target, struct capture_status *status, const struct wish *wish,
-	const struct settings *settings, uint64_t deadline_ns, struct error *error)
+enum { SETTLE_NS = 10000000 };
+
+/* A request, which may outlive the file that it was made in. */
+struct request {
+	uint64_t number;              /* 0: not made yet */
+	uint64_t settled_ns;          /* until then an answer to one made in an earlier file is waited for */
+};
+
+/*
+ * A number above all that were asked here, and not the next one: whoever asks in the file before at this moment does
+ * not see this one, and must not choose the same.
+ */
+static uint64_t next_number(const struct capture_status *status, uint64_t number)
 {
-	_Atomic uint64_t *request = (_Atomic uint64_t *)&status->request, *answer = (_Atomic uint64_t *)&status->answer;
-	const uint64_t number = ((atomic_load(request) >> 8) + 1) & (UINT64_MAX >> 8);
-	const size_t size = strlen(wish->name);
+	enum { JUMP = 1 << 20 };
+	const uint64_t there = atomic_load((const _Atomic uint64_t *)&status->request) >> 8;
+	const uint64_t answered = atomic_load((const _Atomic uint64_t *)&status->answer) >> 8;
+
+	if (number < there)
+		number = there;
+	if (number < answered)
+		number = answered;
+	return (number + 1 + now_ns() % JUMP) & (UINT64_MAX >> 8);
+}
+
+/* What became of asking in one file. */
+enum asked { ASKED_DONE, ASKED_FAILED, ASKED_ELSEWHERE };
+
+/* Waits for the answer to a request.  ASKED_ELSEWHERE: the run goes on in another file. */
+static enum asked wait_for_answer(const struct target *target, struct capture_status *status, uint64_t number,
+	const struct wish *wish, const struct settings *settings, uint64_t deadline_ns, struct error *error)
+{
+	const _Atomic uint64_t *answer = (const _Atomic uint64_t *)&status->answer;
+	const _Atomic uint64_t *state = (const _Atomic uint64_t *)&status->state;
 	unsigned pause_ms = 1;
 
-	/* What was asked before and not seen to is withdrawn, so that it is not done under the new name. */
-	atomic_store(request, number << 8 | CAPTURE_ASK_NOTHING);
-	memcpy(status->request_name, wish->name, size);
-	status->request_size = size;
-	atomic_store(request, ((number + 1) & (UINT64_MAX >> 8)) << 8 | wish->action->command);
 	for (;;) {
-		const uint64_t seen = atomic_load(answer);
+		const uint64_t now = atomic_load(state), seen = atomic_load(answer);
 
-		if (seen >> 8 == ((number + 1) & (UINT64_MAX >> 8)))
-			return report(target, wish, seen & 0xff, settings, error);
-		if (!target_is_alive(target))
-			return fail(error, STATUS_NO_INPUT, "process %" PRIu32 " has ended before it saw to it", target->pid);
-		if (status->state != CAPTURE_RUNNING)
-			return fail_ended(target, status, error);
-		if (now_ns() >= deadline_ns)
-			return fail_unanswered(target, settings, error);
+		if (seen >> 8 == number)
+			return report(target, wish, seen & 0xff, settings, error) ? ASKED_DONE : ASKED_FAILED;
+		if (now == CAPTURE_CONTINUED)
+			return ASKED_ELSEWHERE;
+		if (!target_is_alive(target) && atomic_load(state) != CAPTURE_CONTINUED) {
+			fail(error, STATUS_NO_INPUT, "process %" PRIu32 " has ended before it saw to it", target->pid);
+			return ASKED_FAILED;
+		}
+		if (now != CAPTURE_RUNNING) {
+			fail_ended(target, status, error);
+			return ASKED_FAILED;
+		}
+		if (now_ns() >= deadline_ns) {
+			fail_unanswered(target, settings, error);
+			return ASKED_FAILED;
+		}
 		sleep_ms(pause_ms);
 		pause_ms = pause_ms < 20 ? pause_ms + 1 : 20;
 	}
 }
 
-static bool steer(const struct target *target, const struct wish *wish, const struct settings *settings,
-	struct error *error)
+/* Whether the request, made in another file, is answered in this one or has been carried over to it. */
+static bool is_here(const struct capture_status *status, const struct request *asked)
 {
-	const uint64_t deadline_ns = now_ns() + settings->wait_ns;
-	struct capture_status *status;
-	void *page;
-	bool ok;
+	return atomic_load((const _Atomic uint64_t *)&status->answer) >> 8 == asked->number ||
+		atomic_load((const _Atomic uint64_t *)&status->request) >> 8 == asked->number;
+}
 
-	if (target->header.version < 2)
-		return fail(error, STATUS_NO_INPUT, "%s was written by a library that cannot be asked (format version %" PRIu32
+/*
+ * Asks, with the file locked, and waits.  What was asked in the file before this one goes along, or the process saw it
+ * there and answers here; if it came too late for both, it is asked anew.
+ */
+static enum asked ask(const struct target *target, struct capture_status *status, const struct wish *wish,
+	const struct settings *settings, uint64_t deadline_ns, struct request *asked, struct error *error)
+{
+	_Atomic uint64_t *request = (_Atomic uint64_t *)&status->request;
+	const size_t size = strlen(wish->name);
+
+	while (asked->number && !is_here(status, asked) && now_ns() < asked->settled_ns) {
+		if (atomic_load((const _Atomic uint64_t *)&status->state) == CAPTURE_CONTINUED)
+			return ASKED_ELSEWHERE;
+		sleep_ms(1);
+	}
+	if (!asked->number || !is_here(status, asked)) {
+		const uint64_t withdrawn = next_number(status, asked->number);
+
+		/* What was asked before and not seen to is withdrawn, so that it is not done under the new name. */
+		atomic_store(request, withdrawn << 8 | CAPTURE_ASK_NOTHING);
+		memcpy(status->request_name, wish->name, size);
+		status->request_size = size;
+		asked->number = (withdrawn + 1) & (UINT64_MAX >> 8);
+		asked->settled_ns = 0;
+		atomic_store(request, asked->number << 8 | wish->action->command);
+	}
+	return wait_for_answer(target, status, asked->number, wish, settings, deadline_ns, error);
+}
+
+static enum asked steer(const struct target *target, const struct wish *wish, const struct settings *settings,
+	uint64_t deadline_ns, struct request *request, struct error *error)
+{
+	struct capture_status *status;
+	enum asked asked = ASKED_FAILED;
+	void *page;
+
+	if (target->header.version < 2) {
+		fail(error, STATUS_NO_INPUT, "%s was written by a library that cannot be asked (format version %" PRIu32
 			"): record with a newer one", target->path, target->header.version);
+		return ASKED_FAILED;
+	}
 	status = map_status(target, &page, error);
 	if (!status)
-		return false;
-	ok = target->alive && status->state == CAPTURE_RUNNING ? lock(target, deadline_ns, error)
-		: fail_ended(target, status, error);
-	if (ok) {
-		ok = ask(target, status, wish, settings, deadline_ns, error);
+		return ASKED_FAILED;
+	if (atomic_load((_Atomic uint64_t *)&status->state) == CAPTURE_CONTINUED)
+		asked = ASKED_ELSEWHERE;
+	else if (!target->alive || status->state != CAPTURE_RUNNING)
+		fail_ended(target, status, error);
+	else if (lock(target, deadline_ns, error)) {
+		asked = ask(target, status, wish, settings, deadline_ns, request, error);
 		flock(target->file, LOCK_UN);
 	}
 	munmap(page, CAPTURE_HEADER_SIZE_MIN);
-	return ok;
+	return asked;
+}
+
+/* A run in segments may go on in its next file while it is asked in this one: then it is asked there. */
+static bool steer_on(struct target *target, const struct wish *wish, const struct settings *settings,
+	struct error *error)
+{
+	const uint64_t deadline_ns = now_ns() + settings->wait_ns;
+	struct request request = { 0 };
+	char pid[16];
+
+	for (;;) {
+		const uint32_t run_pid = target->pid;
+		enum asked asked = steer(target, wish, settings, deadline_ns, &request, error);
+
+		if (asked != ASKED_ELSEWHERE)
+			return asked == ASKED_DONE;
+		if (run_pid == 0)
+			return fail(error, STATUS_NO_INPUT, "%s is a segment that has ended: ask the process by its number",
+				target->path);
+		if (now_ns() >= deadline_ns)
+			return fail(error, STATUS_NOT_YET, "process %" PRIu32 " goes on in a new file again and again before it has "
+				"looked: try again", run_pid);
+		if (request.settled_ns == 0)
+			request.settled_ns = now_ns() + SETTLE_NS;
+		snprintf(pid, sizeof pid, "%" PRIu32, run_pid);
+		sleep_ms(1);                  /* both files are mapped for a moment */
+		target_close(target);
+		if (!target_open(target, pid, true, error))
+			return false;
+	}
 }
 
 static bool ctl_run(struct invocation *invocation, struct error *error)
@@ -372,7 +474,7 @@ static bool ctl_run(struct invocation *invocation, struct error *error)
 		if (ok)
 			print_status(&target, &status, settings.json);
 	} else {
-		ok = steer(&target, &wish, &settings, error);
+		ok = steer_on(&target, &wish, &settings, error);
 	}
 	target_close(&target);
 	return ok;

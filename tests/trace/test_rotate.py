@@ -189,6 +189,25 @@ def test_keep_bounds_the_bytes_at_every_instant(tools, victim, tmp_path):
     assert rest["unknown_frees"] > 0
 
 
+def test_what_is_asked_while_files_change_is_done_once(tools, victim, tmp_path):
+    process = start(tools, tmp_path, victim("rotating"), 2, 0, SCTMEM_ROTATE=SIZE, SCTMEM_NATIVE="no",
+                    SCTMEM_FOLLOW="none")
+    deadline = time.time() + 30
+    while not (tmp_path / "capture.000003.bin").exists() and time.time() < deadline:
+        time.sleep(0.001)
+    names = ["moment {}".format(i) for i in range(60)]
+    before = len(segments(tmp_path))
+    for name in names:
+        done = tools.run_command("ctl", process.pid, "mark", name, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    after = len(segments(tmp_path))
+    process.kill()
+    process.communicate()
+    assert after > before + 10
+    marks = json.loads(read(tools, "windows", "--marks", "--json", tmp_path / "capture.bin"))["marks"]
+    assert [mark["name"] for mark in marks] == names
+
+
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_killed_storm_has_lost_nothing(tools, victim, tmp_path, kill):
     counts = tmp_path / "counts"
