@@ -23,7 +23,8 @@ struct settings {
 };
 
 static const struct option_spec windows_options[] = {
-	OPTION_TEXT(0, "name", "REGEX", struct settings, name, "only windows whose name matches"),
+	OPTION_CUSTOM(0, "name", "REGEX", struct settings, name, const char *, view_parse_pattern, NULL,
+		"only windows whose name matches (as in Perl)"),
 	OPTION_FLAG(0, "own-thread", struct settings, own_thread, "only what the thread that began the window allocated"),
 	OPTION_FLAG(0, "marks", struct settings, marks, "list the marks instead, all of them"),
 	OPTION_NUMBER('n', "number", "N", struct settings, places, 0, UINT32_MAX,

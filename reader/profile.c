@@ -198,21 +198,10 @@ static bool check_marks(const struct build *build)
 }
 
 /* What --window-names asks for, compiled while captures are replayed. */
-static bool compile_names(struct build *build, regex_t *names)
+static bool compile_names(struct build *build)
 {
-	char problem[128];
-	int code;
-
-	if (!build->options->window_names)
-		return true;
-	code = regcomp(names, build->options->window_names, REG_EXTENDED | REG_NOSUB);
-	if (code != 0) {
-		regerror(code, names, problem, sizeof(problem));
-		return fail(build->error, STATUS_USAGE, "'%s' is not a regular expression: %s", build->options->window_names,
-			problem);
-	}
-	build->window_names = names;
-	return true;
+	return !build->options->window_names ||
+		expression_compile(&build->window_names, build->options->window_names, build->error);
 }
 
 bool build_is_sampled(const struct build *build)
@@ -616,7 +605,6 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	struct profile_owner *owner = calloc(1, sizeof(*owner));
 	struct profile_options chosen = options ? *options : profile_options_default;
 	struct build build = { .options = &chosen, .error = error };
-	regex_t names;
 	bool ok;
 
 	*out = NULL;
@@ -627,7 +615,7 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 		chosen.need_stacks = true;
 	build.profile = &owner->profile;
 	build.strings = &owner->strings;
-	ok = strings_init(build.strings, error) && compile_names(&build, &names) &&
+	ok = strings_init(build.strings, error) && compile_names(&build) &&
 		prepare_analyses(&build, paths, path_count) && open_captures(&build, paths, path_count) &&
 		replay_captures(&build) && build_describe_threads(&build) && take_analyses(&build) && build_tree(&build);
 	for (uint32_t i = 0; ok && i < build.capture_count; i++)
@@ -638,8 +626,7 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	ok = ok && build_sites(&build);
 	owner->epoch = build.replay.epoch;
 	build_finish(&build);
-	if (build.window_names)
-		regfree(&names);
+	expression_free(build.window_names);
 	if (!ok) {
 		profile_free(&owner->profile);
 		return false;

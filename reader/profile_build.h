@@ -40,7 +40,7 @@ struct build {
 	uint32_t capture_count;
 	struct replay replay;
 	struct analyses analyses;     /* all zero: none was asked for */
-	const regex_t *window_names;  /* compiled; NULL: all */
+	struct expression *window_names;   /* compiled; NULL: all */
 	struct strings *strings;      /* of the profile */
 
 	struct frame_span *spans; size_t span_count, span_capacity;

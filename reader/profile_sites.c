@@ -5,49 +5,44 @@
  */
 #include "profile_build.h"
 
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FILTER_FUNCTION = 1, FILTER_FILE = 2, FILTER_MODULE = 4 };
 
-static bool matches(const regex_t *expression, const char *text)
-{
-	return regexec(expression, text, 0, NULL, 0) == 0;
-}
-
 /* For each frame, which of the expressions it matches; *wanted: which there are. */
 static bool match_frames(struct build *build, uint8_t *matched, unsigned *wanted)
 {
 	const struct profile *profile = build->profile;
-	const struct { const char *expression, *option; unsigned bit; } filters[] = {
-		{ build->options->function, "--function", FILTER_FUNCTION },
-		{ build->options->file, "--file", FILTER_FILE },
-		{ build->options->module, "--module", FILTER_MODULE },
+	const struct { const char *pattern; unsigned bit; } filters[] = {
+		{ build->options->function, FILTER_FUNCTION },
+		{ build->options->file, FILTER_FILE },
+		{ build->options->module, FILTER_MODULE },
 	};
 
 	for (size_t i = 0; i < sizeof(filters) / sizeof(*filters); i++) {
-		char problem[128];
-		regex_t compiled;
+		struct expression *expression;
+		bool ok = true;
 
-		if (!filters[i].expression)
+		if (!filters[i].pattern)
 			continue;
-		int code = regcomp(&compiled, filters[i].expression, REG_EXTENDED | REG_NOSUB);
-		if (code != 0) {
-			regerror(code, &compiled, problem, sizeof(problem));
-			return fail(build->error, STATUS_USAGE, "%s '%s' is not a regular expression: %s", filters[i].option,
-				filters[i].expression, problem);
-		}
+		if (!expression_compile(&expression, filters[i].pattern, build->error))
+			return false;
 		*wanted |= filters[i].bit;
-		for (uint32_t frame = 0; frame < profile->frame_count; frame++) {
+		for (uint32_t frame = 0; ok && frame < profile->frame_count; frame++) {
 			const struct frame *its = &profile->frames[frame];
 			const char *text = filters[i].bit == FILTER_FUNCTION ? its->function :
 				filters[i].bit == FILTER_FILE ? its->file : its->module;
 
-			if (matches(&compiled, text))
+			bool found;
+
+			ok = expression_matches(expression, text, &found, build->error);
+			if (ok && found)
 				matched[frame] |= filters[i].bit;
 		}
-		regfree(&compiled);
+		expression_free(expression);
+		if (!ok)
+			return false;
 	}
 	return true;
 }

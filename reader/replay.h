@@ -14,10 +14,10 @@
 #ifndef SCTMEM_READER_REPLAY_H
 #define SCTMEM_READER_REPLAY_H
 
-#include <regex.h>
 
 #include "capture.h"
 #include "estimate.h"
+#include "expression.h"
 #include "live.h"
 #include "merge.h"
 #include "profile.h"
@@ -129,7 +129,7 @@ struct replay_options {
 	size_t slice_entries_max;
 	const struct profile_observer *observer;
 	bool windows;                 /* measure each window by itself */
-	const regex_t *window_names;  /* those windows only; NULL: all */
+	struct expression *window_names;   /* those windows only; NULL: all */
 	unsigned window_level;        /* those that have this many others around them */
 	bool own_thread;              /* in a window only what the thread that began it allocates */
 	bool sampled;                 /* some capture may hold fewer than all blocks */

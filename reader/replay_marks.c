@@ -125,10 +125,13 @@ static bool mark_window(struct replay *replay, struct replay_thread *thread, con
 	const bool begins = strncmp(mark, "begin ", 6) == 0;
 	const char *name = mark + (begins ? 6 : 4);
 	unsigned level = 0;
+	bool wanted = true;
 
 	if (!begins && strncmp(mark, "end ", 4) != 0)
 		return true;
-	if (replay->options.window_names && regexec(replay->options.window_names, name, 0, NULL, 0) != 0)
+	if (replay->options.window_names && !expression_matches(replay->options.window_names, name, &wanted, replay->error))
+		return false;
+	if (!wanted)
 		return true;
 	if (begins) {
 		while (level < REPLAY_LEVELS_MAX && replay->open[level])

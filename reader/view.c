@@ -6,12 +6,12 @@
 
 #include <inttypes.h>
 #include <limits.h>
-#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "expression.h"
 #include "find.h"
 #include "formats/capture.h"
 #include "memory.h"
@@ -80,18 +80,13 @@ static bool parse_domains(const char *value, void *field, struct error *error)
 }
 
 /* A pattern that does not compile is the user's slip: said here, with the option's name. */
-static bool parse_pattern(const char *value, void *field, struct error *error)
+bool view_parse_pattern(const char *value, void *field, struct error *error)
 {
-	regex_t compiled;
-	int code = regcomp(&compiled, value, REG_EXTENDED | REG_NOSUB);
+	struct expression *compiled;
 
-	if (code != 0) {
-		char why[128];
-
-		regerror(code, &compiled, why, sizeof why);
-		return fail(error, STATUS_USAGE, "not a regular expression: %s", why);
-	}
-	regfree(&compiled);
+	if (!expression_compile(&compiled, value, error))
+		return false;
+	expression_free(compiled);
 	*(const char **)field = value;
 	return true;
 }
@@ -107,11 +102,11 @@ const struct option_spec view_selection_options[] = {
 	OPTION_NUMBER(0, "thread", "TID", struct view, thread, 0, INT_MAX, "only what this thread allocated"),
 	OPTION_CUSTOM(0, "domain", "NAME[,NAME]", struct view, domains, unsigned, parse_domains, domain_words,
 		"only this kind of memory: heap, python, mapped, arena, file, reserved"),
-	OPTION_CUSTOM(0, "function", "REGEX", struct view, function, const char *, parse_pattern, NULL,
-		"only stacks with a function that matches"),
-	OPTION_CUSTOM(0, "file", "REGEX", struct view, file, const char *, parse_pattern, NULL,
+	OPTION_CUSTOM(0, "function", "REGEX", struct view, function, const char *, view_parse_pattern, NULL,
+		"only stacks with a function that matches (as in Perl)"),
+	OPTION_CUSTOM(0, "file", "REGEX", struct view, file, const char *, view_parse_pattern, NULL,
 		"only stacks with a source file that matches"),
-	OPTION_CUSTOM(0, "module", "REGEX", struct view, module, const char *, parse_pattern, NULL,
+	OPTION_CUSTOM(0, "module", "REGEX", struct view, module, const char *, view_parse_pattern, NULL,
 		"only stacks with a native module that matches"),
 	OPTION_NUMBER(0, "temporary-limit", "N", struct view, temporary_limit, 0, UINT32_MAX,
 		"what is freed within N allocations of its thread is temporary (default 1)"),

@@ -25,6 +25,8 @@ struct view_at {
 struct view_range { uint64_t from_ns, to_ns; };
 /* For rows of OPTION_CUSTOM: "10..20", "1m30s..", "..5s" into a struct view_range. */
 bool view_parse_range(const char *value, void *field, struct error *error);
+/* A regular expression (expression.h), into a const char * of the field. */
+bool view_parse_pattern(const char *value, void *field, struct error *error);
 
 struct view {
 	bool json, force;
