@@ -44,11 +44,17 @@ struct decode_crew {
 	pthread_t threads[];
 };
 
+/* The stamp of the source's next event lies here too: the heap is ordered without a look into the chunks. */
+struct merge_entry {
+	uint64_t stamp;
+	uint32_t source;
+};
+
 struct merge {
 	struct decode_crew *crew;
 	struct source *sources;
 	size_t source_count;
-	uint32_t *heap;               /* sources that have events, the next in order at heap[0] */
+	struct merge_entry *heap;     /* sources that have events, the next in order at heap[0] */
 	size_t heap_count;
 	uint64_t parts_all;
 };
@@ -167,8 +173,8 @@ static bool turn_source(struct merge *merge, struct source *source, struct error
 	return no_memory ? fail_memory(error) : true;
 }
 
-/* Whether the next event of source a comes before that of source b. */
-static bool comes_before(const struct merge *merge, uint32_t a, uint32_t b)
+/* Of two sources whose next events have one stamp: whether that of a comes before that of b. */
+static __attribute__((noinline)) bool equal_comes_before(const struct merge *merge, uint32_t a, uint32_t b)
 {
 	const struct source *left = &merge->sources[a], *right = &merge->sources[b];
 	const int order = merge_compare(
@@ -178,10 +184,22 @@ static bool comes_before(const struct merge *merge, uint32_t a, uint32_t b)
 	return order ? order < 0 : a < b;
 }
 
-static void sift_down(struct merge *merge, size_t at)
+static inline bool comes_before(const struct merge *merge, struct merge_entry a, struct merge_entry b)
 {
-	uint32_t *heap = merge->heap;
-	uint32_t moving = heap[at];
+	return a.stamp != b.stamp ? a.stamp < b.stamp : equal_comes_before(merge, a.source, b.source);
+}
+
+static inline struct merge_entry entry_of(const struct merge *merge, uint32_t number)
+{
+	const struct source *source = &merge->sources[number];
+
+	return (struct merge_entry){ source->front[source->front_at].stamp, number };
+}
+
+static inline void sift_down(struct merge *merge, size_t at)
+{
+	struct merge_entry *heap = merge->heap;
+	const struct merge_entry moving = heap[at];
 
 	for (;;) {
 		size_t child = 2 * at + 1;
@@ -242,7 +260,7 @@ bool merge_open(struct merge **out, struct capture *capture, struct decode_crew 
 	for (size_t i = 0; ok && i < merge->source_count; i++) {
 		ok = turn_source(merge, &merge->sources[i], error);
 		if (ok && merge->sources[i].front_count > 0)
-			merge->heap[merge->heap_count++] = (uint32_t)i;
+			merge->heap[merge->heap_count++] = entry_of(merge, (uint32_t)i);
 	}
 	if (!ok) {
 		merge_close(merge);
@@ -288,7 +306,7 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 	*count = *ahead = 0;
 	/* The source at the top was consumed since: give it its place anew. */
 	while (merge->heap_count > 0) {
-		struct source *source = &merge->sources[merge->heap[0]];
+		struct source *source = &merge->sources[merge->heap[0].source];
 
 		if (source->front_at == source->front_count && !turn_source(merge, source, error))
 			return false;
@@ -298,8 +316,9 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 	}
 	if (merge->heap_count == 0)
 		return true;
+	merge->heap[0] = entry_of(merge, merge->heap[0].source);
 	sift_down(merge, 0);
-	*stream = merge->heap[0];
+	*stream = merge->heap[0].source;
 	struct source *top = &merge->sources[*stream];
 	const struct decoded_event *first = top->front + top->front_at;
 	size_t left = top->front_count - top->front_at;
@@ -310,8 +329,7 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 		return true;
 	}
 	size_t rival = merge->heap_count > 2 && comes_before(merge, merge->heap[2], merge->heap[1]) ? 2 : 1;
-	const struct source *other = &merge->sources[merge->heap[rival]];
-	uint64_t limit = other->front[other->front_at].stamp;
+	const uint64_t limit = merge->heap[rival].stamp;
 	size_t n = 1;
 	while (n < left && first[n].stamp < limit)
 		n++;
@@ -325,7 +343,7 @@ bool merge_run(struct merge *merge, const struct decoded_event **events, size_t 
 
 void merge_consume(struct merge *merge, size_t count)
 {
-	merge->sources[merge->heap[0]].front_at += count;
+	merge->sources[merge->heap[0].source].front_at += count;
 }
 
 uint64_t merge_done(const struct merge *merge, uint64_t *all)
