@@ -124,13 +124,14 @@ enum capture_command {
 	CAPTURE_ASK_STOP = 2,
 	CAPTURE_ASK_MARK = 3,
 	CAPTURE_ASK_SNAPSHOT = 4,
+	CAPTURE_ASK_ROTATE = 5,       /* begin the next segment */
 };
 
 enum capture_answer {
 	CAPTURE_ANSWER_DONE = 1,
 	CAPTURE_ANSWER_ALREADY = 2,   /* it was recording, or had stopped, before */
 	CAPTURE_ANSWER_PAUSED = 3,    /* a mark while nothing is recorded: not written */
-	CAPTURE_ANSWER_FAILED = 4,    /* recording is over for good, or there is no memory */
+	CAPTURE_ANSWER_FAILED = 4,    /* recording is over for good, no memory, no file for a segment */
 	CAPTURE_ANSWER_UNKNOWN = 5,   /* no such command in this version of the library */
 };
 

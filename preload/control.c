@@ -28,6 +28,7 @@
 #include "output.h"
 #include "python.h"
 #include "record.h"
+#include "rotate.h"
 #include "stream.h"
 #include "sys.h"
 
@@ -173,6 +174,8 @@ static enum capture_answer obey(struct thread *thread, const struct request *req
 	case CAPTURE_ASK_MARK:
 	case CAPTURE_ASK_SNAPSHOT:
 		return mark(thread, request->name, request->size, command_of(request) == CAPTURE_ASK_SNAPSHOT);
+	case CAPTURE_ASK_ROTATE:
+		return rotate_now(thread) ? CAPTURE_ANSWER_DONE : CAPTURE_ANSWER_FAILED;
 	case CAPTURE_ASK_NOTHING:
 		break;
 	}
@@ -233,9 +236,9 @@ bool control_look(void)
 
 	if (!control_is_asked() || !take_up(&request))
 		return !control_is_paused();
-	if (command_of(&request) != CAPTURE_ASK_START) {
-		const unsigned command = command_of(&request);
+	const unsigned command = command_of(&request);
 
+	if (command != CAPTURE_ASK_START && command != CAPTURE_ASK_ROTATE) {
 		answer(request.word, command == CAPTURE_ASK_STOP ? CAPTURE_ANSWER_ALREADY
 			: command == CAPTURE_ASK_MARK || command == CAPTURE_ASK_SNAPSHOT ? CAPTURE_ANSWER_PAUSED
 			: CAPTURE_ANSWER_UNKNOWN);
@@ -244,7 +247,7 @@ bool control_look(void)
 	thread = thread_own();
 	if (thread) {
 		thread->gate = GATE_OURS;
-		answer(request.word, change(thread, true, CAPTURE_BY_COMMAND));
+		answer(request.word, obey(thread, &request));
 		thread->gate = thread_gate_after(thread);
 	} else {
 		answer(request.word, CAPTURE_ANSWER_FAILED);

@@ -180,6 +180,8 @@ static bool copy_all(void)
 
 struct turn {
 	uint32_t from;                /* the segment whose end its thread saw */
+	bool asked;                   /* from outside: it need not be due */
+	bool done;                    /* there is a later one, which has its copy */
 	unsigned failed;              /* bits by the number of the note */
 };
 
@@ -203,11 +205,14 @@ static void switch_over(void *argument)
 	const uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 
 	/* Another thread has just done it. */
-	if (atomic_load(&output_segment) != turn->from)
+	if (atomic_load(&output_segment) != turn->from) {
+		turn->done = !atomic_load(&copy_owed);
 		return;
+	}
 	if (atomic_load(&copy_owed)) {
 		complete(turn, now_ns);
-		return;
+		if (!turn->asked || atomic_load(&copy_owed))
+			return;
 	}
 	if (!copier)
 		copier = arena_pages((sizeof(*copier) + 4095) & ~(size_t)4095);
@@ -220,11 +225,12 @@ static void switch_over(void *argument)
 	atomic_thread_fence(memory_order_seq_cst);
 	complete(turn, now_ns);
 	thread_hurry();
+	turn->done = !atomic_load(&copy_owed);
 }
 
-void rotate(struct thread *thread)
+static bool take_turn(struct thread *thread, bool asked)
 {
-	struct turn turn = { .from = atomic_load(&output_segment) };
+	struct turn turn = { .from = atomic_load(&output_segment), .asked = asked };
 
 	if (lifecycle_is_recording() && !lifecycle_is_child())
 		output_locked(switch_over, &turn);
@@ -234,4 +240,15 @@ void rotate(struct thread *thread)
 
 			stream_metadata(thread, CAPTURE_NOTE, &part, 1);
 		}
+	return turn.done;
+}
+
+void rotate(struct thread *thread)
+{
+	take_turn(thread, false);
+}
+
+bool rotate_now(struct thread *thread)
+{
+	return rotate_is_on() && take_turn(thread, true);
 }

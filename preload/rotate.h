@@ -20,6 +20,12 @@ bool rotate_is_due(void);
 /* Begins the next segment, with all signals blocked; where that cannot be, goes on, and tries again later. */
 void rotate(struct thread *thread);
 
+/*
+ * The same at once, whether it is due or not; also while nothing is recorded.  True: there is a segment that was begun
+ * after this was called, and it has all that it needs.
+ */
+bool rotate_now(struct thread *thread);
+
 /* Keeps a copy of a metadata record that every segment has to hold.  false: no memory. */
 bool rotate_remember(unsigned kind, const struct stream_part *parts, size_t count, size_t words);
 

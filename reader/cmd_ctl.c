@@ -7,7 +7,8 @@
  *     ctl        flock    name, request  -->  . . . . . . . . . . . .  <--  answer     unlock
  *     process                                 malloc(): looks, does it
  *
- * A run in segments has its status in the newest file; the number of the request goes along.
+ * A run in segments has its status in the newest file; the number of the request goes along.  `rotate` is answered in
+ * the file that it asked for.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,7 +26,7 @@
 #include "target.h"
 #include "text.h"
 
-enum { ACTION_START, ACTION_STOP, ACTION_MARK, ACTION_SNAPSHOT, ACTION_STATUS, ACTIONS };
+enum { ACTION_START, ACTION_STOP, ACTION_MARK, ACTION_SNAPSHOT, ACTION_ROTATE, ACTION_STATUS, ACTIONS };
 
 static const struct action {
 	const char *name;
@@ -36,6 +37,7 @@ static const struct action {
 	[ACTION_STOP] = { "stop", CAPTURE_ASK_STOP, "recording stopped", "recording was stopped already" },
 	[ACTION_MARK] = { "mark", CAPTURE_ASK_MARK, "marked", NULL },
 	[ACTION_SNAPSHOT] = { "snapshot", CAPTURE_ASK_SNAPSHOT, "snapshot taken", NULL },
+	[ACTION_ROTATE] = { "rotate", CAPTURE_ASK_ROTATE, "goes on in", NULL },
 	[ACTION_STATUS] = { "status", CAPTURE_ASK_NOTHING, NULL, NULL },
 };
 
@@ -84,8 +86,8 @@ static bool fail_action(const char *word, struct error *error)
 
 	const char *meant = options_suggest(word, names, ACTIONS);
 
-	return fail(error, STATUS_USAGE, "unknown action %s%s%s%s: start, stop, mark NAME, snapshot [NAME] or status", word,
-		meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
+	return fail(error, STATUS_USAGE, "unknown action %s%s%s%s: start, stop, mark NAME, snapshot [NAME], rotate or status",
+		word, meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
 }
 
 static bool take_name(struct wish *wish, const char *name, struct error *error)
@@ -113,13 +115,15 @@ static bool read_wish(const struct arguments *arguments, struct wish *wish, stru
 
 	*wish = (struct wish){ 0 };
 	if (left == 0)
-		return fail(error, STATUS_USAGE, "say what to do: sctmem ctl [PID|CAPTURE] start|stop|mark NAME|snapshot|status");
+		return fail(error, STATUS_USAGE, "say what to do: sctmem ctl [PID|CAPTURE] start|stop|mark NAME|snapshot|rotate|"
+			"status");
 	wish->action = find_action(*word);
 	if (!wish->action || (left > 1 && find_action(word[1]) && access(*word, F_OK) == 0)) {
 		wish->target = *word++;
 		left--;
 		if (left == 0)
-			return fail(error, STATUS_USAGE, "say what to do with %s: start, stop, mark NAME, snapshot [NAME] or status",
+			return fail(error, STATUS_USAGE, "say what to do with %s: start, stop, mark NAME, snapshot [NAME], rotate "
+				"or status",
 				wish->target);
 		wish->action = find_action(*word);
 	}
@@ -189,6 +193,7 @@ static void print_status(const struct target *target, const struct capture_statu
 		json_bool(&json, "paused", status->paused != 0);
 		json_bool(&json, "pending", pending);
 		json_number(&json, "capture_bytes", status->file_bytes);
+		json_number(&json, "segment", target->header.segment);
 		json_number(&json, "tracer_bytes", status->tracer_bytes);
 		json_number(&json, "lost_events", lost);
 		json_object_end(&json);
@@ -200,6 +205,8 @@ static void print_status(const struct target *target, const struct capture_statu
 	printf("process %" PRIu32 ": %s\n", target->pid, state_text(state));
 	fputs("capture ", stdout);
 	text_write(&text, target->path, 0);
+	if (target->header.segment)
+		printf(", segment %" PRIu32, target->header.segment);
 	printf(", %s%s\n", text_bytes(status->file_bytes).text,
 		target->unlinked ? ", without a name: it goes with the process" : "");
 	printf("recorder %s of memory, %s events lost\n", text_bytes(status->tracer_bytes).text, text_count(lost).text);
@@ -280,6 +287,10 @@ static bool report(const struct target *target, const struct wish *wish, unsigne
 		return fail(error, STATUS_NO_INPUT, "the library in process %" PRIu32 " does not know %s: it is of another version",
 			target->pid, wish->action->name);
 	default:
+		if (wish->action->command == CAPTURE_ASK_ROTATE)
+			return fail(error, STATUS_NO_INPUT, "process %" PRIu32 " could not begin the next segment, or not copy into it "
+				"all that it needs: is there room in the folder of %s, and may it write there? Recording goes on as before; ask "
+				"again when that is mended", target->pid, target->path);
 		return fail(error, STATUS_NO_INPUT, "process %" PRIu32 " could not do it: recording is over for good, "
 			"or it has no memory", target->pid);
 	}
@@ -293,6 +304,8 @@ static bool report(const struct target *target, const struct wish *wish, unsigne
 		json_bool(&json, "changed", result == CAPTURE_ANSWER_DONE);
 		if (wish->name[0])
 			json_text(&json, "name", wish->name);
+		if (wish->action->command == CAPTURE_ASK_ROTATE)
+			json_number(&json, "segment", target->header.segment);
 		json_object_end(&json);
 		return true;
 	}
@@ -300,6 +313,8 @@ static bool report(const struct target *target, const struct wish *wish, unsigne
 		result == CAPTURE_ANSWER_DONE ? wish->action->done : wish->action->already);
 	if (wish->name[0])
 		printf(" '%s'; look at it with --at '%s'", text_escape(shown, sizeof shown, wish->name), shown);
+	if (wish->action->command == CAPTURE_ASK_ROTATE)
+		printf(" %s, segment %" PRIu32, text_escape(shown, sizeof shown, target->path), target->header.segment);
 	putchar('\n');
 	return true;
 }
@@ -407,6 +422,12 @@ static enum asked steer(const struct target *target, const struct wish *wish, co
 	enum asked asked = ASKED_FAILED;
 	void *page;
 
+	if (wish->action->command == CAPTURE_ASK_ROTATE && !target->header.segment) {
+		fail(error, STATUS_NO_INPUT, "process %" PRIu32 " records into one file, which has no segments: record with "
+			"sctmem run --rotate SIZE|TIME (SCTMEM_ROTATE), as --rotate 1G, or --rotate 365d for none but those that are "
+			"asked for", target->pid);
+		return ASKED_FAILED;
+	}
 	if (target->header.version < 2) {
 		fail(error, STATUS_NO_INPUT, "%s was written by a library that cannot be asked (format version %" PRIu32
 			"): record with a newer one", target->path, target->header.version);
@@ -484,14 +505,15 @@ static const struct command_example ctl_examples[] = {
 	{ "sctmem ctl 1234 start", "record from now on, in a process that sctmem run --start=off began" },
 	{ "sctmem ctl 1234 snapshot before", "a moment that every view can be taken at: sctmem leaks --at before" },
 	{ "sctmem ctl 1234 stop", "enough" },
+	{ "sctmem ctl 1234 rotate", "what was recorded so far is in files that can be moved away (sctmem run --rotate)" },
 	{ "sctmem ctl status", "of the process that writes the newest capture here" },
 	{ 0 }
 };
 
 const struct command ctl_command = {
 	.name = "ctl",
-	.summary = "start, stop or mark the recording of a running process",
-	.arguments = "[PID|CAPTURE] start|stop|mark NAME|snapshot [NAME]|status",
+	.summary = "start, stop, mark or rotate the recording of a running process",
+	.arguments = "[PID|CAPTURE] start|stop|mark NAME|snapshot [NAME]|rotate|status",
 	.operands = COMMAND_CAPTURES,
 	.description =
 		"Steers the recording of a process that runs under the library. While recording is stopped the process is hardly "
@@ -499,6 +521,9 @@ const struct command ctl_command = {
 		"neither as leaks nor as freed once it starts again, and every view says so.\n\n"
 		"A mark is a moment with a name: --from and --to take it, and --at. A snapshot is a mark at which resident memory is "
 		"looked at, too; without a name it is called after the time.\n\n"
+		"A run in segments (sctmem run --rotate) begins its next file at once with rotate, whether recording goes on or is "
+		"stopped. It says which, when all that this file needs is in it: those before can then be read, moved or deleted; "
+		"--keep holds as ever.\n\n"
 		"The process sees what is asked when it next allocates or frees, within a few milliseconds if it is busy. If it is "
 		"idle, this verb ends with status 9 after --wait, and what was asked is done at the next allocation.",
 	.groups = ctl_groups,

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
 """Runs in segments whose disk ends, has room again, or does not let go of a file: bounded, and whole."""
-import json
-import os
 import subprocess
 import sys
 import time
@@ -10,6 +8,7 @@ import pytest
 
 from faults import attempts, mounted, require_root
 from recording import clean_environment
+from segments import check_whole, stats
 
 SIZE = "256K"
 
@@ -30,16 +29,6 @@ def environment(tools, folder, **settings):
 
 def names(folder):
     return sorted(path.name for path in folder.glob("capture*.bin"))
-
-
-def stats(tools, folder):
-    return json.loads(tools.run_command("stats", "--json", str(folder / "capture.bin")).stdout.decode())
-
-
-def check_whole(capture):
-    for name in ("lost_events", "contradictions", "damaged_bytes", "segments_missing"):
-        assert capture[name] == 0, (name, capture)
-    assert not capture["damaged"], capture["problem"]
 
 
 class Asked:
@@ -78,7 +67,7 @@ def test_a_disk_that_is_full_at_any_page(tools, victim, tmp_path, keep):
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   env=environment(tools, folder, SCTMEM_ROTATE=SIZE, SCTMEM_KEEP=keep))
             assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-            found = stats(tools, folder)
+            found = stats(tools, folder / "capture.bin")
             capture = found["captures"][0]
             check_whole(capture)
             assert capture["state"] in ("stopped_storage", "finished"), capture
@@ -110,7 +99,7 @@ def test_after_a_full_disk_the_run_is_bounded_again(tools, tmp_path):
             asked.make(40000)
             assert names(folder) == ["capture.{:06}.bin".format(number - 1), "capture.{:06}.bin".format(number)]
         asked.end()
-        capture = stats(tools, folder)["captures"][0]
+        capture = stats(tools, folder / "capture.bin")["captures"][0]
         check_whole(capture)
         assert (capture["segment_first"], capture["segment_last"], capture["state"]) == (4, 5, "finished"), capture
 
@@ -133,4 +122,4 @@ def test_a_file_that_cannot_be_removed_goes_as_soon_as_it_can(tools, tmp_path):
     asked.make(40000)
     assert names(tmp_path) == ["capture.000004.bin", "capture.000005.bin"]
     asked.end()
-    check_whole(stats(tools, tmp_path)["captures"][0])
+    check_whole(stats(tools, tmp_path / "capture.bin")["captures"][0])

@@ -7,49 +7,15 @@ import json
 import os
 import resource
 import shutil
-import signal
 import struct
-import subprocess
 import time
 
 import pytest
 
-from recording import clean_environment
+from segments import check_whole, read, segments, start, stats, trace_to_end, wait_for_segment
 
 KILLS = int(os.environ.get("SCTMEM_ROTATE_KILLS", "4"))
 SIZE = "256K"
-
-
-def start(tools, folder, program, *arguments, **settings):
-    # Names of one length, so that what the process is given on its stack is the same with and without.
-    environment = clean_environment(LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(folder / "capture.bin"), **settings)
-    return subprocess.Popen([str(program)] + [str(argument) for argument in arguments], env=environment,
-                            cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def trace_to_end(*arguments, **settings):
-    process = start(*arguments, **settings)
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, out, err) == (0, b"", b"")
-
-
-def read(tools, verb, *arguments):
-    return tools.run_command(verb, *arguments).stdout.decode()
-
-
-def stats(tools, *arguments):
-    return json.loads(read(tools, "stats", "--json", *arguments))
-
-
-def segments(folder, name="capture"):
-    return sorted(path for path in folder.glob(name + "*.bin") if path.name.count(".") == 2) + \
-        [path for path in folder.glob(name + ".bin")]
-
-
-def check_whole(capture):
-    for name in ("lost_events", "contradictions", "damaged_bytes", "segments_missing"):
-        assert capture[name] == 0, (name, capture)
-    assert not capture["damaged"], capture["problem"]
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +158,7 @@ def test_keep_bounds_the_bytes_at_every_instant(tools, victim, tmp_path):
 def test_what_is_asked_while_files_change_is_done_once(tools, victim, tmp_path):
     process = start(tools, tmp_path, victim("rotating"), 2, 0, SCTMEM_ROTATE=SIZE, SCTMEM_NATIVE="no",
                     SCTMEM_FOLLOW="none")
-    deadline = time.time() + 30
-    while not (tmp_path / "capture.000003.bin").exists() and time.time() < deadline:
-        time.sleep(0.001)
+    wait_for_segment(tmp_path, 3)
     names = ["moment {}".format(i) for i in range(60)]
     before = len(segments(tmp_path))
     for name in names:
@@ -235,9 +199,7 @@ def test_the_run_goes_on_in_its_file_where_no_other_can_be_made(tools, victim, t
     folder = tmp_path / "gone"
     folder.mkdir()
     process = start(tools, folder, victim("rotating"), 1, 300000, SCTMEM_ROTATE=SIZE, SCTMEM_NATIVE="no")
-    deadline = time.time() + 30
-    while not (folder / "capture.000002.bin").exists() and time.time() < deadline:
-        time.sleep(0.001)
+    wait_for_segment(folder, 2)
     shutil.rmtree(str(folder), ignore_errors=True)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, b"", b"")
@@ -245,9 +207,7 @@ def test_the_run_goes_on_in_its_file_where_no_other_can_be_made(tools, victim, t
 
 def test_a_run_that_may_not_open_files_goes_on(tools, victim, tmp_path):
     process = start(tools, tmp_path, victim("rotating"), 1, 800000, SCTMEM_ROTATE=SIZE, SCTMEM_NATIVE="full")
-    deadline = time.time() + 30
-    while not (tmp_path / "capture.000003.bin").exists() and time.time() < deadline:
-        time.sleep(0.001)
+    wait_for_segment(tmp_path, 3)
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (0, 0))
     assert process.wait(timeout=120) == 0
     result = stats(tools, str(tmp_path / "capture.bin"))
