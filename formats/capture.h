@@ -105,7 +105,8 @@ struct capture_status {
 	uint64_t answer;              /* written by the recorder: number << 8 | enum capture_answer */
 	uint64_t request_size;        /* bytes of request_name */
 	char request_name[256];       /* of a mark or a snapshot; in no known encoding */
-	uint64_t reserved[15];
+	uint64_t request_first;       /* the number under which the same was asked first, in an earlier segment's file */
+	uint64_t reserved[14];
 };
 
 enum capture_state {

@@ -16,6 +16,8 @@
  * mapping of the file.  Who recorded last looks at it when the coarse clock has moved, who records nothing at each
  * call; so no event costs anything for it.  Whoever takes the number up does what is asked at the end of its hook,
  * and writes the answer.  Numbers grow: where a segment begins (output.c), the status may be an older one for a moment.
+ * There is room for one answer, so who finds another's in the next segment's file asks again, and is told what became
+ * of it the first time.
  */
 #include "control.h"
 
@@ -37,6 +39,7 @@
 enum {
 	WORDS_MAX = 32,               /* STAMP, TIME, SAMPLE, a thread's name, RECORDING */
 	WAIT_TURNS_MAX = 10000,       /* for another thread that is changing it */
+	SEEN_LATELY = 64,
 };
 
 /* Each change from one of the first two to the other is made by one thread, CHANGING meanwhile. */
@@ -44,6 +47,12 @@ enum state { RUNNING, PAUSED, CHANGING };
 
 static _Atomic int control_state;
 static _Atomic uint64_t taken_up;     /* the newest request that somebody has seen to, or is seeing to */
+/* The requests that were taken up lately. */
+static struct seen {
+	_Atomic uint64_t word;        /* number under which it was first asked << 8 | answer; none yet: it is under way */
+	_Atomic uint64_t again;       /* the request that asks for it again; 0: none */
+} seen_lately[SEEN_LATELY];
+static _Atomic unsigned seen_count;
 static struct control_quiet never_quiet;
 struct control_quiet *control_quiet = &never_quiet;
 
@@ -61,6 +70,8 @@ static void set_quiet(bool quiet)
 void control_begin(bool paused, struct control_quiet *quiet)
 {
 	atomic_store(&taken_up, 0);
+	for (size_t i = 0; i < SEEN_LATELY; i++)
+		atomic_store(&seen_lately[i].word, 0);
 	control_quiet = quiet;
 	output_status()->paused = paused;
 	set_quiet(paused);
@@ -156,6 +167,7 @@ static enum capture_answer mark(struct thread *thread, const char *name, size_t 
 
 struct request {
 	uint64_t word;                /* number << 8 | command */
+	uint64_t first;               /* number */
 	size_t size;
 	char name[sizeof(((struct capture_status *)NULL)->request_name)];
 };
@@ -199,6 +211,9 @@ static bool take_up(struct request *request)
 	if (request->size > sizeof(request->name))
 		request->size = sizeof(request->name);
 	memcpy(request->name, status->request_name, request->size);
+	request->first = status->request_first;
+	if (request->first == 0 || request->first > request->word >> 8)
+		request->first = request->word >> 8;
 	atomic_thread_fence(memory_order_acquire);
 	return request->word > before && atomic_load(word) == request->word && atomic_load(&output_segment) == segment &&
 		atomic_compare_exchange_strong(&taken_up, &before, request->word);
@@ -218,13 +233,74 @@ static void answer(uint64_t request, enum capture_answer result)
 	atomic_store(&control_quiet->seen, request);
 }
 
+static enum capture_answer obey_stopped(const struct request *request)
+{
+	switch ((enum capture_command)command_of(request)) {
+	case CAPTURE_ASK_STOP:
+		return CAPTURE_ANSWER_ALREADY;
+	case CAPTURE_ASK_MARK:
+	case CAPTURE_ASK_SNAPSHOT:
+		return CAPTURE_ANSWER_PAUSED;
+	case CAPTURE_ASK_START:
+	case CAPTURE_ASK_ROTATE:
+		return CAPTURE_ANSWER_FAILED;
+	case CAPTURE_ASK_NOTHING:
+		break;
+	}
+	return CAPTURE_ANSWER_UNKNOWN;
+}
+
+/* True: it was done before, and is answered so, here or by whoever is at it. */
+static bool was_done(const struct request *request)
+{
+	for (size_t i = 0; request->first != request->word >> 8 && i < SEEN_LATELY; i++) {
+		struct seen *seen = &seen_lately[i];
+
+		if (atomic_load(&seen->word) >> 8 != request->first)
+			continue;
+		/* Who is at it writes its answer and looks here; so one of us sees the other. */
+		atomic_store(&seen->again, request->word);
+		uint64_t word = atomic_load(&seen->word);
+
+		if (word >> 8 == request->first && (word & 0xff) != 0)
+			answer(request->word, (enum capture_answer)(word & 0xff));
+		return true;
+	}
+	return false;
+}
+
+/* `thread` NULL: nothing is recorded, and there is no need of one, or none to be had. */
+static void see_to(struct thread *thread, const struct request *request)
+{
+	uint64_t under_way = request->first << 8;
+
+	if (command_of(request) == CAPTURE_ASK_NOTHING) {
+		answer(request->word, CAPTURE_ANSWER_UNKNOWN);
+		return;
+	}
+	if (was_done(request))
+		return;
+	struct seen *seen = &seen_lately[atomic_fetch_add(&seen_count, 1) % SEEN_LATELY];
+
+	atomic_store(&seen->again, 0);
+	atomic_store(&seen->word, under_way);
+	enum capture_answer result = thread ? obey(thread, request) : obey_stopped(request);
+
+	atomic_compare_exchange_strong(&seen->word, &under_way, under_way | result);
+	answer(request->word, result);
+	uint64_t again = atomic_load(&seen->again);
+
+	if (again)
+		answer(again, result);
+}
+
 void control_leave(struct thread *thread)
 {
 	struct request request;
 
 	thread->gate = GATE_OURS;
 	if (thread->asked && !thread->failed && take_up(&request))
-		answer(request.word, obey(thread, &request));
+		see_to(thread, &request);
 	thread->asked = false;
 	thread->gate = thread_gate_after(thread);
 }
@@ -236,22 +312,12 @@ bool control_look(void)
 
 	if (!control_is_asked() || !take_up(&request))
 		return !control_is_paused();
-	const unsigned command = command_of(&request);
-
-	if (command != CAPTURE_ASK_START && command != CAPTURE_ASK_ROTATE) {
-		answer(request.word, command == CAPTURE_ASK_STOP ? CAPTURE_ANSWER_ALREADY
-			: command == CAPTURE_ASK_MARK || command == CAPTURE_ASK_SNAPSHOT ? CAPTURE_ANSWER_PAUSED
-			: CAPTURE_ANSWER_UNKNOWN);
-		return !control_is_paused();
-	}
-	thread = thread_own();
-	if (thread) {
+	thread = command_of(&request) == CAPTURE_ASK_START || command_of(&request) == CAPTURE_ASK_ROTATE ? thread_own() : NULL;
+	if (thread)
 		thread->gate = GATE_OURS;
-		answer(request.word, obey(thread, &request));
+	see_to(thread, &request);
+	if (thread)
 		thread->gate = thread_gate_after(thread);
-	} else {
-		answer(request.word, CAPTURE_ANSWER_FAILED);
-	}
 	return !control_is_paused();
 }
 

@@ -584,6 +584,7 @@ static void carry_request(const struct capture_status *before, const struct capt
 		return;
 	memcpy(now->request_name, before->request_name, sizeof(now->request_name));
 	now->request_size = before->request_size;
+	now->request_first = before->request_first;
 	atomic_compare_exchange_strong((_Atomic uint64_t *)&now->request, &seen, asked);
 }
 

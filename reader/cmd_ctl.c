@@ -324,6 +324,7 @@ enum { SETTLE_NS = 10000000 };
 /* A request, which may outlive the file that it was made in. */
 struct request {
 	uint64_t number;              /* 0: not made yet */
+	uint64_t first;               /* the number in the first file that it was made in */
 	uint64_t settled_ns;          /* until then an answer to one made in an earlier file is waited for */
 };
 
@@ -388,7 +389,8 @@ static bool is_here(const struct capture_status *status, const struct request *a
 
 /*
  * Asks, with the file locked, and waits.  What was asked in the file before this one goes along, or the process saw it
- * there and answers here; if it came too late for both, it is asked anew.
+ * there and answers here; if neither is to be seen, since it came too late or another's has taken the place, it is
+ * asked anew, and called what it was called first.
  */
 static enum asked ask(const struct target *target, struct capture_status *status, const struct wish *wish,
 	const struct settings *settings, uint64_t deadline_ns, struct request *asked, struct error *error)
@@ -409,6 +411,9 @@ static enum asked ask(const struct target *target, struct capture_status *status
 		memcpy(status->request_name, wish->name, size);
 		status->request_size = size;
 		asked->number = (withdrawn + 1) & (UINT64_MAX >> 8);
+		if (!asked->first)
+			asked->first = asked->number;
+		status->request_first = asked->first;
 		asked->settled_ns = 0;
 		atomic_store(request, asked->number << 8 | wish->action->command);
 	}

@@ -84,11 +84,13 @@ def test_several_who_ask_at_once_are_each_answered(tools, victim, tmp_path):
                     SCTMEM_FOLLOW="none")
     wait_for_segment(tmp_path, 3)
     asking = [subprocess.Popen([str(tools.command), "ctl", "-w", "20", "--json", str(process.pid)] + words,
-                               stdout=subprocess.PIPE) for words in [["rotate"]] * 6]
+                               stdout=subprocess.PIPE) for words in [["rotate"], ["mark", "here"]] * 6]
     told = [json.loads(one.communicate(timeout=60)[0].decode()) for one in asking]
     end(process)
-    numbers = [one["segment"] for one in told]
-    assert len(set(numbers)) == 6 and min(numbers) > 3
+    # One asked again, in another's file, is told of the newest segment there is.
+    assert min(one["segment"] for one in told if one["action"] == "rotate") > 3
+    marks = json.loads(read(tools, "windows", "--marks", "--json", tmp_path / "capture.bin"))["marks"]
+    assert [mark["name"] for mark in marks] == ["here"] * 6
     check_whole(stats(tools, tmp_path / "capture.bin")["captures"][0])
 
 

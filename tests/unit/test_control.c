@@ -221,6 +221,41 @@ static void what_is_asked_from_outside_is_done_and_answered(void **state)
 	recorded_finish(&recorded);
 }
 
+/* As one does who finds another's answer in the file of the next segment. */
+static void what_is_asked_again_is_answered_and_not_done_again(void **state)
+{
+	struct recorded recorded;
+	size_t live;
+
+	(void)state;
+	start(false);
+	ask(10, CAPTURE_ASK_MARK, "once");
+	assert_int_equal(answer_of(10), CAPTURE_ANSWER_DONE);
+	ask(11, CAPTURE_ASK_STOP, "");
+	assert_int_equal(answer_of(11), CAPTURE_ANSWER_DONE);
+	output_status()->request_first = 10;
+	ask(12, CAPTURE_ASK_MARK, "once");
+	assert_int_equal(answer_of(12), CAPTURE_ANSWER_DONE);
+	output_status()->request_first = 0;
+	ask(13, CAPTURE_ASK_START, "");
+	assert_int_equal(answer_of(13), CAPTURE_ANSWER_DONE);
+	output_status()->request_first = 11;
+	ask(14, CAPTURE_ASK_STOP, "");
+	assert_int_equal(answer_of(14), CAPTURE_ANSWER_DONE);
+	assert_int_equal(output_status()->paused, 0);
+	/* One that nobody saw, and one that claims to come from later. */
+	output_status()->request_first = 9;
+	ask(15, CAPTURE_ASK_MARK, "late");
+	assert_int_equal(answer_of(15), CAPTURE_ANSWER_DONE);
+	output_status()->request_first = UINT64_MAX;
+	ask(16, CAPTURE_ASK_MARK, "late");
+	assert_int_equal(answer_of(16), CAPTURE_ANSWER_DONE);
+	read_capture(&recorded, &live);
+	assert_int_equal(recorded_count(&recorded, CAPTURE_MARK), 3);
+	assert_int_equal(recorded_count(&recorded, CAPTURE_RECORDING), 2);
+	recorded_finish(&recorded);
+}
+
 /* As when the file cannot grow: it is over, and neither starting nor stopping pretends otherwise. */
 static void what_has_ended_for_good_cannot_be_started(void **state)
 {
@@ -240,6 +275,7 @@ int main(void)
 		cmocka_unit_test(the_same_when_the_counter_orders),
 		cmocka_unit_test(nothing_is_recorded_while_stopped),
 		cmocka_unit_test(what_is_asked_from_outside_is_done_and_answered),
+		cmocka_unit_test(what_is_asked_again_is_answered_and_not_done_again),
 		cmocka_unit_test(what_has_ended_for_good_cannot_be_started),
 	};
 
