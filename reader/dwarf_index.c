@@ -393,38 +393,129 @@ static void read_calls(struct dwarf_index *index, struct dwarf_unit *unit, struc
 
 /* ---- the index ---- */
 
-static bool is_unused_section(const char *name)
+static void forget_units(struct dwarf_index *index)
 {
-	static const char *const unused[] = { ".debug_loc", ".debug_loclists", ".debug_frame", ".debug_macro",
-		".debug_macinfo", ".debug_pubnames", ".debug_pubtypes" };
-
-	for (size_t i = 0; i < sizeof(unused) / sizeof(*unused); i++) {
-		if (strcmp(name, unused[i]) == 0)
-			return true;
+	for (size_t i = 0; i < index->unit_count; i++) {
+		free_functions(&index->units[i]);
+		line_program_finish(&index->units[i].line_program);
+		free(index->units[i].paths);
 	}
-	return false;
+	free(index->units);
+	index->units = NULL;
+	index->unit_count = index->unit_capacity = 0;
+	index->current = UINT32_MAX;
+	index->range_count = 0;
+	address_map_finish(&index->map);
+}
+
+static void add_unit(struct dwarf_index *index, const Dwarf_Die *die)
+{
+	index->units = memory_grow(index->units, &index->unit_capacity, index->unit_count + 1, sizeof(*index->units));
+	index->units[index->unit_count++] = (struct dwarf_unit){ .lines = *die };
+}
+
+/* All units, by what each says of itself. */
+static void list_units(struct dwarf_index *index)
+{
+	Dwarf_Die die;
+	Dwarf_CU *unit = NULL;
+	int state = 0;
+
+	index->complete = true;
+	while (index->unit_count < UNITS_MAX &&
+			(state = dwarf_get_units(index->dwarf, unit, &unit, NULL, NULL, &die, NULL)) == 0) {
+		if (dwarf_tag(&die) != DW_TAG_type_unit &&
+				add_ranges(index, &index->map, &die, (uint32_t)index->unit_count, 0))
+			add_unit(index, &die);
+	}
+	if (state < 0)
+		index->damaged = true;
+	address_map_build(&index->map);
+}
+
+static int compare_offsets(const void *a, const void *b)
+{
+	const Dwarf_Off left = *(const Dwarf_Off *)a, right = *(const Dwarf_Off *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The units that the table has code of, in the order of the file, as list_units() has them. */
+static size_t list_offsets(Dwarf_Aranges *table, size_t count, Dwarf_Off *offsets)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		Dwarf_Addr start;
+		Dwarf_Word size;
+		if (dwarf_getarangeinfo(dwarf_onearange(table, i), &start, &size, &offsets[kept]) != 0)
+			return 0;
+		kept += kept == 0 || offsets[kept] != offsets[kept - 1];
+	}
+	qsort(offsets, kept, sizeof(*offsets), compare_offsets);
+	count = kept;
+	kept = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 || offsets[i] != offsets[kept - 1])
+			offsets[kept++] = offsets[i];
+	}
+	return kept;
+}
+
+static bool add_table(struct dwarf_index *index, Dwarf_Aranges *table, size_t count, const Dwarf_Off *offsets,
+	size_t unit_count)
+{
+	for (size_t i = 0; i < unit_count; i++) {
+		Dwarf_Die die;
+		if (dwarf_offdie(index->dwarf, offsets[i], &die) == NULL)
+			return false;
+		add_unit(index, &die);
+	}
+	for (size_t i = 0; i < count; i++) {
+		Dwarf_Addr start;
+		Dwarf_Word size;
+		Dwarf_Off offset;
+		if (dwarf_getarangeinfo(dwarf_onearange(table, i), &start, &size, &offset) != 0)
+			return false;
+		if (start < index->text_start || start >= index->text_end || start == 0)
+			continue;
+		const Dwarf_Off *unit = bsearch(&offset, offsets, unit_count, sizeof(*offsets), compare_offsets);
+		address_map_add(&index->map, start, start + size, (uint32_t)(unit - offsets), 0);
+	}
+	return true;
 }
 
 /*
- * libdw decompresses all sections at opening, which is most of the work on a debug file.  Those that nobody will ask
- * for are made to look empty, in memory only.
+ * The file's own table of what code each unit has (.debug_aranges): asking the units for it takes ten times as long.
+ * Not all compilers write one, so an address that it does not have still makes us list all units.
  */
-static void hide_unused_sections(Elf *elf)
+static bool list_units_by_table(struct dwarf_index *index)
 {
-	size_t names_index;
-	GElf_Shdr header;
-	if (elf_getshdrstrndx(elf, &names_index) != 0)
-		return;
-	for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)) != NULL;) {
-		if (gelf_getshdr(section, &header) == NULL || !(header.sh_flags & SHF_COMPRESSED))
-			continue;
-		const char *name = elf_strptr(elf, names_index, header.sh_name);
-		if (name == NULL || !is_unused_section(name))
-			continue;
-		header.sh_type = SHT_NOBITS;
-		header.sh_flags &= ~(GElf_Xword)SHF_COMPRESSED;
-		gelf_update_shdr(section, &header);
+	Dwarf_Aranges *table = NULL;
+	size_t count = 0;
+
+	if (dwarf_getaranges(index->dwarf, &table, &count) != 0 || count == 0 || count > UNITS_MAX)
+		return false;
+	Dwarf_Off *offsets = memory_new(count, sizeof(*offsets));
+	const size_t unit_count = list_offsets(table, count, offsets);
+	const bool ok = unit_count != 0 && add_table(index, table, count, offsets, unit_count);
+	free(offsets);
+	if (ok)
+		address_map_build(&index->map);
+	else
+		forget_units(index);
+	return ok;
+}
+
+static uint32_t find_unit(struct dwarf_index *index, uint64_t address)
+{
+	uint32_t number = address_map_find(&index->map, address);
+	if (number == ADDRESS_MAP_NONE && !index->complete) {
+		forget_units(index);
+		list_units(index);
+		number = address_map_find(&index->map, address);
 	}
+	return number;
 }
 
 bool dwarf_index_open(struct dwarf_index *index, Elf *elf, uint64_t text_start, uint64_t text_end,
@@ -432,26 +523,13 @@ bool dwarf_index_open(struct dwarf_index *index, Elf *elf, uint64_t text_start, 
 {
 	*index = (struct dwarf_index){ .names = names, .text_start = text_start, .text_end = text_end,
 		.current = UINT32_MAX };
-	hide_unused_sections(elf);
+	debug_sections_prepare(&index->sections, elf);
 	index->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
 	if (index->dwarf == NULL)
 		return false;
 	index->own_lines = line_sections_find(&index->line_sections, elf);
-	Dwarf_Die die;
-	Dwarf_CU *unit = NULL;
-	int state = 0;
-	while (index->unit_count < UNITS_MAX &&
-			(state = dwarf_get_units(index->dwarf, unit, &unit, NULL, NULL, &die, NULL)) == 0) {
-		if (dwarf_tag(&die) == DW_TAG_type_unit ||
-				!add_ranges(index, &index->map, &die, (uint32_t)index->unit_count, 0))
-			continue;
-		index->units = memory_grow(index->units, &index->unit_capacity, index->unit_count + 1,
-			sizeof(*index->units));
-		index->units[index->unit_count++] = (struct dwarf_unit){ .lines = die };
-	}
-	if (state < 0)
-		index->damaged = true;
-	address_map_build(&index->map);
+	if (!list_units_by_table(index))
+		list_units(index);
 	return true;
 }
 
@@ -476,7 +554,7 @@ static void fill_line(struct dwarf_index *index, struct dwarf_unit *unit, uint64
 size_t dwarf_index_resolve(struct dwarf_index *index, uint64_t address, struct symbol_frame *frames,
 	size_t frames_max, bool *name_is_plain)
 {
-	uint32_t number = address_map_find(&index->map, address);
+	uint32_t number = find_unit(index, address);
 	if (number == ADDRESS_MAP_NONE || frames_max == 0)
 		return 0;
 	enter_unit(index, number);
@@ -516,13 +594,8 @@ size_t dwarf_index_resolve(struct dwarf_index *index, uint64_t address, struct s
 
 void dwarf_index_close(struct dwarf_index *index)
 {
-	for (size_t i = 0; i < index->unit_count; i++) {
-		free_functions(&index->units[i]);
-		line_program_finish(&index->units[i].line_program);
-		free(index->units[i].paths);
-	}
-	free(index->units);
-	address_map_finish(&index->map);
+	forget_units(index);
 	dwarf_end(index->dwarf);
+	debug_sections_finish(&index->sections);
 	memset(index, 0, sizeof(*index));
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "address_map.h"
+#include "debug_sections.h"
 #include "line_program.h"
 #include "name_pool.h"
 #include "symbols.h"
@@ -27,10 +28,12 @@ struct dwarf_unit;
 /* All zeros is an index of nothing. */
 struct dwarf_index {
 	Dwarf *dwarf;
+	struct debug_sections sections;   /* of the Elf, which must not be asked for them afterwards */
 	struct name_pool *names;
 	struct dwarf_unit *units;
 	size_t unit_count, unit_capacity;
 	struct address_map map;       /* to indexes of units */
+	bool complete;                /* the map has all units; else those of the file's own table */
 	struct line_sections line_sections;
 	bool own_lines;               /* line_sections can be read; else lines are libdw's */
 	uint64_t text_start, text_end;    /* ranges that begin elsewhere are those of code that the linker dropped */

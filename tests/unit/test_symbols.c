@@ -740,6 +740,50 @@ static void resolve_all(const char *name, const uint64_t *addresses, size_t coun
 	symbols_free(symbols);
 }
 
+static void check_same_answers(const char *name, const uint64_t *addresses, size_t count)
+{
+	struct symbols *symbols = symbols_new(NULL);
+	uint32_t plain = symbols_add_module(symbols, in_folder("whole"), NULL, 0);
+	uint32_t other = symbols_add_module(symbols, in_folder(name), NULL, 0);
+	for (size_t i = 0; i < count; i++) {
+		struct symbol_frame expected[SYMBOLS_FRAMES_MAX], frames[SYMBOLS_FRAMES_MAX];
+		size_t expected_count = symbols_resolve(symbols, plain, addresses[i], expected, SYMBOLS_FRAMES_MAX);
+		assert_int_equal(symbols_resolve(symbols, other, addresses[i], frames, SYMBOLS_FRAMES_MAX), expected_count);
+		for (size_t j = 0; j < expected_count; j++) {
+			if (strcmp(frames[j].function ? frames[j].function : "", expected[j].function ? expected[j].function : "") != 0 ||
+					strcmp(frames[j].file ? frames[j].file : "", expected[j].file ? expected[j].file : "") != 0 ||
+					frames[j].line != expected[j].line || frames[j].inlined != expected[j].inlined)
+				fail_msg("%s: 0x%lx: %s at %s:%u, not %s at %s:%u", name, addresses[i], frames[j].function, frames[j].file,
+					frames[j].line, expected[j].function, expected[j].file, expected[j].line);
+		}
+	}
+	assert_int_equal(symbols_module_detail(symbols, other), SYMBOLS_LINES);
+	assert_null(symbols_module_problem(symbols, other));
+	symbols_free(symbols);
+}
+
+/* "partly": a unit that the table of addresses does not have. */
+static void neither_compression_nor_missing_tables_change_answers(void **state)
+{
+	static uint64_t addresses[ADDRESSES_MAX];
+	static const char *const names[] = { "packed", "packed_old", "unlisted", "packed_unlisted", "partly",
+		"packed_partly" };
+	if (!have("g++"))
+		skip();
+	RUN("cc -O2 -g -Dmain=c_main -c -o part.o c.c && g++ -O2 -g -o whole cxx.cc part.o");
+	RUN("objcopy --compress-debug-sections=zlib whole packed && "
+		"objcopy --compress-debug-sections=zlib-gnu whole packed_old");
+	RUN("objcopy -R .debug_aranges whole unlisted && objcopy --compress-debug-sections=zlib unlisted packed_unlisted");
+	RUN("objcopy -R .debug_aranges -R .rela.debug_aranges part.o bare.o && g++ -O2 -g -o partly cxx.cc bare.o && "
+		"objcopy --compress-debug-sections=zlib partly packed_partly");
+	size_t count = code_addresses("whole", "_Z.*|main|c_main|entry|hidden|outer|_start", addresses, ADDRESSES_MAX - 2);
+	addresses[count++] = 0;
+	addresses[count++] = UINT64_MAX;
+	assert_true(count > 1000);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		check_same_answers(names[i], addresses, count);
+}
+
 /* SCTMEM_TEST_ROUNDS: how many variants, 300 by default. */
 static void damaged_files_neither_crash_nor_hang(void **state)
 {
@@ -804,6 +848,7 @@ int main(void)
 		cmocka_unit_test(symbol_tables_name_functions_without_lines),
 		cmocka_unit_test(the_best_of_several_names_is_shown),
 		cmocka_unit_test(without_inlines_there_is_one_frame_with_its_own_line),
+		cmocka_unit_test(neither_compression_nor_missing_tables_change_answers),
 		cmocka_unit_test(many_are_resolved_as_one_by_one),
 		cmocka_unit_test(jobs_on_several_threads_agree_with_one_by_one),
 		cmocka_unit_test(a_module_named_twice_is_one),
