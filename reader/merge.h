@@ -50,12 +50,15 @@ static inline unsigned merge_class(const struct decoded_event *event)
 	}
 }
 
-/* How many events belong to the first: it, with the changes of time and thread in front of it, which travel with it. */
+/*
+ * How many events belong to the first: it, with the changes of time and thread in front of it, which travel with it.
+ * MEAN and SKIP may have been written under an earlier stamp than what comes next: that waits for its own turn.
+ */
 static inline size_t merge_one(const struct decoded_event *events, size_t count)
 {
 	size_t n = 1;
 
-	while (n < count && merge_is_state(&events[n - 1]))
+	while (n < count && merge_is_state(&events[n - 1]) && events[n].stamp == events[0].stamp)
 		n++;
 	return n;
 }
