@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Memory that is short, for the program or for the recorder; stacks that are small, and threads that are many."""
+import contextlib
+import os
+import pathlib
 import re
 
 import pytest
@@ -54,6 +57,42 @@ def test_a_limit_of_address_space_from_the_start(victim, trace, mebibytes):
         if capture.header["state"] == "finished" and not capture.header["lost_events"]:
             assert sizes(capture) == END
     assert recording.captures or mebibytes < 16
+
+
+@contextlib.contextmanager
+def strict_commit(mebibytes):
+    """The whole system may promise so much more memory than it has promised now, and not a page beyond."""
+    folder = pathlib.Path("/proc/sys/vm")
+    before = {name: (folder / name).read_text() for name in ("overcommit_ratio", "overcommit_kbytes", "overcommit_memory")}
+    committed = int(re.search(r"Committed_AS: +(\d+) kB", pathlib.Path("/proc/meminfo").read_text()).group(1))
+    try:
+        (folder / "overcommit_kbytes").write_text(str(committed + mebibytes * 1024))
+        (folder / "overcommit_memory").write_text("2")
+        yield
+    finally:
+        (folder / "overcommit_memory").write_text(before["overcommit_memory"])
+        # The two numbers are one: to write the one makes the other 0.
+        name = "overcommit_ratio" if before["overcommit_kbytes"].strip() == "0" else "overcommit_kbytes"
+        (folder / name).write_text(before[name])
+
+
+@pytest.mark.parametrize("mebibytes", [32, 64, 256])
+@pytest.mark.parametrize("native", ["full", "no"])
+def test_memory_is_not_promised_beyond_what_there_is(victim, trace, mebibytes, native):
+    """vm.overcommit_memory=2: what is mapped counts, whether it is touched or not."""
+    if os.environ.get("SCTMEM_FAULT_SYSTEM") != "1" or os.geteuid() != 0:
+        pytest.skip("changes a setting of the whole system for some seconds: only as root and with SCTMEM_FAULT_SYSTEM=1")
+    program = victim("crowd")
+    with strict_commit(mebibytes):
+        recording = compare(trace, program, "exhaust", environment={"SCTMEM_NATIVE": native}, whole=False, deep=False)
+    assert recording.ended.status == 0
+    for capture in recording.captures:
+        check_true(capture, whole=False)
+    header = recording.only().header
+    assert sizes(recording.only()) == END or header["lost_events"] or header["state"].startswith("stopped"), header
+    # What the recorder takes is far less than this: then all must be there.
+    if mebibytes >= 64:
+        assert sizes(recording.only()) == END, header
 
 
 def own_calls(trace, strace, log, *argv):
