@@ -573,13 +573,18 @@ static void add_missed(const struct capture_status *before, const struct capture
 
 /*
  * What was asked in the old status after its copy goes along, with its number.  Who asked finds either an answer there
- * or that the run goes on elsewhere, and then the answer here.
+ * or that the run goes on elsewhere, and then the answer here.  So does the newest answer: whoever has asked here in
+ * between, by a smaller number than was seen to there, learns from it that he must ask anew.
  */
 static void carry_request(const struct capture_status *before, const struct capture_status *copied)
 {
 	struct capture_status *now = output_status();
+	_Atomic uint64_t *answer = (_Atomic uint64_t *)&now->answer;
 	uint64_t seen = copied->request, asked = atomic_load((const _Atomic uint64_t *)&before->request);
+	uint64_t last = atomic_load((const _Atomic uint64_t *)&before->answer), known = atomic_load(answer);
 
+	while (known < last && !atomic_compare_exchange_weak(answer, &known, last))
+		;
 	if (asked <= seen || atomic_load((_Atomic uint64_t *)&now->request) != seen)
 		return;
 	memcpy(now->request_name, before->request_name, sizeof(now->request_name));

@@ -89,7 +89,7 @@ struct capture_runtime {
 };
 
 struct capture_note {
-	uint64_t time_ns;
+	uint64_t time_ns, stamp;
 	const char *text;
 	bool is_mark;                 /* MARK, else NOTE */
 };

@@ -207,8 +207,8 @@ static bool absorb_note(struct capture *capture, const struct capture_event *eve
 	if (!text || !array_reserve(&capture->notes, &capture->note_capacity, capture->note_count + 1,
 		sizeof(*capture->notes), error))
 		return fail_memory(error);
-	capture->notes[capture->note_count++] = (struct capture_note){ .time_ns = event->time_ns, .text = text,
-		.is_mark = event->kind == CAPTURE_MARK };
+	capture->notes[capture->note_count++] = (struct capture_note){ .time_ns = event->time_ns, .stamp = event->stamp,
+		.text = text, .is_mark = event->kind == CAPTURE_MARK };
 	return true;
 }
 

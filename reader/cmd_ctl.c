@@ -346,9 +346,12 @@ static uint64_t next_number(const struct capture_status *status, uint64_t number
 }
 
 /* What became of asking in one file. */
-enum asked { ASKED_DONE, ASKED_FAILED, ASKED_ELSEWHERE };
+enum asked { ASKED_DONE, ASKED_FAILED, ASKED_ELSEWHERE, ASKED_TOO_LOW };
 
-/* Waits for the answer to a request.  ASKED_ELSEWHERE: the run goes on in another file. */
+/*
+ * Waits for the answer to a request.  ASKED_ELSEWHERE: the run goes on in another file.  ASKED_TOO_LOW: a larger number
+ * has been seen to, in the file before this one, so that this one never will be.
+ */
 static enum asked wait_for_answer(const struct target *target, struct capture_status *status, uint64_t number,
 	const struct wish *wish, const struct settings *settings, uint64_t deadline_ns, struct error *error)
 {
@@ -363,6 +366,8 @@ static enum asked wait_for_answer(const struct target *target, struct capture_st
 			return report(target, wish, seen & 0xff, settings, error) ? ASKED_DONE : ASKED_FAILED;
 		if (now == CAPTURE_CONTINUED)
 			return ASKED_ELSEWHERE;
+		if (seen >> 8 > number)
+			return ASKED_TOO_LOW;
 		if (!target_is_alive(target) && atomic_load(state) != CAPTURE_CONTINUED) {
 			fail(error, STATUS_NO_INPUT, "process %" PRIu32 " has ended before it saw to it", target->pid);
 			return ASKED_FAILED;
@@ -387,6 +392,24 @@ static bool is_here(const struct capture_status *status, const struct request *a
 		atomic_load((const _Atomic uint64_t *)&status->request) >> 8 == asked->number;
 }
 
+static void put_request(struct capture_status *status, const struct wish *wish, struct request *asked)
+{
+	_Atomic uint64_t *request = (_Atomic uint64_t *)&status->request;
+	const uint64_t withdrawn = next_number(status, asked->number);
+	const size_t size = strlen(wish->name);
+
+	/* What was asked before and not seen to is withdrawn, so that it is not done under the new name. */
+	atomic_store(request, withdrawn << 8 | CAPTURE_ASK_NOTHING);
+	memcpy(status->request_name, wish->name, size);
+	status->request_size = size;
+	asked->number = (withdrawn + 1) & (UINT64_MAX >> 8);
+	if (!asked->first)
+		asked->first = asked->number;
+	status->request_first = asked->first;
+	asked->settled_ns = 0;
+	atomic_store(request, asked->number << 8 | wish->action->command);
+}
+
 /*
  * Asks, with the file locked, and waits.  What was asked in the file before this one goes along, or the process saw it
  * there and answers here; if neither is to be seen, since it came too late or another's has taken the place, it is
@@ -395,29 +418,20 @@ static bool is_here(const struct capture_status *status, const struct request *a
 static enum asked ask(const struct target *target, struct capture_status *status, const struct wish *wish,
 	const struct settings *settings, uint64_t deadline_ns, struct request *asked, struct error *error)
 {
-	_Atomic uint64_t *request = (_Atomic uint64_t *)&status->request;
-	const size_t size = strlen(wish->name);
+	enum asked became = ASKED_TOO_LOW;
 
 	while (asked->number && !is_here(status, asked) && now_ns() < asked->settled_ns) {
 		if (atomic_load((const _Atomic uint64_t *)&status->state) == CAPTURE_CONTINUED)
 			return ASKED_ELSEWHERE;
 		sleep_ms(1);
 	}
-	if (!asked->number || !is_here(status, asked)) {
-		const uint64_t withdrawn = next_number(status, asked->number);
-
-		/* What was asked before and not seen to is withdrawn, so that it is not done under the new name. */
-		atomic_store(request, withdrawn << 8 | CAPTURE_ASK_NOTHING);
-		memcpy(status->request_name, wish->name, size);
-		status->request_size = size;
-		asked->number = (withdrawn + 1) & (UINT64_MAX >> 8);
-		if (!asked->first)
-			asked->first = asked->number;
-		status->request_first = asked->first;
-		asked->settled_ns = 0;
-		atomic_store(request, asked->number << 8 | wish->action->command);
+	if (asked->number && is_here(status, asked))
+		became = wait_for_answer(target, status, asked->number, wish, settings, deadline_ns, error);
+	while (became == ASKED_TOO_LOW) {
+		put_request(status, wish, asked);
+		became = wait_for_answer(target, status, asked->number, wish, settings, deadline_ns, error);
 	}
-	return wait_for_answer(target, status, asked->number, wish, settings, deadline_ns, error);
+	return became;
 }
 
 static enum asked steer(const struct target *target, const struct wish *wish, const struct settings *settings,
@@ -441,9 +455,11 @@ static enum asked steer(const struct target *target, const struct wish *wish, co
 	status = map_status(target, &page, error);
 	if (!status)
 		return ASKED_FAILED;
-	if (atomic_load((_Atomic uint64_t *)&status->state) == CAPTURE_CONTINUED)
+	const uint64_t state = atomic_load((_Atomic uint64_t *)&status->state);
+
+	if (state == CAPTURE_CONTINUED)
 		asked = ASKED_ELSEWHERE;
-	else if (!target->alive || status->state != CAPTURE_RUNNING)
+	else if (!target->alive || state != CAPTURE_RUNNING)
 		fail_ended(target, status, error);
 	else if (lock(target, deadline_ns, error)) {
 		asked = ask(target, status, wish, settings, deadline_ns, request, error);

@@ -172,7 +172,12 @@ struct profile_gap {
 	uint64_t forgotten_bytes, forgotten_count;   /* counted memory let go of; 0 while it has no end */
 };
 
-struct profile_mark { uint64_t time_ns; const char *name; };
+struct profile_mark {
+	uint64_t time_ns;
+	uint64_t stamp;               /* orders those of one capture at one time */
+	uint32_t capture;
+	const char *name;
+};
 
 /*
  * What happens to one block, or to one mapping, told while captures are replayed, to formats that carry each event.
@@ -229,6 +234,7 @@ struct profile_window {
 	bool closed;                  /* false: its end is not in the capture */
 	size_t site_first, site_count;
 	struct cost total;            /* counted domains only */
+	struct cost_spread total_spread;
 };
 
 struct analysis_result;

@@ -377,12 +377,51 @@ static void windows_of_one_name_in_two_threads_are_two(void **state)
 	unlink(path);
 }
 
+/* Two threads take turns within one tick of the clock: what was marked first stands first. */
+static void marks_of_one_moment_are_in_their_order(void **state)
+{
+	enum { MARKS = 40 };
+	char path[64];
+	struct writer writer;
+	struct writer_stream *streams[2];
+	struct profile_options options = profile_options_default;
+
+	snprintf(path, sizeof(path), "/tmp/sctmem-test-order-%d.bin", (int)getpid());
+	writer_init(&writer);
+	writer_start(&writer);
+	for (unsigned i = 0; i < 2; i++) {
+		streams[i] = writer_stream(&writer, i, 1024);
+		put_thread_info(streams[i], i, 100 + i, 0, "");
+		put_thread(streams[i], i);
+		put_time(streams[i], 1000000);
+	}
+	for (unsigned i = 0; i < MARKS; i++) {
+		struct writer_stream *stream = streams[(i * 5 / 3) % 2];
+
+		put_stamp(stream, 1 + i);
+		put_mark(stream, "moment", i);
+	}
+	writer_finish(&writer);
+	writer_save(&writer, path);
+	writer_free(&writer);
+	struct profile *profile = build(path, &options);
+
+	assert_int_equal(profile->mark_count, MARKS);
+	for (unsigned i = 0; i < MARKS; i++) {
+		assert_memory_equal(profile->marks[i].name, "moment ", 7);
+		assert_int_equal(strtoul(strpbrk(profile->marks[i].name, "0123456789"), NULL, 10), i);
+	}
+	profile_free(profile);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(windows_are_what_a_naive_recomputation_says),
 		cmocka_unit_test(marks_that_are_not_there_are_an_error),
 		cmocka_unit_test(windows_of_one_name_in_two_threads_are_two),
+		cmocka_unit_test(marks_of_one_moment_are_in_their_order),
 		cmocka_unit_test(deep_nesting_is_bounded_and_said),
 	};
 

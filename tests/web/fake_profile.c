@@ -325,8 +325,8 @@ static void fill_timeline(struct profile *profile)
 		point->allocated_bytes = (uint64_t)random_below(1u << 20) * (1 + (i % 170 < 20) * 14);
 	}
 	profile->marks = take(2, sizeof(*profile->marks));
-	profile->marks[0] = (struct profile_mark){ profile->duration_ns / 10, "catalogue loaded" };
-	profile->marks[1] = (struct profile_mark){ profile->duration_ns / 5 * 2, "first request <b>" };
+	profile->marks[0] = (struct profile_mark){ .time_ns = profile->duration_ns / 10, .name = "catalogue loaded" };
+	profile->marks[1] = (struct profile_mark){ .time_ns = profile->duration_ns / 5 * 2, .name = "first request <b>" };
 	profile->mark_count = 2;
 }
 
