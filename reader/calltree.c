@@ -79,6 +79,23 @@ static void sum_costs(struct calltree *tree)
 		cost_add(&tree->inclusive[tree->nodes[i].parent], &tree->inclusive[i]);
 }
 
+static void sum_spreads(struct calltree *tree)
+{
+	const struct profile *profile = tree->profile;
+
+	if (profile->sample_mean_bytes == 0)
+		return;
+	tree->own_spreads = memory_new(tree->count, sizeof *tree->own_spreads);
+	tree->inclusive_spreads = memory_new(tree->count, sizeof *tree->inclusive_spreads);
+	for (size_t i = 0; i < profile->site_count; i++)
+		if (profile_counts(profile, &profile->sites[i]) && profile->sites[i].spread)
+			cost_spread_add(&tree->own_spreads[tree->node_of[profile->sites[i].node]],
+				&profile->spreads[profile->sites[i].spread]);
+	memcpy(tree->inclusive_spreads, tree->own_spreads, tree->count * sizeof *tree->own_spreads);
+	for (uint32_t i = tree->count; i-- > 1;)
+		cost_spread_add(&tree->inclusive_spreads[tree->nodes[i].parent], &tree->inclusive_spreads[i]);
+}
+
 void calltree_init(struct calltree *tree, const struct profile *profile, unsigned hidden)
 {
 	struct map64 lookup = { 0 };
@@ -101,6 +118,7 @@ void calltree_init(struct calltree *tree, const struct profile *profile, unsigne
 	map64_finish(&lookup);
 	link_children(tree);
 	sum_costs(tree);
+	sum_spreads(tree);
 }
 
 void calltree_finish(struct calltree *tree)
@@ -108,6 +126,8 @@ void calltree_finish(struct calltree *tree)
 	free(tree->nodes);
 	free(tree->own);
 	free(tree->inclusive);
+	free(tree->own_spreads);
+	free(tree->inclusive_spreads);
 	free(tree->node_of);
 	*tree = (struct calltree){ 0 };
 }

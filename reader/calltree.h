@@ -29,6 +29,7 @@ struct calltree {
 	struct calltree_node *nodes;  /* 0 is the root */
 	struct cost *own;             /* allocated in the node itself */
 	struct cost *inclusive;       /* and below it */
+	struct cost_spread *own_spreads, *inclusive_spreads;   /* how uncertain they are; NULL: all is exact */
 	uint32_t *node_of;            /* profile node -> our node; UINT32_MAX: no stack ends there */
 	uint32_t count;
 };

@@ -209,10 +209,14 @@ static void print_suppressions(const struct report *report, const struct text *t
 	}
 }
 
-static void print_sum(const struct text *text, const struct report *report, struct held held, const char *meaning)
+static void print_sum(const struct text *text, const struct report *report, const struct held *held,
+	const char *meaning)
 {
-	fprintf(text->file, "  %10s  %7s  %13s blocks  %s\n", text_bytes(held.bytes).text,
-		text_percent(held.bytes, report->leaks.all.bytes).text, text_count(held.count).text, meaning);
+	fprintf(text->file, "  %10s  %7s  %13s blocks  ", text_bytes(held->bytes).text,
+		text_percent(held->bytes, report->leaks.all.bytes).text, text_count(held->count).text);
+	if (report->profile->sample_mean_bytes)
+		fprintf(text->file, "%24s  ", view_interval(held_bytes_interval(report->profile, held), true).text);
+	fprintf(text->file, "%s\n", meaning);
 }
 
 static void print_text(const struct report *report, FILE *file, size_t number)
@@ -229,8 +233,8 @@ static void print_text(const struct report *report, FILE *file, size_t number)
 	putc('\n', file);
 	for (int keeper = KEEPER_PROGRAM; keeper < KEEPER_COUNT; keeper++)
 		if (report->leaks.sums[keeper].count || keeper == KEEPER_PROGRAM)
-			print_sum(&text, report, report->leaks.sums[keeper], keeper_meaning(keeper));
-	print_sum(&text, report, report->leaks.all, "all");
+			print_sum(&text, report, &report->leaks.sums[keeper], keeper_meaning(keeper));
+	print_sum(&text, report, &report->leaks.all, "all");
 	print_late(report, &text);
 	for (size_t i = 0; i < number; i++) {
 		const struct leak *leak = &report->leaks.list[i];
@@ -248,6 +252,9 @@ static void print_text(const struct report *report, FILE *file, size_t number)
 			text_style(&text, text_share_style(share));
 			fputs(text_percent(leak->held.bytes, report->leaks.all.bytes).text, file);
 			text_style(&text, TEXT_PLAIN);
+			if (report->profile->sample_mean_bytes)
+				fprintf(file, ", 95 %% interval %s",
+					view_interval(held_bytes_interval(report->profile, &leak->held), true).text);
 		}
 		if (leak->keeper == KEEPER_SUPPRESSED)
 			fputs(", suppressed", file);
@@ -271,12 +278,6 @@ static void print_text(const struct report *report, FILE *file, size_t number)
 	}
 	print_suppressions(report, &text);
 	view_print_warnings(report->profile, &text);
-}
-
-static void write_held(struct json *json, struct held held)
-{
-	json_number(json, "bytes", held.bytes);
-	json_number(json, "count", held.count);
 }
 
 static double seconds(uint64_t time_ns)
@@ -328,7 +329,8 @@ static void write_parts(struct json *json, const struct report *report)
 	json_object(json, "late");
 	json_decimal(json, "born_before_s", seconds(evidences->late_born_ns), 9);
 	json_decimal(json, "freed_after_s", seconds(evidences->late_from_ns), 9);
-	write_held(json, late);
+	json_number(json, "bytes", late.bytes);
+	json_number(json, "count", late.count);
 	json_object_end(json);
 }
 
@@ -356,12 +358,12 @@ static void write_json(const struct report *report, FILE *file, size_t number)
 	json_object(&json, NULL);
 	view_write_sample(&json, report->profile);
 	json_object(&json, "total");
-	write_held(&json, report->leaks.all);
+	leaks_write_held(&json, report->profile, &report->leaks.all);
 	json_object_end(&json);
 	json_object(&json, "groups");
 	for (int keeper = KEEPER_PROGRAM; keeper < KEEPER_COUNT; keeper++) {
 		json_object(&json, keeper_word(keeper));
-		write_held(&json, report->leaks.sums[keeper]);
+		leaks_write_held(&json, report->profile, &report->leaks.sums[keeper]);
 		json_object_end(&json);
 	}
 	json_object_end(&json);
@@ -371,7 +373,12 @@ static void write_json(const struct report *report, FILE *file, size_t number)
 	json_array(&json, "leaks");
 	for (size_t i = 0; i < number; i++) {
 		json_object(&json, NULL);
-		write_held(&json, report->leaks.list[i].held);
+		if (report->settings->late) {
+			json_number(&json, "bytes", report->leaks.list[i].held.bytes);
+			json_number(&json, "count", report->leaks.list[i].held.count);
+		} else {
+			leaks_write_held(&json, report->profile, &report->leaks.list[i].held);
+		}
 		json_text(&json, "group", keeper_word(report->leaks.list[i].keeper));
 		if (!report->settings->late)
 			write_evidence(&json, report, evidences_find(&report->evidences, &report->leaks.list[i]));

@@ -133,6 +133,12 @@ static size_t take_children(struct printer *printer, uint32_t node, uint32_t **l
 	return count;
 }
 
+/* How wide the column of intervals is; 0: there is none, since all figures are exact. */
+static unsigned interval_width(const struct printer *printer)
+{
+	return printer->tree->own_spreads ? 24 : 0;
+}
+
 static void print_line(struct printer *printer, uint32_t node, const char *branch, bool figures)
 {
 	const struct text *text = &printer->text;
@@ -149,13 +155,20 @@ static void print_line(struct printer *printer, uint32_t node, const char *branc
 	} else {
 		fprintf(text->file, "%19s", "");
 	}
+	if (interval_width(printer)) {
+		text_style(text, TEXT_DIM);
+		fprintf(text->file, "%*s", (int)interval_width(printer), figures ? view_interval(view_bytes_interval(
+			printer->tree->profile, printer->metric, &printer->tree->inclusive[node],
+			&printer->tree->inclusive_spreads[node]), true).text : "");
+		text_style(text, TEXT_PLAIN);
+	}
 	fprintf(text->file, " %10s  ", own ? text_bytes(own).text : "");
 	text_style(text, TEXT_DIM);
 	fputs(printer->prefix, text->file);
 	fputs(branch, text->file);
 	text_style(text, TEXT_PLAIN);
 	if (text->width) {
-		size_t left = 32 + text_columns(text, printer->prefix) + text_columns(text, branch);
+		size_t left = 32 + interval_width(printer) + text_columns(text, printer->prefix) + text_columns(text, branch);
 
 		room = text->width > left + 20 ? text->width - left : 20;
 	}
@@ -225,6 +238,10 @@ static void write_json_node(struct printer *printer, uint32_t node)
 	json_number(json, "total_count", metric_count(&tree->inclusive[node], printer->metric));
 	json_number(json, "own_bytes", metric_bytes(&tree->own[node], printer->metric));
 	json_number(json, "own_count", metric_count(&tree->own[node], printer->metric));
+	if (tree->own_spreads)
+		view_write_intervals(json, tree->profile, printer->metric, (const struct view_figure[]){
+			{ "total", &tree->inclusive[node], &tree->inclusive_spreads[node] },
+			{ "own", &tree->own[node], &tree->own_spreads[node] } }, 2);
 	json_object_end(json);
 }
 
@@ -248,7 +265,8 @@ static void print_text(struct printer *printer, FILE *file)
 	printer->text = text_begin(file);
 	text_heading(&printer->text, "Memory %s", metric_title(printer->metric, &printer->settings->view));
 	text_style(&printer->text, TEXT_DIM);
-	fprintf(file, "%8s %10s %10s\n", "%", "total", "own");
+	fprintf(file, "%8s %10s%*s %10s\n", "%", "total", (int)interval_width(printer),
+		interval_width(printer) ? "95 % interval" : "", "own");
 	text_style(&printer->text, TEXT_PLAIN);
 	print_node(printer, 0, "", "", (unsigned)printer->settings->depth);
 	if (printer->pruned)

@@ -108,16 +108,25 @@ struct level {
 	unsigned number;
 };
 
-static void add_row(const struct profile_window *window, struct text_table *table)
+/* A figure, and of a sample the interval behind it. */
+static void add_bytes(const struct profile *profile, const struct profile_window *window, enum metric metric,
+	struct text_table *table)
 {
-	const struct cost *total = &window->total;
+	text_table_add(table, TEXT_PLAIN, text_bytes(metric_bytes(&window->total, metric)).text);
+	if (profile->sample_mean_bytes)
+		text_table_add(table, TEXT_DIM, view_interval(view_bytes_interval(profile, metric, &window->total,
+			&window->total_spread), true).text);
+}
+
+static void add_row(const struct profile *profile, const struct profile_window *window, struct text_table *table)
+{
 
 	text_table_add(table, TEXT_PLAIN, text_time(window->from_ns).text);
 	text_table_add(table, TEXT_PLAIN, window->closed ? text_time(window->to_ns - window->from_ns).text : "not ended");
-	text_table_add(table, TEXT_PLAIN, text_bytes(total->peak_bytes).text);
-	text_table_add(table, TEXT_PLAIN, text_bytes(total->total_bytes).text);
-	text_table_add(table, TEXT_PLAIN, text_count(total->total_count).text);
-	text_table_add(table, TEXT_PLAIN, text_bytes(total->live_bytes).text);
+	add_bytes(profile, window, METRIC_PEAK, table);
+	add_bytes(profile, window, METRIC_TOTAL, table);
+	text_table_add(table, TEXT_PLAIN, text_count(window->total.total_count).text);
+	add_bytes(profile, window, METRIC_LIVE, table);
 	text_table_add(table, TEXT_PLAIN, window->name);
 }
 
@@ -205,15 +214,22 @@ static void print_level(const struct level *level, const struct text *text)
 		{ "start", true }, { "time", true }, { "peak", true }, { "total", true }, { "allocations", true },
 		{ "kept", true }, { "window", false },
 	};
-	struct text_table table = TEXT_TABLE(columns);
+	static const struct text_column sampled[] = {
+		{ "start", true }, { "time", true }, { "peak", true }, { "95 % interval", true }, { "total", true },
+		{ "95 % interval", true }, { "allocations", true }, { "kept", true }, { "95 % interval", true },
+		{ "window", false },
+	};
 	const struct profile *profile = level->profile;
+	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
+	struct text_table *table = profile->sample_mean_bytes ? &sampled_table : &exact_table;
 
 	if (level->number > 0)
 		fprintf(text->file, "\nwithin %u other%s:\n", level->number, level->number == 1 ? "" : "s");
 	for (uint32_t i = 0; i < profile->window_count; i++)
-		add_row(&profile->windows[i], &table);
-	text_table_print(&table, text, "");
-	text_table_finish(&table);
+		add_row(profile, &profile->windows[i], table);
+	text_table_print(table, text, "");
+	text_table_finish(&exact_table);
+	text_table_finish(&sampled_table);
 	for (uint32_t i = 0; i < profile->window_count; i++) {
 		const struct profile_window *window = &profile->windows[i];
 
@@ -268,15 +284,17 @@ static void write_kept(struct json *json, const struct level *level, const struc
 
 	leaks_init(&leaks, &level->tree, &level->rules, window->site_first, window->site_count);
 	json_object(json, "groups");
-	for (int keeper = 0; keeper < KEEPER_COUNT; keeper++)
-		write_sum(json, keeper_word((enum keeper)keeper), leaks.sums[keeper].bytes, leaks.sums[keeper].count);
+	for (int keeper = 0; keeper < KEEPER_COUNT; keeper++) {
+		json_object(json, keeper_word((enum keeper)keeper));
+		leaks_write_held(json, level->profile, &leaks.sums[keeper]);
+		json_object_end(json);
+	}
 	json_object_end(json);
 	json_number(json, "stack_count", leaks.count);
 	json_array(json, "leaks");
 	for (size_t i = 0; i < leaks.count && i < level->settings->stacks; i++) {
 		json_object(json, NULL);
-		json_number(json, "bytes", leaks.list[i].held.bytes);
-		json_number(json, "count", leaks.list[i].held.count);
+		leaks_write_held(json, level->profile, &leaks.list[i].held);
 		json_text(json, "group", keeper_word(leaks.list[i].keeper));
 		write_stack(json, level, leaks.list[i].node);
 		json_object_end(json);
@@ -300,6 +318,8 @@ static void write_level(struct json *json, const struct level *level)
 		write_sum(json, "total", window->total.total_bytes, window->total.total_count);
 		write_sum(json, "temporary", window->total.temporary_bytes, window->total.temporary_count);
 		write_sum(json, "kept", window->total.live_bytes, window->total.live_count);
+		if (level->profile->sample_mean_bytes)
+			view_write_spread(json, "interval_95", level->profile, &window->total, &window->total_spread);
 		write_kept(json, level, window);
 		write_places(json, level, window);
 		json_object_end(json);

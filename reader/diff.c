@@ -16,6 +16,7 @@ struct merge_state {
 	struct map64 pairs, frames, nodes, places, sites, threads;
 	uint32_t pair_count;
 	size_t frame_capacity, node_capacity, site_capacity, before_capacity, thread_capacity;
+	size_t spread_capacity, before_spread_capacity;
 	bool *several_lines;          /* by frame: stacks of one profile have more than one of its lines */
 	size_t several_capacity;
 	bool base_names;
@@ -133,6 +134,11 @@ static uint32_t merge_site(struct merge_state *state, const struct site *site, u
 		merged->sites = memory_grow(merged->sites, &state->site_capacity, number + (size_t)1, sizeof *merged->sites);
 		state->diff->before = memory_grow(state->diff->before, &state->before_capacity, number + (size_t)1,
 			sizeof *state->diff->before);
+		state->diff->before_spreads = memory_grow(state->diff->before_spreads, &state->before_spread_capacity,
+			number + (size_t)2, sizeof *state->diff->before_spreads);
+		merged->spreads = memory_grow(merged->spreads, &state->spread_capacity, number + (size_t)2,
+			sizeof *merged->spreads);
+		state->diff->before_spreads[number + 1] = merged->spreads[number + 1] = (struct cost_spread){ 0 };
 		merged->sites[merged->site_count] = (struct site){ .node = node, .thread = thread, .domain = site->domain,
 			.allocator = site->allocator };
 		state->diff->before[merged->site_count++] = (struct cost){ 0 };
@@ -142,6 +148,7 @@ static uint32_t merge_site(struct merge_state *state, const struct site *site, u
 
 static void merge_profile(struct merge_state *state, const struct profile *profile, bool after)
 {
+	struct profile *merged = &state->diff->merged;
 	uint32_t *frame_of = merge_frames(state, profile);
 	uint32_t *node_of = merge_nodes(state, profile, frame_of);
 	uint32_t *thread_of = merge_threads(state, profile, after);
@@ -154,6 +161,14 @@ static void merge_profile(struct merge_state *state, const struct profile *profi
 		const uint32_t number = merge_site(state, site, node_of[site->node], thread_of[site->thread]);
 		cost_add(after ? &state->diff->merged.sites[number].cost : &state->diff->before[number], &site->cost);
 		cost_add(after ? &state->diff->after_total : &state->diff->before_total, &site->cost);
+		if (site->spread == 0)
+			continue;
+		const struct cost_spread *spread = &profile->spreads[site->spread];
+
+		cost_spread_add(after ? &merged->spreads[number + 1] : &state->diff->before_spreads[number + 1], spread);
+		cost_spread_add(after ? &state->diff->after_total_spread : &state->diff->before_total_spread, spread);
+		if (after)
+			merged->sites[number].spread = number + 1;
 	}
 	free(frame_of);
 	free(node_of);
@@ -188,6 +203,7 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	merge_profile(&state, before, false);
 	for (uint32_t i = 0; i < merged->frame_count; i++)
 		merged->frames[i].line = state.several_lines[i] ? 0 : merged->frames[i].line;
+	merged->spread_count = (uint32_t)merged->site_count;
 	/* Only what is counted was taken. */
 	merged->domains = ~0u;
 	merged->before = diff->before;
@@ -209,6 +225,8 @@ void diff_finish(struct diff *diff)
 	free(diff->merged.nodes);
 	free(diff->merged.sites);
 	free(diff->merged.threads);
+	free(diff->merged.spreads);
+	free(diff->before_spreads);
 	free(diff->before);
 	*diff = (struct diff){ 0 };
 }

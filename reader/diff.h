@@ -21,6 +21,9 @@ struct diff {
 	struct profile merged;        /* where both cannot be held (captures, time line) it has what `after` has */
 	struct cost *before;          /* by site of merged; merged.before is the same */
 	struct cost before_total, after_total;
+	/* How uncertain these are: nothing where all was recorded.  That of sites[i] lies in before_spreads[i + 1]. */
+	struct cost_spread *before_spreads;
+	struct cost_spread before_total_spread, after_total_spread;
 };
 
 /* base_names: files are the same when their names without folders are.  Both profiles must outlive the diff. */

@@ -74,10 +74,17 @@ void diff_report_init(struct diff_report *report, unsigned hidden)
 	for (size_t i = 0; i < earlier.site_count; i++) {
 		earlier.sites[i] = report->diff->merged.sites[i];
 		earlier.sites[i].cost = report->diff->before[i];
+		earlier.sites[i].spread = (uint32_t)i + 1;
 	}
+	earlier.spreads = report->diff->before_spreads;
+	earlier.sample_mean_bytes = report->before->sample_mean_bytes;
 	calltree_init(&report->tree, &report->diff->merged, hidden);
 	calltree_init(&before, &earlier, hidden);
-	rows = memory_new(report->by == DIFF_STACK ? report->tree.count : earlier.frame_count, sizeof *rows);
+	const size_t all = report->by == DIFF_STACK ? report->tree.count : earlier.frame_count;
+
+	rows = memory_new(all, sizeof *rows);
+	if (before.own_spreads || report->tree.own_spreads)
+		report->spreads = memory_new(all, sizeof *report->spreads);
 	for (uint32_t node = 0; node < report->tree.count; node++) {
 		const uint32_t key = key_of(report, node);
 
@@ -85,8 +92,12 @@ void diff_report_init(struct diff_report *report, unsigned hidden)
 		rows[key].node = report->by == DIFF_STACK ? node : 0;
 		cost_add(&rows[key].before, &before.own[node]);
 		cost_add(&rows[key].after, &report->tree.own[node]);
+		rows[key].spread = key;
+		if (before.own_spreads)
+			cost_spread_add(&report->spreads[key].before, &before.own_spreads[node]);
+		if (report->tree.own_spreads)
+			cost_spread_add(&report->spreads[key].after, &report->tree.own_spreads[node]);
 	}
-	const size_t all = report->by == DIFF_STACK ? report->tree.count : earlier.frame_count;
 	for (size_t i = 0; i < all; i++) {
 		if (growth(&rows[i], report->metric) || growth_count(&rows[i], report->metric))
 			rows[count++] = rows[i];
@@ -105,6 +116,21 @@ void diff_report_finish(struct diff_report *report)
 {
 	calltree_finish(&report->tree);
 	free(report->rows);
+	free(report->spreads);
+}
+
+/* Of what is more after than before, in this metric. */
+static struct difference growth_interval(const struct diff_report *report, enum metric metric,
+	const struct cost *before, const struct cost *after, const struct diff_spread *spread, bool bytes)
+{
+	const struct profile *then = report->before, *now = &report->diff->merged;
+
+	return bytes ? estimate_difference(metric_bytes(before, metric),
+			view_bytes_interval(then, metric, before, &spread->before), metric_bytes(after, metric),
+			view_bytes_interval(now, metric, after, &spread->after)) :
+		estimate_difference(metric_count(before, metric),
+			view_count_interval(then, metric, before, &spread->before), metric_count(after, metric),
+			view_count_interval(now, metric, after, &spread->after));
 }
 
 /* "+1.5 MiB", "-12", "0". */
@@ -129,28 +155,45 @@ static struct text_number growth_percent(uint64_t before, uint64_t after)
 	return out;
 }
 
+static struct sample_text growth_interval_text(struct difference interval)
+{
+	struct sample_text out;
+
+	snprintf(out.text, sizeof out.text, "%s to %s", signed_number(interval.low, true).text,
+		signed_number(interval.high, true).text);
+	return out;
+}
+
 static void print_totals(const struct diff_report *report, const struct text *text)
 {
 	static const struct text_column columns[] = { { "", false }, { "before", true }, { "after", true },
 		{ "growth", true }, { "", true }, { "blocks", true } };
+	static const struct text_column sampled[] = { { "", false }, { "before", true }, { "after", true },
+		{ "growth", true }, { "95 % interval", true }, { "", true }, { "blocks", true } };
 	static const enum metric metrics[] = { METRIC_PEAK, METRIC_LEAKED, METRIC_TOTAL, METRIC_TEMPORARY };
 	const struct cost *before = &report->diff->before_total, *after = &report->diff->after_total;
-	struct text_table table = TEXT_TABLE(columns);
+	const struct diff_spread spread = { report->diff->before_total_spread, report->diff->after_total_spread };
+	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
+	struct text_table *table = report->spreads ? &sampled_table : &exact_table;
 
 	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
 		const uint64_t old = metric_bytes(before, metrics[i]), now = metric_bytes(after, metrics[i]);
 		const enum text_style style = now > old ? TEXT_HOT : now < old ? TEXT_COOL : TEXT_PLAIN;
 
-		text_table_add(&table, TEXT_PLAIN, metric_title(metrics[i], report->view));
-		text_table_add(&table, TEXT_PLAIN, text_bytes(old).text);
-		text_table_add(&table, TEXT_PLAIN, text_bytes(now).text);
-		text_table_add(&table, style, signed_number((int64_t)(now - old), true).text);
-		text_table_add(&table, style, growth_percent(old, now).text);
-		text_table_add(&table, TEXT_PLAIN, signed_number((int64_t)(metric_count(after, metrics[i]) -
+		text_table_add(table, TEXT_PLAIN, metric_title(metrics[i], report->view));
+		text_table_add(table, TEXT_PLAIN, text_bytes(old).text);
+		text_table_add(table, TEXT_PLAIN, text_bytes(now).text);
+		text_table_add(table, style, signed_number((int64_t)(now - old), true).text);
+		if (report->spreads)
+			text_table_add(table, TEXT_DIM, growth_interval_text(growth_interval(report, metrics[i], before, after, &spread,
+				true)).text);
+		text_table_add(table, style, growth_percent(old, now).text);
+		text_table_add(table, TEXT_PLAIN, signed_number((int64_t)(metric_count(after, metrics[i]) -
 			metric_count(before, metrics[i])), false).text);
 	}
-	text_table_print(&table, text, "  ");
-	text_table_finish(&table);
+	text_table_print(table, text, "  ");
+	text_table_finish(&exact_table);
+	text_table_finish(&sampled_table);
 }
 
 static void print_stack(const struct diff_report *report, const struct text *text, uint32_t node)
@@ -173,6 +216,11 @@ static void print_stack(const struct diff_report *report, const struct text *tex
 		fprintf(text->file, "      ... %" PRIu64 " more frames; --frames 0 shows all\n", left);
 }
 
+static struct difference row_interval(const struct diff_report *report, const struct diff_row *row, bool bytes)
+{
+	return growth_interval(report, report->metric, &row->before, &row->after, &report->spreads[row->spread], bytes);
+}
+
 static void add_row(const struct diff_report *report, struct text_table *table, const struct diff_row *row)
 {
 	const uint64_t before = metric_bytes(&row->before, report->metric), after = metric_bytes(&row->after, report->metric);
@@ -180,6 +228,8 @@ static void add_row(const struct diff_report *report, struct text_table *table, 
 	char name[VIEW_FRAME_SIZE];
 
 	text_table_add(table, style, signed_number(growth(row, report->metric), true).text);
+	if (report->spreads)
+		text_table_add(table, TEXT_DIM, growth_interval_text(row_interval(report, row, true)).text);
 	text_table_add(table, TEXT_PLAIN, text_bytes(before).text);
 	text_table_add(table, TEXT_PLAIN, text_bytes(after).text);
 	text_table_add(table, TEXT_PLAIN, signed_number(growth_count(row, report->metric), false).text);
@@ -193,8 +243,11 @@ static void print_list(const struct diff_report *report, const struct text *text
 {
 	static const struct text_column columns[] = { { "growth", true }, { "before", true }, { "after", true },
 		{ "blocks", true }, { "", false }, { "", false } };
+	static const struct text_column sampled[] = { { "growth", true }, { "95 % interval", true }, { "before", true },
+		{ "after", true }, { "blocks", true }, { "", false }, { "", false } };
 	const size_t shown = report->number && report->number < count ? (size_t)report->number : count;
-	struct text_table table = TEXT_TABLE(columns);
+	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
+	struct text_table *table = report->spreads ? &sampled_table : &exact_table;
 
 	if (count == 0)
 		return;
@@ -204,19 +257,23 @@ static void print_list(const struct diff_report *report, const struct text *text
 		const struct diff_row *row = &report->rows[step > 0 ? first + i : first - i];
 
 		if (report->by != DIFF_STACK) {
-			add_row(report, &table, row);
+			add_row(report, table, row);
 			continue;
 		}
 		fprintf(text->file, "%s%s ", i ? "\n" : "", signed_number(growth(row, report->metric), true).text);
 		fprintf(text->file, "(%s ", text_bytes(metric_bytes(&row->before, report->metric)).text);
 		fprintf(text->file, "to %s), ", text_bytes(metric_bytes(&row->after, report->metric)).text);
-		fprintf(text->file, "%s blocks, %s\n", signed_number(growth_count(row, report->metric), false).text,
+		fprintf(text->file, "%s blocks, %s", signed_number(growth_count(row, report->metric), false).text,
 			row_state(row, report->metric));
+		if (report->spreads)
+			fprintf(text->file, ", 95 %% interval %s", growth_interval_text(row_interval(report, row, true)).text);
+		putc('\n', text->file);
 		print_stack(report, text, row->node);
 	}
 	if (report->by != DIFF_STACK)
-		text_table_print(&table, text, "  ");
-	text_table_finish(&table);
+		text_table_print(table, text, "  ");
+	text_table_finish(&exact_table);
+	text_table_finish(&sampled_table);
 	if (shown < count)
 		fprintf(text->file, "  ... %zu more; -n 0 lists all\n", count - shown);
 }
@@ -269,6 +326,33 @@ static void write_paths(struct json *json, const char *key, const struct profile
 	json_array_end(json);
 }
 
+static void write_difference(struct json *json, const char *key, struct difference interval)
+{
+	json_array(json, key);
+	json_decimal(json, NULL, (double)interval.low, 0);
+	json_decimal(json, NULL, (double)interval.high, 0);
+	json_array_end(json);
+}
+
+static void write_row_intervals(struct json *json, const struct diff_report *report, const struct diff_row *row)
+{
+	const struct profile *before = report->before, *after = &report->diff->merged;
+	const enum metric metric = report->metric;
+
+	if (!report->spreads)
+		return;
+	const struct diff_spread *spread = &report->spreads[row->spread];
+
+	json_object(json, "interval_95");
+	view_write_interval(json, "before_bytes", view_bytes_interval(before, metric, &row->before, &spread->before));
+	view_write_interval(json, "before_count", view_count_interval(before, metric, &row->before, &spread->before));
+	view_write_interval(json, "after_bytes", view_bytes_interval(after, metric, &row->after, &spread->after));
+	view_write_interval(json, "after_count", view_count_interval(after, metric, &row->after, &spread->after));
+	write_difference(json, "growth_bytes", row_interval(report, row, true));
+	write_difference(json, "growth_count", row_interval(report, row, false));
+	json_object_end(json);
+}
+
 static void write_row(struct json *json, const struct diff_report *report, const struct diff_row *row)
 {
 	const struct frame *frame = &report->diff->merged.frames[row->frame];
@@ -284,6 +368,7 @@ static void write_row(struct json *json, const struct diff_report *report, const
 	json_number(json, "before_count", metric_count(&row->before, report->metric));
 	json_number(json, "after_bytes", metric_bytes(&row->after, report->metric));
 	json_number(json, "after_count", metric_count(&row->after, report->metric));
+	write_row_intervals(json, report, row);
 	if (report->by == DIFF_STACK) {
 		json_array(json, "stack");
 		for (uint32_t node = row->node; node != 0; node = report->tree.nodes[node].parent)

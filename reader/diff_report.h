@@ -13,7 +13,13 @@ enum diff_by { DIFF_PLACE, DIFF_FUNCTION, DIFF_STACK };
 
 struct diff_row {
 	uint32_t frame, node;         /* of the trees; node for stacks only */
+	uint32_t spread;              /* in report.spreads, if there are any */
 	struct cost before, after;    /* allocated there itself */
+};
+
+/* How uncertain a row's costs are. */
+struct diff_spread {
+	struct cost_spread before, after;
 };
 
 struct diff_report {
@@ -25,6 +31,7 @@ struct diff_report {
 	uint64_t number, frames;      /* rows of each list, frames of each stack; 0: all */
 	struct calltree tree;
 	struct diff_row *rows; size_t row_count;   /* those that differ in the metric, by falling growth */
+	struct diff_spread *spreads;  /* by row.spread; NULL: all was recorded in both runs */
 	uint64_t same;                /* rows that do not */
 };
 

@@ -97,3 +97,18 @@ struct interval estimate_count(uint64_t count, const struct spread *spread, uint
 	return interval_of(count, positive(spread->unseen_count), positive(spread->variance_count),
 		mean_bytes > SMALLEST ? (double)mean_bytes / SMALLEST : 1);
 }
+
+static int64_t saturate(double value)
+{
+	return value >= 0x1p62 ? (int64_t)1 << 62 : value <= -0x1p62 ? -((int64_t)1 << 62) : (int64_t)value;
+}
+
+struct difference estimate_difference(uint64_t before, struct interval of_before, uint64_t after,
+	struct interval of_after)
+{
+	const double growth = after >= before ? (double)(after - before) : -(double)(before - after);
+	const double less = hypot((double)(after - of_after.low), (double)(of_before.high - before));
+	const double more = hypot((double)(of_after.high - after), (double)(before - of_before.low));
+
+	return (struct difference){ saturate(floor(growth - less)), saturate(ceil(growth + more)) };
+}

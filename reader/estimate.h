@@ -49,4 +49,14 @@ void cost_spread_add(struct cost_spread *sum, const struct cost_spread *spread);
 struct interval estimate_bytes(uint64_t bytes, const struct spread *spread, uint64_t mean_bytes);
 struct interval estimate_count(uint64_t count, const struct spread *spread, uint64_t mean_bytes);
 
+/*
+ * Of after - before, two independent estimates with their intervals: recovered from these (MOVER; Zou and Donner,
+ * Construction of confidence limits about effect measures, 2008).  Saturates.
+ */
+struct difference {
+	int64_t low, high;
+};
+struct difference estimate_difference(uint64_t before, struct interval of_before, uint64_t after,
+	struct interval of_after);
+
 #endif

@@ -6,7 +6,9 @@
 
 #include <string.h>
 
+#include "json.h"
 #include "memory.h"
+#include "view.h"
 
 static const struct { const char *word, *meaning; } keepers[] = {
 	[KEEPER_PROGRAM] = { "program", "allocated by the program" },
@@ -120,10 +122,27 @@ static int compare_leaks(const void *a, const void *b)
 	return (x->node > y->node) - (x->node < y->node);
 }
 
-static void hold(struct held *held, const struct cost *cost)
+static struct held what_lives(const struct profile *profile, const struct site *site)
 {
-	held->bytes += cost->live_bytes;
-	held->count += cost->live_count;
+	return (struct held){ .bytes = site->cost.live_bytes, .count = site->cost.live_count,
+		.spread = site->spread ? profile->spreads[site->spread].live : (struct spread){ 0 } };
+}
+
+static void held_add(struct held *sum, const struct held *held)
+{
+	sum->bytes += held->bytes;
+	sum->count += held->count;
+	spread_add(&sum->spread, &held->spread);
+}
+
+struct interval held_bytes_interval(const struct profile *profile, const struct held *held)
+{
+	return estimate_bytes(held->bytes, &held->spread, profile->sample_mean_live_bytes);
+}
+
+struct interval held_count_interval(const struct profile *profile, const struct held *held)
+{
+	return estimate_count(held->count, &held->spread, profile->sample_mean_live_bytes);
 }
 
 void leak_rules_init(struct leak_rules *rules, const struct profile *profile, struct suppressions *suppressions)
@@ -179,8 +198,7 @@ static void join_stacks(struct leaks *leaks)
 		qsort(leaks->list, leaks->count, sizeof *leaks->list, compare_stacks);
 	for (size_t i = 0; i < leaks->count; i++) {
 		if (kept && compare_stacks(&leaks->list[kept - 1], &leaks->list[i]) == 0) {
-			leaks->list[kept - 1].held.bytes += leaks->list[i].held.bytes;
-			leaks->list[kept - 1].held.count += leaks->list[i].held.count;
+			held_add(&leaks->list[kept - 1].held, &leaks->list[i].held);
 		} else {
 			leaks->list[kept++] = leaks->list[i];
 		}
@@ -202,11 +220,13 @@ void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct l
 
 		enum keeper keeper = leak_rules_book(rules, site);
 
-		hold(&leaks->sums[keeper], &site->cost);
-		hold(&leaks->all, &site->cost);
+		const struct held held = what_lives(profile, site);
+
+		held_add(&leaks->sums[keeper], &held);
+		held_add(&leaks->all, &held);
 		leaks->list = memory_grow(leaks->list, &leaks->capacity, leaks->count + 1, sizeof *leaks->list);
 		leaks->list[leaks->count++] = (struct leak){ .node = tree->node_of[site->node], .keeper = keeper,
-			.held = { site->cost.live_bytes, site->cost.live_count } };
+			.held = held };
 	}
 	join_stacks(leaks);
 	if (leaks->count > 1)
@@ -217,4 +237,16 @@ void leaks_finish(struct leaks *leaks)
 {
 	free(leaks->list);
 	*leaks = (struct leaks){ 0 };
+}
+
+void leaks_write_held(struct json *json, const struct profile *profile, const struct held *held)
+{
+	json_number(json, "bytes", held->bytes);
+	json_number(json, "count", held->count);
+	if (profile->sample_mean_bytes == 0)
+		return;
+	json_object(json, "interval_95");
+	view_write_interval(json, "bytes", held_bytes_interval(profile, held));
+	view_write_interval(json, "count", held_count_interval(profile, held));
+	json_object_end(json);
 }

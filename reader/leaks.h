@@ -25,7 +25,10 @@ enum keeper {
 const char *keeper_word(enum keeper keeper);
 const char *keeper_meaning(enum keeper keeper);
 
-struct held { uint64_t bytes, count; };
+struct held {
+	uint64_t bytes, count;
+	struct spread spread;         /* of a sample: how uncertain they are */
+};
 
 /* One stack in one group. */
 struct leak {
@@ -54,9 +57,17 @@ enum keeper leak_rules_keeper(const struct leak_rules *rules, const struct site 
 /* The same; the suppression that it falls under gets the hit of what lives. */
 enum keeper leak_rules_book(const struct leak_rules *rules, const struct site *site);
 
+/* The 95 per cent interval of what is held. */
+struct interval held_bytes_interval(const struct profile *profile, const struct held *held);
+struct interval held_count_interval(const struct profile *profile, const struct held *held);
+
 /* Of so many sites of the tree's profile.  The suppressions' hit counts grow by what they suppress. */
 void leaks_init(struct leaks *leaks, const struct calltree *tree, const struct leak_rules *rules, size_t site_first,
 	size_t site_count);
 void leaks_finish(struct leaks *leaks);
+
+/* The keys "bytes" and "count" of an open object; of a sample "interval_95" too. */
+struct json;
+void leaks_write_held(struct json *json, const struct profile *profile, const struct held *held);
 
 #endif

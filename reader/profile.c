@@ -364,7 +364,8 @@ static bool describe_steps(struct build *build, uint32_t number, struct profile_
 
 		out->sample_steps[i] = (struct sample_step){ .mean_bytes = step->mean_bytes, .time_ns = step->time_ns };
 		raise(&profile->sample_mean_bytes, step->mean_bytes);
-		if (time_ns <= replay->peak_time_ns)
+		/* Each window has a peak of its own, at any time. */
+		if (time_ns <= replay->peak_time_ns || build->options->windows)
 			raise(&profile->sample_mean_peak_bytes, step->mean_bytes);
 		if (time_ns <= (build->options->at_peak ? replay->peak_time_ns : build->options->at_ns))
 			raise(&profile->sample_mean_live_bytes, step->mean_bytes);
@@ -465,7 +466,11 @@ static int compare_marks(const void *a, const void *b)
 {
 	const struct profile_mark *left = a, *right = b;
 
-	return left->time_ns < right->time_ns ? -1 : left->time_ns > right->time_ns;
+	if (left->time_ns != right->time_ns)
+		return left->time_ns < right->time_ns ? -1 : 1;
+	if (left->capture != right->capture)
+		return left->capture < right->capture ? -1 : 1;
+	return (left->stamp > right->stamp) - (left->stamp < right->stamp);
 }
 
 bool build_describe_marks(struct build *build)
@@ -484,8 +489,10 @@ bool build_describe_marks(struct build *build)
 			if (!array_reserve(&profile->marks, &capacity, profile->mark_count + (size_t)1, sizeof(*profile->marks),
 				build->error))
 				return false;
-			profile->marks[profile->mark_count].time_ns = own->start_ns + note->time_ns;
-			if (!build_string(build, note->text, &profile->marks[profile->mark_count++].name))
+			struct profile_mark *mark = &profile->marks[profile->mark_count++];
+
+			*mark = (struct profile_mark){ .time_ns = own->start_ns + note->time_ns, .stamp = note->stamp, .capture = i };
+			if (!build_string(build, note->text, &mark->name))
 				return false;
 		}
 	}

@@ -180,9 +180,13 @@ static bool take_windows(struct build *build)
 			.peak_time_ns = from->peak_time_ns, .closed = from->closed, .site_first = site };
 		if (!build_string(build, from->name, &to->name))
 			return false;
-		for (; site < profile->site_count && profile->sites[site].window == i; site++)
-			if (profile_counts(profile, &profile->sites[site]))
-				cost_add(&to->total, &profile->sites[site].cost);
+		for (; site < profile->site_count && profile->sites[site].window == i; site++) {
+			if (!profile_counts(profile, &profile->sites[site]))
+				continue;
+			cost_add(&to->total, &profile->sites[site].cost);
+			if (profile->sites[site].spread)
+				cost_spread_add(&to->total_spread, &profile->spreads[profile->sites[site].spread]);
+		}
 		to->site_count = site - to->site_first;
 	}
 	return true;

@@ -49,6 +49,40 @@ static int compare_frames(const void *a, const void *b, void *context)
 	return compare_keys(&order->frames[*(const uint32_t *)a], &order->frames[*(const uint32_t *)b], order->by);
 }
 
+/* Room for so many. */
+static void make_rows(struct rank *rank, size_t count)
+{
+	rank->rows = memory_new(count, sizeof *rank->rows);
+	if (rank->tree->own_spreads)
+		rank->spreads = memory_new(count, sizeof *rank->spreads);
+	for (size_t i = 0; i < count; i++)
+		rank->rows[i].spread = (uint32_t)i;
+}
+
+static void add_own(struct rank *rank, size_t row, uint32_t node)
+{
+	cost_add(&rank->rows[row].own, &rank->tree->own[node]);
+	if (rank->spreads)
+		cost_spread_add(&rank->spreads[row].own, &rank->tree->own_spreads[node]);
+}
+
+static void add_total(struct rank *rank, size_t row, uint32_t node)
+{
+	cost_add(&rank->rows[row].total, &rank->tree->inclusive[node]);
+	if (rank->spreads)
+		cost_spread_add(&rank->spreads[row].total, &rank->tree->inclusive_spreads[node]);
+}
+
+/* Of rows that have no callees. */
+static void total_is_own(struct rank *rank)
+{
+	for (size_t i = 0; i < rank->count; i++) {
+		rank->rows[i].total = rank->rows[i].own;
+		if (rank->spreads)
+			rank->spreads[i].total = rank->spreads[i].own;
+	}
+}
+
 /* One row for each distinct key. */
 static uint32_t *make_keys(struct rank *rank)
 {
@@ -60,7 +94,7 @@ static uint32_t *make_keys(struct rank *rank)
 	for (uint32_t i = 0; i < profile->frame_count; i++)
 		sorted[i] = i;
 	qsort_r(sorted, profile->frame_count, sizeof *sorted, compare_frames, &order);
-	rank->rows = memory_new(profile->frame_count, sizeof *rank->rows);
+	make_rows(rank, profile->frame_count);
 	for (uint32_t i = 0; i < profile->frame_count; i++) {
 		if (i == 0 || compare_frames(&sorted[i - 1], &sorted[i], &order) != 0)
 			rank->rows[rank->count++].frame = sorted[i];
@@ -85,9 +119,9 @@ static void rank_frames(struct rank *rank)
 		if (down && node != 0) {
 			uint32_t key = key_of[at->frame];
 
-			cost_add(&rank->rows[key].own, &tree->own[node]);
+			add_own(rank, key, node);
 			if (on_path[key]++ == 0)
-				cost_add(&rank->rows[key].total, &tree->inclusive[node]);
+				add_total(rank, key, node);
 		}
 		if (down && at->first_child) {
 			node = at->first_child;
@@ -106,12 +140,15 @@ static void rank_stacks(struct rank *rank)
 {
 	const struct calltree *tree = rank->tree;
 
-	rank->rows = memory_new(tree->count, sizeof *rank->rows);
-	for (uint32_t i = 0; i < tree->count; i++)
-		if (tree->own[i].total_count || tree->own[i].live_count || tree->own[i].peak_count)
-			rank->rows[rank->count++] = (struct rank_row){
-				.node = i, .frame = tree->nodes[i].frame, .own = tree->own[i], .total = tree->own[i],
-			};
+	make_rows(rank, tree->count);
+	for (uint32_t i = 0; i < tree->count; i++) {
+		if (!tree->own[i].total_count && !tree->own[i].live_count && !tree->own[i].peak_count)
+			continue;
+		rank->rows[rank->count].node = i;
+		rank->rows[rank->count].frame = tree->nodes[i].frame;
+		add_own(rank, rank->count++, i);
+	}
+	total_is_own(rank);
 }
 
 static void rank_locations(struct rank *rank)
@@ -122,10 +159,9 @@ static void rank_locations(struct rank *rank)
 	for (uint32_t i = 0; i < tree->count; i++) {
 		uint32_t frame = (uint32_t)(calltree_location(tree, i) - tree->profile->frames);
 
-		cost_add(&rank->rows[key_of[frame]].own, &tree->own[i]);
+		add_own(rank, key_of[frame], i);
 	}
-	for (size_t i = 0; i < rank->count; i++)
-		rank->rows[i].total = rank->rows[i].own;
+	total_is_own(rank);
 }
 
 static void rank_threads(struct rank *rank)
@@ -133,14 +169,19 @@ static void rank_threads(struct rank *rank)
 	const struct profile *profile = rank->tree->profile;
 
 	rank->count = profile->thread_count;
-	rank->rows = memory_new(rank->count, sizeof *rank->rows);
+	make_rows(rank, rank->count);
 	for (uint32_t i = 0; i < profile->thread_count; i++)
 		rank->rows[i].thread = i;
-	for (size_t i = 0; i < profile->site_count; i++)
-		if (profile_counts(profile, &profile->sites[i]) && profile->sites[i].thread < rank->count)
-			cost_add(&rank->rows[profile->sites[i].thread].own, &profile->sites[i].cost);
-	for (size_t i = 0; i < rank->count; i++)
-		rank->rows[i].total = rank->rows[i].own;
+	for (size_t i = 0; i < profile->site_count; i++) {
+		const struct site *site = &profile->sites[i];
+
+		if (!profile_counts(profile, site) || site->thread >= rank->count)
+			continue;
+		cost_add(&rank->rows[site->thread].own, &site->cost);
+		if (rank->spreads && site->spread)
+			cost_spread_add(&rank->spreads[site->thread].own, &profile->spreads[site->spread]);
+	}
+	total_is_own(rank);
 }
 
 void rank_init(struct rank *rank, const struct calltree *tree, enum rank_by by)
@@ -168,6 +209,7 @@ void rank_init(struct rank *rank, const struct calltree *tree, enum rank_by by)
 void rank_finish(struct rank *rank)
 {
 	free(rank->rows);
+	free(rank->spreads);
 	free(rank->key_of);
 	*rank = (struct rank){ 0 };
 }

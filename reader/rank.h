@@ -20,7 +20,13 @@ struct rank_row {
 	uint32_t frame;               /* one that the row stands for; its fields that `by` names are the key */
 	uint32_t node;                /* STACK: of the calltree */
 	uint32_t thread;              /* THREAD */
+	uint32_t spread;              /* in rank.spreads, if there are any */
 	struct cost own, total;       /* STACK, THREAD and LOCATION: the same */
+};
+
+/* How uncertain a row's figures are. */
+struct rank_spread {
+	struct cost_spread own, total;
 };
 
 struct rank {
@@ -28,6 +34,7 @@ struct rank {
 	enum rank_by by;
 	struct rank_row *rows;
 	size_t count;
+	struct rank_spread *spreads;  /* of a sample, by row.spread; NULL: all is exact */
 	uint32_t *key_of;             /* by frame: its row, until rank_sort; NULL for STACK and THREAD */
 };
 

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "formats/capture.h"
+#include "intervals.h"
 #include "json.h"
 #include "report_columns.h"
 #include "report_insights.h"
@@ -53,10 +54,8 @@ static void put_interval(struct json *json, struct interval interval)
 /* Of a sample: [mean, recorded, not recorded, then low and high of the eight figures, as put_cost has them]. */
 static void put_sample(struct json *json, const struct profile *profile)
 {
-	const struct cost *cost = &profile->total;
-	const struct cost_spread *spread = &profile->total_spread;
-	const uint64_t mean = profile->sample_mean_bytes, peak = profile->sample_mean_peak_bytes;
-	const uint64_t live = profile->sample_mean_live_bytes;
+	const uint64_t mean = profile->sample_mean_bytes;
+	struct interval intervals[2 * COST_FIGURES];
 	uint64_t recorded = 0, passed = 0;
 
 	if (mean == 0)
@@ -65,6 +64,7 @@ static void put_sample(struct json *json, const struct profile *profile)
 		recorded += profile->captures[i].sample_recorded;
 		passed += profile->captures[i].sample_passed;
 	}
+	intervals_of(profile, &profile->total, &profile->total_spread, intervals);
 	json_array(json, "sample_steps");
 	for (uint32_t i = 0; i < profile->capture_count; i++) {
 		for (unsigned n = 0; n < profile->captures[i].sample_step_count; n++) {
@@ -80,14 +80,8 @@ static void put_sample(struct json *json, const struct profile *profile)
 	json_number(json, NULL, mean);
 	json_number(json, NULL, recorded);
 	json_number(json, NULL, passed);
-	put_interval(json, estimate_bytes(cost->total_bytes, &spread->total, mean));
-	put_interval(json, estimate_count(cost->total_count, &spread->total, mean));
-	put_interval(json, estimate_bytes(cost->peak_bytes, &spread->peak, peak));
-	put_interval(json, estimate_count(cost->peak_count, &spread->peak, peak));
-	put_interval(json, estimate_bytes(cost->live_bytes, &spread->live, live));
-	put_interval(json, estimate_count(cost->live_count, &spread->live, live));
-	put_interval(json, estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
-	put_interval(json, estimate_count(cost->temporary_count, &spread->temporary, mean));
+	for (unsigned i = 0; i < 2 * COST_FIGURES; i++)
+		put_interval(json, intervals[i]);
 	json_array_end(json);
 }
 

@@ -144,41 +144,28 @@ static void print_memory(const struct text *text, const struct profile *profile,
 	static const struct text_column columns[] = { { "" }, { "", true }, { "", true }, { "" } };
 	struct text_table table = TEXT_TABLE(columns);
 	const struct cost *total = &profile->total;
-	const struct cost_spread *spread = &profile->total_spread;
-	const struct {
-		const char *name;
-		uint64_t bytes;
-		const char *unit;
-		uint64_t count;
-		const struct spread *spread;
-		uint64_t mean;
-	} rows[] = {
-		{ "peak", total->peak_bytes, "block", total->peak_count, &spread->peak,
-			profile->sample_mean_peak_bytes },
-		{ metric_title(METRIC_LIVE, view), total->live_bytes, "block", total->live_count, &spread->live,
-			profile->sample_mean_live_bytes },
-		{ "allocated", total->total_bytes, "allocation", total->total_count, &spread->total,
-			profile->sample_mean_bytes },
-		{ "temporary", total->temporary_bytes, "allocation", total->temporary_count, &spread->temporary,
-			profile->sample_mean_bytes },
+	const struct { const char *name, *unit; enum metric metric; } rows[] = {
+		{ "peak", "block", METRIC_PEAK }, { metric_title(METRIC_LIVE, view), "block", METRIC_LIVE },
+		{ "allocated", "allocation", METRIC_TOTAL }, { "temporary", "allocation", METRIC_TEMPORARY },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		const uint64_t bytes = metric_bytes(total, rows[i].metric), count = metric_count(total, rows[i].metric);
 		char line[160];
 
-		snprintf(line, sizeof line, "in %s %s%s%s%s", text_count(rows[i].count).text, rows[i].unit,
-			rows[i].count == 1 ? "" : "s", i == 0 ? ", after " : "", i == 0 ? text_time(profile->peak_time_ns).text : "");
+		snprintf(line, sizeof line, "in %s %s%s%s%s", text_count(count).text, rows[i].unit,
+			count == 1 ? "" : "s", i == 0 ? ", after " : "", i == 0 ? text_time(profile->peak_time_ns).text : "");
 		text_table_add(&table, TEXT_PLAIN, rows[i].name);
-		text_table_add(&table, TEXT_BOLD, text_bytes(rows[i].bytes).text);
-		text_table_add(&table, TEXT_PLAIN, text_count(rows[i].bytes).text);
+		text_table_add(&table, TEXT_BOLD, text_bytes(bytes).text);
+		text_table_add(&table, TEXT_PLAIN, text_count(bytes).text);
 		text_table_add(&table, TEXT_PLAIN, line);
 		if (profile->sample_mean_bytes == 0)
 			continue;
-		snprintf(line, sizeof line, "in %s", view_interval(estimate_count(rows[i].count, rows[i].spread, rows[i].mean),
-			false).text);
+		snprintf(line, sizeof line, "in %s", view_interval(view_count_interval(profile, rows[i].metric, total,
+			&profile->total_spread), false).text);
 		text_table_add(&table, TEXT_DIM, "  95 % interval");
-		text_table_add(&table, TEXT_DIM, view_interval(estimate_bytes(rows[i].bytes, rows[i].spread, rows[i].mean),
-			true).text);
+		text_table_add(&table, TEXT_DIM, view_interval(view_bytes_interval(profile, rows[i].metric, total,
+			&profile->total_spread), true).text);
 		text_table_add(&table, TEXT_DIM, "");
 		text_table_add(&table, TEXT_DIM, line);
 	}

@@ -104,6 +104,19 @@ void view_write_sample_as(struct json *json, const char *key, const struct profi
 void view_write_cost(struct json *json, const char *key, const struct cost *cost);
 void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,
 	const struct cost_spread *spread);
+/* intervals.h's, by metric. */
+struct interval view_bytes_interval(const struct profile *profile, enum metric metric, const struct cost *cost,
+	const struct cost_spread *spread);
+struct interval view_count_interval(const struct profile *profile, enum metric metric, const struct cost *cost,
+	const struct cost_spread *spread);
+/*
+ * The key "interval_95" of an open object, an object itself: for each figure "PREFIX_bytes" and "PREFIX_count", or
+ * without a prefix "bytes" and "count".  Nothing when every block was recorded.
+ */
+struct view_figure { const char *prefix; const struct cost *cost; const struct cost_spread *spread; };
+void view_write_intervals(struct json *json, const struct profile *profile, enum metric metric,
+	const struct view_figure *figures, size_t count);
+void view_write_interval(struct json *json, const char *key, struct interval interval);        /* [low, high] */
 struct sample_text { char text[2 * TEXT_NUMBER_SIZE + 8]; };
 struct sample_text view_interval(struct interval interval, bool bytes);       /* "1.5 MiB to 2.1 MiB" */
 

@@ -7,31 +7,8 @@
 
 #include <inttypes.h>
 
+#include "intervals.h"
 #include "json.h"
-
-struct figure {
-	const char *name;
-	uint64_t bytes, count;
-	const struct spread *spread;
-	uint64_t mean;
-};
-
-enum { FIGURES = 4 };
-
-static void list_figures(const struct profile *profile, struct figure figures[FIGURES])
-{
-	const struct cost *cost = &profile->total;
-	const struct cost_spread *spread = &profile->total_spread;
-
-	figures[0] = (struct figure){ "peak", cost->peak_bytes, cost->peak_count, &spread->peak,
-		profile->sample_mean_peak_bytes };
-	figures[1] = (struct figure){ "live", cost->live_bytes, cost->live_count, &spread->live,
-		profile->sample_mean_live_bytes };
-	figures[2] = (struct figure){ "allocated", cost->total_bytes, cost->total_count, &spread->total,
-		profile->sample_mean_bytes };
-	figures[3] = (struct figure){ "temporary", cost->temporary_bytes, cost->temporary_count, &spread->temporary,
-		profile->sample_mean_bytes };
-}
 
 struct sample_text view_interval(struct interval interval, bool bytes)
 {
@@ -75,7 +52,10 @@ static void print_compacted(const struct text *text, const struct profile *profi
 void view_print_sample(const struct profile *profile, const struct text *text)
 {
 	const uint64_t mean = profile->sample_mean_bytes;
-	struct figure figures[FIGURES];
+	static const struct { const char *name; enum metric metric; } figures[] = {
+		{ "peak", METRIC_PEAK }, { "live", METRIC_LIVE }, { "allocated", METRIC_TOTAL },
+		{ "temporary", METRIC_TEMPORARY },
+	};
 	uint64_t recorded = 0, passed = 0;
 
 	for (uint32_t i = 0; i < profile->capture_count; i++)
@@ -87,7 +67,6 @@ void view_print_sample(const struct profile *profile, const struct text *text)
 		recorded += profile->captures[i].sample_recorded;
 		passed += profile->captures[i].sample_passed;
 	}
-	list_figures(profile, figures);
 	text_style(text, TEXT_WARNING);
 	fputs("note: ", text->file);
 	text_style(text, TEXT_PLAIN);
@@ -100,13 +79,14 @@ void view_print_sample(const struct profile *profile, const struct text *text)
 	/* What is measured window by window has no sums of its own. */
 	if (profile->window_levels == 0)
 		fputs("; 95 % intervals of all blocks:", text->file);
-	for (size_t i = 0; profile->window_levels == 0 && i < FIGURES; i++)
+	for (size_t i = 0; profile->window_levels == 0 && i < sizeof figures / sizeof *figures; i++)
 		fprintf(text->file, "%s %s %s", i ? "," : "", figures[i].name,
-			view_interval(estimate_bytes(figures[i].bytes, figures[i].spread, figures[i].mean), true).text);
+			view_interval(view_bytes_interval(profile, figures[i].metric, &profile->total, &profile->total_spread),
+				true).text);
 	putc('\n', text->file);
 }
 
-static void write_interval(struct json *json, const char *key, struct interval interval)
+void view_write_interval(struct json *json, const char *key, struct interval interval)
 {
 	json_array(json, key);
 	json_number(json, NULL, interval.low);
@@ -128,21 +108,59 @@ void view_write_cost(struct json *json, const char *key, const struct cost *cost
 	json_object_end(json);
 }
 
+static enum cost_figure metric_figure(enum metric metric)
+{
+	switch (metric) {
+	case METRIC_PEAK: return COST_PEAK;
+	case METRIC_TOTAL: return COST_TOTAL;
+	case METRIC_TEMPORARY: return COST_TEMPORARY;
+	case METRIC_LEAKED:
+	case METRIC_LIVE: break;
+	}
+	return COST_LIVE;
+}
+
+struct interval view_bytes_interval(const struct profile *profile, enum metric metric, const struct cost *cost,
+	const struct cost_spread *spread)
+{
+	return interval_bytes(profile, metric_figure(metric), cost, spread);
+}
+
+struct interval view_count_interval(const struct profile *profile, enum metric metric, const struct cost *cost,
+	const struct cost_spread *spread)
+{
+	return interval_count(profile, metric_figure(metric), cost, spread);
+}
+
+void view_write_intervals(struct json *json, const struct profile *profile, enum metric metric,
+	const struct view_figure *figures, size_t count)
+{
+	if (profile->sample_mean_bytes == 0)
+		return;
+	json_object(json, "interval_95");
+	for (size_t i = 0; i < count; i++) {
+		const char *prefix = figures[i].prefix ? figures[i].prefix : "", *line = figures[i].prefix ? "_" : "";
+		char key[64];
+
+		snprintf(key, sizeof key, "%s%sbytes", prefix, line);
+		view_write_interval(json, key, view_bytes_interval(profile, metric, figures[i].cost, figures[i].spread));
+		snprintf(key, sizeof key, "%s%scount", prefix, line);
+		view_write_interval(json, key, view_count_interval(profile, metric, figures[i].cost, figures[i].spread));
+	}
+	json_object_end(json);
+}
+
 void view_write_spread(struct json *json, const char *key, const struct profile *profile, const struct cost *cost,
 	const struct cost_spread *spread)
 {
-	const uint64_t mean = profile->sample_mean_bytes, peak = profile->sample_mean_peak_bytes;
-	const uint64_t live = profile->sample_mean_live_bytes;
+	static const char *const keys[2 * COST_FIGURES] = { "total_bytes", "total_count", "peak_bytes", "peak_count",
+		"live_bytes", "live_count", "temporary_bytes", "temporary_count" };
+	struct interval intervals[2 * COST_FIGURES];
 
+	intervals_of(profile, cost, spread, intervals);
 	json_object(json, key);
-	write_interval(json, "total_bytes", estimate_bytes(cost->total_bytes, &spread->total, mean));
-	write_interval(json, "total_count", estimate_count(cost->total_count, &spread->total, mean));
-	write_interval(json, "peak_bytes", estimate_bytes(cost->peak_bytes, &spread->peak, peak));
-	write_interval(json, "peak_count", estimate_count(cost->peak_count, &spread->peak, peak));
-	write_interval(json, "live_bytes", estimate_bytes(cost->live_bytes, &spread->live, live));
-	write_interval(json, "live_count", estimate_count(cost->live_count, &spread->live, live));
-	write_interval(json, "temporary_bytes", estimate_bytes(cost->temporary_bytes, &spread->temporary, mean));
-	write_interval(json, "temporary_count", estimate_count(cost->temporary_count, &spread->temporary, mean));
+	for (unsigned i = 0; i < 2 * COST_FIGURES; i++)
+		view_write_interval(json, keys[i], intervals[i]);
 	json_object_end(json);
 }
 

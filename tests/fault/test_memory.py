@@ -63,7 +63,8 @@ def test_a_limit_of_address_space_from_the_start(victim, trace, mebibytes):
 def strict_commit(mebibytes):
     """The whole system may promise so much more memory than it has promised now, and not a page beyond."""
     folder = pathlib.Path("/proc/sys/vm")
-    before = {name: (folder / name).read_text() for name in ("overcommit_ratio", "overcommit_kbytes", "overcommit_memory")}
+    names = ("overcommit_ratio", "overcommit_kbytes", "overcommit_memory")
+    before = {name: (folder / name).read_text() for name in names}
     committed = int(re.search(r"Committed_AS: +(\d+) kB", pathlib.Path("/proc/meminfo").read_text()).group(1))
     try:
         (folder / "overcommit_kbytes").write_text(str(committed + mebibytes * 1024))
@@ -81,7 +82,7 @@ def strict_commit(mebibytes):
 def test_memory_is_not_promised_beyond_what_there_is(victim, trace, mebibytes, native):
     """vm.overcommit_memory=2: what is mapped counts, whether it is touched or not."""
     if os.environ.get("SCTMEM_FAULT_SYSTEM") != "1" or os.geteuid() != 0:
-        pytest.skip("changes a setting of the whole system for some seconds: only as root and with SCTMEM_FAULT_SYSTEM=1")
+        pytest.skip("changes a setting of the whole system for some seconds: as root with SCTMEM_FAULT_SYSTEM=1")
     program = victim("crowd")
     with strict_commit(mebibytes):
         recording = compare(trace, program, "exhaust", environment={"SCTMEM_NATIVE": native}, whole=False, deep=False)

@@ -13,6 +13,18 @@ import pytest
 
 from recording import clean_environment
 
+PYTHON = "/usr/bin/python3"
+WINDOWS = """
+import ctypes
+mark = ctypes.CDLL(None).sctmem_mark
+kept = []
+for number in range(20):
+    mark(b"begin %d" % number)
+    for size in range(400):
+        bytes(size * 10)
+        kept.append(bytearray(size * number))
+    mark(b"end %d" % number)
+"""
 SEEDS = int(os.environ.get("SCTMEM_SAMPLE_SEEDS", "40"))
 FIGURES = ["total_bytes", "total_count", "live_bytes", "live_count", "peak_bytes", "peak_count", "temporary_bytes",
            "temporary_count"]
@@ -108,6 +120,83 @@ def test_every_view_says_that_it_is_a_sample(victim, trace, tools, tmp_path):
     assert "A sample, one block about every 32768 bytes" in page.read_text()
     done = tools.run_command("export", "--format", "folded", "-o", tmp_path / "folded.txt", capture.path)
     assert b"sampled" in done.stderr
+
+
+def interval_of(found, *keys):
+    return [found["interval_95"][key] for key in keys]
+
+
+def test_rows_have_intervals_that_add_up_to_those_of_all(victim, trace, tools):
+    program = victim("sampled")
+    exact = trace(program, "7", "plain", environment={"SCTMEM_NATIVE": "full"}).only().path
+    sampled = trace(program, "7", "plain", environment={"SCTMEM_SAMPLE": "32KiB,seed=5"}).only().path
+
+    def read(*words):
+        return json.loads(tools.run_command(*words, "--json").stdout.decode())
+    known = read("stats", sampled)["sample"]["interval_95"]
+    for metric in ("peak", "total", "temporary", "leaked"):
+        name = "live" if metric == "leaked" else metric
+        whole = interval_of(dict(interval_95=known), name + "_bytes", name + "_count")
+        options = ["--metric", metric, sampled]
+        root = read("tree", *options)["nodes"][0]
+        assert interval_of(root, "total_bytes", "total_count") == whole, metric
+        # Each stack begins with the one function by which the process enters the program.
+        rows = read("table", "--by", "function", "-n", "0", *options)["rows"]
+        assert interval_of(max(rows, key=lambda row: row["total_bytes"]), "total_bytes", "total_count") == whole, metric
+        for row in rows:
+            for figure in ("total_bytes", "total_count", "own_bytes", "own_count"):
+                low, high = row["interval_95"][figure]
+                assert low <= row[figure] <= high, (metric, row)
+        assert any(row["interval_95"]["own_bytes"][1] > row["own_bytes"] for row in rows)
+    leaks = read("leaks", "--all", "-n", "0", sampled)
+    assert interval_of(leaks["total"], "bytes", "count") == [known["live_bytes"], known["live_count"]]
+    assert all(low <= leak["bytes"] <= high for leak in leaks["leaks"] for low, high in interval_of(leak, "bytes"))
+    # What was recorded as a whole has no interval to show.
+    for words in (["tree", exact], ["table", exact], ["leaks", exact], ["diff", exact, exact]):
+        assert "interval_95" not in tools.run_command(*words, "--json").stdout.decode()
+        assert "95 %" not in tools.run_command(*words).stdout.decode()
+
+
+def test_differences_of_samples_say_what_is_chance(victim, trace, tools):
+    """The same run again and again: nothing grew, and that is in 95 of 100 intervals; exact against a sample, too."""
+    program = victim("sampled")
+    exact = trace(program, "7", "plain", environment={"SCTMEM_NATIVE": "no"}).only().path
+    samples = [sample(trace, program, "plain", "32KiB,seed={}".format(seed)).only().path for seed in range(1, 22)]
+    held = trials = 0
+    for before, after in [(exact, path) for path in samples] + list(zip(samples, samples[1:])):
+        for metric in ("total", "leaked"):
+            done = json.loads(tools.run_command("diff", "--json", "--metric", metric, before, after).stdout.decode())
+            for row in done["rows"]:
+                growth = row["after_bytes"] - row["before_bytes"]
+                low, high = row["interval_95"]["growth_bytes"]
+                assert low <= growth <= high, row
+                held += low <= 0 <= high
+                trials += 1
+    print("{} of {} intervals hold the truth".format(held, trials))
+    assert trials > 60 and held >= binomial_least(trials, 0.95), (held, trials)
+    text = tools.run_command("diff", samples[0], samples[1]).stdout.decode()
+    assert text.count("95 % interval") >= 2 and " to +" in text
+
+
+def test_windows_of_a_sample_have_intervals(trace, tools, tmp_path):
+    script = tmp_path / "windows.py"
+    script.write_text(WINDOWS)
+    found = []
+    for size in ("no", "16KiB,seed=3"):
+        path = trace(PYTHON, script, environment={"SCTMEM_SAMPLE": size}).only().path
+        found.append(json.loads(tools.run_command("windows", "--json", path).stdout.decode())["windows"])
+        assert ("95 % interval" in tools.run_command("windows", path).stdout.decode()) == (size != "no")
+    held = trials = 0
+    for exact, sampled in zip(*found):
+        assert exact["name"] == sampled["name"] and "interval_95" not in exact
+        for figure, key in (("total", "total"), ("peak", "peak"), ("kept", "live")):
+            low, high = sampled["interval_95"][key + "_bytes"]
+            assert low <= sampled[figure]["bytes"] <= high
+            held += low <= exact[figure]["bytes"] <= high
+            trials += 1
+            known = sum(group["interval_95"]["bytes"][0] for group in sampled["groups"].values())
+            assert known <= sampled["kept"]["bytes"]
+    assert trials == 60 and held >= binomial_least(trials, 0.95), held
 
 
 def test_python_blocks_are_sampled(trace, tmp_path):

@@ -300,6 +300,68 @@ static void intervals_hold_the_truth(void **state)
 	}
 }
 
+/* Poisson, by Knuth's product of uniform numbers; a mean of some hundred at most. */
+static unsigned draw_poisson(uint64_t *state, double mean)
+{
+	const double limit = exp(-mean);
+	double product = 1;
+	unsigned count = 0;
+
+	while ((product *= (double)(draw_bits(state) >> 11) * 0x1p-53) > limit)
+		count++;
+	return count;
+}
+
+/* Two samples of many blocks of one size, of which the one run had `before` and the other `after` (in the mean). */
+static void intervals_of_differences_hold_the_truth(void **state)
+{
+	static const struct { unsigned before, after; } seen[] = { { 3, 3 }, { 1, 12 }, { 40, 10 }, { 200, 230 }, { 0, 5 } };
+	enum { TRIALS = 4000, SIZE = 64 };
+	const double each = weight(SIZE), bytes = SIZE * each;
+	uint64_t drawn = 1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(seen) / sizeof(*seen); i++) {
+		const double truth = ((double)seen[i].after - (double)seen[i].before) * bytes;
+		unsigned held = 0;
+
+		for (unsigned trial = 0; trial < TRIALS; trial++) {
+			uint64_t sums[2];
+			struct interval intervals[2];
+
+			for (unsigned side = 0; side < 2; side++) {
+				const unsigned count = draw_poisson(&drawn, side ? seen[i].after : seen[i].before);
+				struct spread spread = { 0 };
+
+				for (unsigned n = 0; n < count; n++)
+					spread_add_block(&spread, SIZE, each, 1);
+				sums[side] = (uint64_t)llround(bytes * count);
+				intervals[side] = estimate_bytes(sums[side], &spread, MEAN);
+			}
+			const struct difference of = estimate_difference(sums[0], intervals[0], sums[1], intervals[1]);
+
+			assert_true(of.low <= (int64_t)(sums[1] - sums[0]) && (int64_t)(sums[1] - sums[0]) <= of.high);
+			held += (double)of.low <= truth && truth <= (double)of.high;
+		}
+		if (held < TRIALS * 0.935)
+			fail_with("%u and %u blocks: %u of %u intervals hold the truth", seen[i].before, seen[i].after, held, TRIALS);
+		if (getenv("SCTMEM_SAMPLE_SHOW"))
+			print_message("%u and %u blocks: %.2f %%\n", seen[i].before, seen[i].after, 100.0 * held / TRIALS);
+	}
+}
+
+static void a_difference_of_exact_figures_is_exact(void **state)
+{
+	const struct difference less = estimate_difference(900, (struct interval){ 900, 900 }, 100,
+		(struct interval){ 100, 100 });
+	const struct difference more = estimate_difference(0, (struct interval){ 0, 0 }, UINT64_MAX,
+		(struct interval){ UINT64_MAX, UINT64_MAX });
+
+	(void)state;
+	assert_true(less.low == -800 && less.high == -800);
+	assert_true(more.low == (int64_t)1 << 62 && more.high == (int64_t)1 << 62);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +373,8 @@ int main(void)
 		cmocka_unit_test(counts_of_many_sites_add_up),
 		cmocka_unit_test(intervals_are_those_of_poisson_counts),
 		cmocka_unit_test(intervals_hold_the_truth),
+		cmocka_unit_test(intervals_of_differences_hold_the_truth),
+		cmocka_unit_test(a_difference_of_exact_figures_is_exact),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
