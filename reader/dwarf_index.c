@@ -308,8 +308,10 @@ static void read_unit(struct dwarf_index *index, struct dwarf_unit *unit)
 	unit->read = true;
 	unit->folder = attribute_text(&unit->lines, DW_AT_comp_dir);
 	unit->code = unit->lines;
-	unit->split = dwarf_cu_info(unit->lines.cu, NULL, &kind, NULL, &split, NULL, NULL, NULL) == 0 &&
-		kind == DW_UT_skeleton && split.addr != NULL;
+	const bool skeleton = dwarf_cu_info(unit->lines.cu, NULL, &kind, NULL, &split, NULL, NULL, NULL) == 0 &&
+		kind == DW_UT_skeleton;
+	index->foreign |= skeleton;
+	unit->split = skeleton && split.addr != NULL;
 	if (unit->split)
 		unit->code = split;
 	unit->c = is_c(&unit->code);

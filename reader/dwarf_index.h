@@ -40,6 +40,7 @@ struct dwarf_index {
 	uint64_t range_count;         /* read so far, in all: damaged files can make it explode */
 	uint32_t current;             /* the unit of the address resolved last; UINT32_MAX: none */
 	bool damaged;
+	bool foreign;                 /* a part is in .dwo files, or should be */
 };
 
 /* False when there is no DWARF that can be read. */

@@ -307,6 +307,7 @@ struct profile_options {
 	bool no_symbols;              /* native frames as module+0xoffset */
 	bool local_symbols;           /* names that a capture has with it are not used */
 	bool debuginfod;
+	const char *cache_folder;     /* of names looked up before (symbol_cache.h); NULL: none */
 	int thread;                   /* tid to keep, or -1 */
 	unsigned domains;             /* bit mask of domains to keep; 0: all */
 	const char *function, *file, *module;   /* regular expressions (POSIX extended): keep stacks with a matching frame */

@@ -499,7 +499,8 @@ static bool collect_frames(struct resolver *resolver, uint32_t capture_number)
 bool build_frames(struct build *build)
 {
 	struct resolver resolver = { .build = build };
-	const struct symbols_options options = { .debuginfod = build->options->debuginfod };
+	const struct symbols_options options = { .debuginfod = build->options->debuginfod,
+		.cache_folder = build->options->cache_folder };
 	bool ok = true;
 
 	if (!build->options->no_symbols) {

@@ -11,14 +11,16 @@
 #include "memory.h"
 #include "module_files.h"
 #include "name_pool.h"
+#include "symbol_cache.h"
 #include "symbol_table.h"
 
 struct module {
 	char *path;
 	uint8_t build_id[BUILD_ID_SIZE_MAX];
 	size_t build_id_size;
-	bool opened;
+	bool files_opened, opened;
 	struct module_files files;
+	struct symbol_cache cache;
 	struct dwarf_index dwarf;
 	struct symbol_table table;
 	bool table_loaded;
@@ -45,6 +47,7 @@ static void free_module(struct module *module)
 {
 	dwarf_index_close(&module->dwarf);
 	symbol_table_finish(&module->table);
+	symbol_cache_close(&module->cache);
 	module_files_close(&module->files);
 	name_pool_finish(&module->names);
 	free(module->path);
@@ -118,11 +121,19 @@ static void open_dwarf(struct module *module)
 	}
 }
 
+static void open_files(struct symbols *symbols, struct module *module)
+{
+	if (module->files_opened)
+		return;
+	module->files_opened = true;
+	module_files_open(&module->files, &symbols->options, module->path, module->build_id, module->build_id_size);
+	module->problem = module->files.problem;
+}
+
 static void open_module(struct symbols *symbols, struct module *module)
 {
 	module->opened = true;
-	module_files_open(&module->files, &symbols->options, module->path, module->build_id, module->build_id_size);
-	module->problem = module->files.problem;
+	open_files(symbols, module);
 	if (module->files.program.elf == NULL && module->files.debug.elf == NULL)
 		return;
 	open_dwarf(module);
@@ -215,11 +226,30 @@ static int compare_addresses(const void *left, const void *right)
 	return a->index < b->index ? -1 : a->index > b->index;
 }
 
+static bool open_cache(struct symbols *symbols, struct module *module)
+{
+	if (symbols->options.cache_folder == NULL || symbols->options.no_inlines)
+		return false;
+	open_files(symbols, module);
+	return module->cache.open || symbol_cache_open(&module->cache, symbols->options.cache_folder, &module->files);
+}
+
+/* Only what these two files say, all of it, is the same next time. */
+static void save_cache(struct module *module)
+{
+	if (!module->opened)
+		module->detail = module->cache.detail;
+	else if (module->problem == NULL && !module->dwarf.damaged && !module->dwarf.foreign)
+		symbol_cache_save(&module->cache, module->detail);
+}
+
 void symbols_resolve_many(struct symbols *symbols, uint32_t module, const uint64_t *addresses, size_t address_count,
 	void (*found)(void *context, size_t index, const struct symbol_frame *frames, size_t frame_count), void *context)
 {
 	struct symbol_frame frames[SYMBOLS_FRAMES_MAX];
 	struct numbered_address *sorted = memory_new(address_count, sizeof(*sorted));
+	struct module *opened = symbols->modules[module];
+	const bool cached = open_cache(symbols, opened);
 	size_t count = 0;
 	for (size_t i = 0; i < address_count; i++)
 		sorted[i] = (struct numbered_address){ addresses[i], i };
@@ -227,9 +257,16 @@ void symbols_resolve_many(struct symbols *symbols, uint32_t module, const uint64
 		qsort(sorted, address_count, sizeof(*sorted), compare_addresses);
 	for (size_t i = 0; i < address_count; i++) {
 		if (i == 0 || sorted[i].address != sorted[i - 1].address)
+			count = cached ? symbol_cache_find(&opened->cache, sorted[i].address, frames) : 0;
+		if (count == 0) {
 			count = symbols_resolve(symbols, module, sorted[i].address, frames, SYMBOLS_FRAMES_MAX);
+			if (cached)
+				symbol_cache_add(&opened->cache, sorted[i].address, frames, count);
+		}
 		found(context, sorted[i].index, frames, count);
 	}
+	if (cached)
+		save_cache(opened);
 	free(sorted);
 }
 

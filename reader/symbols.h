@@ -8,6 +8,7 @@
  *     module ---- module_files    the file that was running, its separate debug file
  *              |- dwarf_index     unit by address, function by address, inlined calls; each read at first use
  *              |- symbol_table    ELF symbols: for code without DWARF
+ *              |- symbol_cache    what was looked up before: then neither of the two is opened
  *              `- name_pool       demangled names, paths
  *
  * ELF files are untrusted: damaged ones give unknown names, and symbols_module_problem says so.  Different threads
@@ -38,6 +39,7 @@ struct symbols_options {
 	const char *sysroot;          /* look for modules and /usr/lib/debug below this folder */
 	const char *const *extra_paths;   /* folders with more binaries and debug files, NULL at the end; may be NULL */
 	bool no_inlines;              /* one frame an address: the function as compiled, and the line in it */
+	const char *cache_folder;     /* symbol_cache.h, for symbols_resolve_many; NULL: none */
 };
 
 /* How much a module's files tell. */

@@ -15,6 +15,7 @@
 #include "find.h"
 #include "formats/capture.h"
 #include "memory.h"
+#include "symbol_cache.h"
 
 static const char *const metric_names[] = {
 	[METRIC_PEAK] = "peak", [METRIC_LEAKED] = "leaked", [METRIC_TOTAL] = "total", [METRIC_TEMPORARY] = "temporary",
@@ -115,6 +116,8 @@ const struct option_spec view_selection_options[] = {
 		"embedded: names that sctmem symbolize has put into the capture, before those of this machine's files "
 		"(default); local: these files alone"),
 	OPTION_FLAG(0, "debuginfod", struct view, debuginfod, "fetch missing debug information from DEBUGINFOD_URLS"),
+	OPTION_FLAG(0, "no-cache", struct view, no_cache,
+		"look all native names up anew; else those found before are kept in ~/.cache/sctmem"),
 	OPTION_LAST
 };
 
@@ -145,7 +148,7 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 {
 	struct text_progress progress = text_progress_begin();
 	struct profile_options options = profile_options_default;
-	char *newest = NULL;
+	char *newest = NULL, cache[PATH_MAX];
 	const char *const *paths = (const char *const *)invocation->arguments.argv;
 	size_t count = (size_t)invocation->arguments.count;
 
@@ -176,6 +179,8 @@ bool view_load(const struct view *view, struct invocation *invocation, bool need
 	options.need_stacks = need_stacks;
 	options.no_symbols = view->no_symbols;
 	options.debuginfod = view->debuginfod;
+	if (!view->no_cache && symbol_cache_folder(cache, sizeof(cache)))
+		options.cache_folder = cache;
 	options.local_symbols = view->symbols == 1;
 	options.thread = view->thread == UINT64_MAX ? -1 : (int)view->thread;
 	options.domains = view->domains;

@@ -38,7 +38,7 @@ struct view {
 	unsigned domains;
 	const char *function, *file, *module;
 	int metric;                   /* enum metric, -1: not given */
-	bool no_symbols, debuginfod;
+	bool no_symbols, debuginfod, no_cache;
 	int symbols;                  /* 0: those that a capture has with it first; 1: those of this machine alone */
 	uint64_t temporary_limit;
 	uint64_t slices;              /* see profile_options; 0 but where a page or a verb wants them */
