@@ -270,13 +270,13 @@ static bool absorb_words_blocks(struct capture *capture, struct error *error)
 }
 
 /* Which files the run has; what the newest says of how it stands counts for all. */
-static bool open_segments(struct capture *capture, const char *const *paths, size_t count, bool beside,
+static bool open_segments(struct capture *capture, const char *const *paths, size_t count, bool beside, uint32_t from,
 	struct error *error)
 {
 	bool ok = true;
 
 	if (beside)
-		ok = segments_gather(capture, capture->path, capture->header.run_id, error);
+		ok = segments_gather(capture, capture->path, capture->header.run_id, from, error);
 	for (size_t i = 0; ok && !beside && i < count; i++)
 		ok = segments_add(capture, paths[i], capture->header.run_id, error);
 	ok = ok && segments_settle(capture, error);
@@ -306,13 +306,14 @@ static bool open_capture(struct capture **out, const char *const *paths, size_t 
 	capture->file = -1;
 	pthread_mutex_init(&capture->lock, NULL);
 	/* The first file of a run may be gone, and is its name all the same. */
-	if (!growing && access(path, F_OK) != 0 && errno == ENOENT)
+	if (access(path, F_OK) != 0 && errno == ENOENT)
 		left = segments_first_left(path);
 	capture->path = pool_copy(&capture->pool, path, strlen(path));
 	ok = capture->path ? true : fail_memory(error);
 	ok = ok && open_file(capture, left ? left : path, error) && capture_read_header(capture, error);
-	if (ok && !growing && capture->header.segment)
-		ok = open_segments(capture, paths, count, count == 1 && (left || capture->header.segment == 1), error);
+	if (ok && capture->header.segment)
+		ok = open_segments(capture, paths, count, growing || (count == 1 && (left || capture->header.segment == 1)),
+			growing ? capture->header.segment : 0, error);
 	free(left);
 	capture->alive = ok && is_alive(capture);
 	if (ok && growing)
@@ -342,13 +343,29 @@ bool capture_open_growing(struct capture **out, const char *path, struct error *
 	return open_capture(out, &path, 1, true, error);
 }
 
-void capture_refresh_status(struct capture *capture)
+bool capture_refresh_status(struct capture *capture, bool *more, struct error *error)
 {
+	const struct capture_segment *last;
 	struct capture_status status;
+	bool found;
 
-	if (read_at(capture->file, &status, sizeof(status), CAPTURE_STATUS_OFFSET))
-		capture->status = status;
+	*more = false;
+	do {
+		last = capture->segment_count ? &capture->segments[capture->segment_count - 1] : NULL;
+		if (read_at(last ? last->file : capture->file, &status, sizeof(status), CAPTURE_STATUS_OFFSET))
+			capture->status = status;
+		found = false;
+		if (last && capture->status.state == CAPTURE_CONTINUED && !segments_find_later(capture, &found, error))
+			return false;
+		if (found) {
+			last = &capture->segments[capture->segment_count - 1];
+			capture->file_device = last->device;
+			capture->file_inode = last->inode;
+		}
+		*more = *more || found;
+	} while (found);
 	capture->alive = is_alive(capture);
+	return true;
 }
 
 void capture_close(struct capture *capture)

@@ -96,7 +96,7 @@ struct capture_note {
 
 /* One file of a run in segments. */
 struct capture_segment {
-	int file;
+	int file;                     /* -1: followed to its end and not needed any more */
 	uint32_t number, header_size;
 	uint64_t size, device, inode;
 	const char *path;
@@ -229,15 +229,18 @@ void capture_sort_modules(struct capture *capture);
 /* Whether the first bytes of the file are those of a capture. */
 bool capture_has_magic(const char *path);
 
-/* For a file that grows: only header and status are read; the caller looks for blocks and takes what is in them. */
+/*
+ * For a file that grows: only header and status are read; the caller looks for blocks and takes what is in them.  Of a
+ * run in segments it has all from the one that is named on.
+ */
 MUST_CHECK bool capture_open_growing(struct capture **out, const char *path, struct error *error);
-/* Reads the status anew. */
-void capture_refresh_status(struct capture *capture);
+/* Reads the status anew.  Where the run goes on in further segments, they are added first: *more. */
+MUST_CHECK bool capture_refresh_status(struct capture *capture, bool *more, struct error *error);
 /* Whether a block begins at this offset; *block is its header then. */
-bool capture_block_at(const struct capture *capture, uint64_t offset, struct capture_block *block);
-/* The offset of the next block at or after this one, or file_size.  `buffer`: CAPTURE_SCAN_BYTES to work in. */
+bool capture_block_at(int file, uint64_t offset, struct capture_block *block);
+/* The offset of the next block at or after this one, or the file's size.  `buffer`: CAPTURE_SCAN_BYTES to work in. */
 enum { CAPTURE_SCAN_BYTES = 128 * 1024 };
-uint64_t capture_find_block(const struct capture *capture, uint8_t *buffer, uint64_t offset);
+uint64_t capture_find_block(int file, uint64_t file_size, uint8_t *buffer, uint64_t offset);
 
 /* Used by capture_open only, one file each. */
 MUST_CHECK bool capture_read_header(struct capture *capture, struct error *error);

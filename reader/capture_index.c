@@ -54,18 +54,18 @@ static uint64_t align8(uint64_t offset)
  * The offset of the next valid block header at or after `offset`, or the end of the file.  Holes of the file are
  * skipped without reading them.
  */
-uint64_t capture_find_block(const struct capture *capture, uint8_t *buffer, uint64_t offset)
+uint64_t capture_find_block(int file, uint64_t file_size, uint8_t *buffer, uint64_t offset)
 {
-	const uint64_t end = capture->file_size;
+	const uint64_t end = file_size;
 
 	while (end - offset >= sizeof(struct capture_block)) {
-		off_t data = lseek(capture->file, (off_t)offset, SEEK_DATA);
+		off_t data = lseek(file, (off_t)offset, SEEK_DATA);
 
 		if (data < 0 && errno == ENXIO)
 			return end;               /* nothing but a hole up to the end */
 		if (data > 0 && (uint64_t)data > offset)
 			offset = (uint64_t)data & ~(uint64_t)7;
-		ssize_t got = read_some(capture->file, buffer, CAPTURE_SCAN_BYTES, offset);
+		ssize_t got = read_some(file, buffer, CAPTURE_SCAN_BYTES, offset);
 		if (got < (ssize_t)sizeof(struct capture_block))
 			return end;
 		size_t last = (size_t)got - sizeof(struct capture_block);
@@ -88,10 +88,10 @@ uint64_t capture_find_block(const struct capture *capture, uint8_t *buffer, uint
 	return end;
 }
 
-bool capture_block_at(const struct capture *capture, uint64_t offset, struct capture_block *block)
+bool capture_block_at(int file, uint64_t offset, struct capture_block *block)
 {
 	*block = (struct capture_block){ 0 };
-	return read_some(capture->file, block, sizeof(*block), offset) == (ssize_t)sizeof(*block) && is_block_header(block);
+	return read_some(file, block, sizeof(*block), offset) == (ssize_t)sizeof(*block) && is_block_header(block);
 }
 
 static bool add_part(struct capture *capture, uint64_t offset, const struct capture_block *block, struct error *error)
@@ -121,9 +121,9 @@ static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error 
 	while (ok && at < capture->file_size && capture->file_size - at >= sizeof(struct capture_block)) {
 		struct capture_block block;
 
-		if (!capture_block_at(capture, at, &block)) {
+		if (!capture_block_at(capture->file, at, &block)) {
 			bool unfinished = is_zero((const uint8_t *)&block, 8);
-			uint64_t next = capture_find_block(capture, buffer, at + 8);
+			uint64_t next = capture_find_block(capture->file, capture->file_size, buffer, at + 8);
 
 			/* No header, then bytes: an append that was cut short.  Its window is still in its STREAM block. */
 			if (!unfinished)

@@ -66,7 +66,10 @@ static void write_json(const struct top *top, const struct target *target, uint6
 
 	json_object(&json, NULL);
 	json_number(&json, "pid", target->pid);
-	json_text(&json, "path", target->path);
+	json_text(&json, "path", target->run);
+	json_number(&json, "segment_first", profile->captures[0].segment_first);
+	json_number(&json, "segment_last", profile->captures[0].segment_last);
+	json_number(&json, "segments_missing", profile->captures[0].segments_missing);
 	json_text(&json, "state", top_state(top));
 	json_decimal(&json, "time_s", (double)numbers->time_ns / 1e9, 9);
 	json_number(&json, "live_bytes", numbers->live_bytes);
@@ -127,7 +130,11 @@ static void write_text(const struct top *top, const struct target *target, uint6
 	struct text_table table = TEXT_TABLE(columns);
 	struct text text = text_begin(stdout);
 
-	printf("process %" PRIu32 ", %s, after %s\n", target->pid, top_state(top), text_time(numbers->time_ns).text);
+	printf("process %" PRIu32 ", %s, after %s", target->pid, top_state(top), text_time(numbers->time_ns).text);
+	if (top->segment)
+		printf(", segments %" PRIu32 " to %" PRIu32 " of the run%s", profile->captures[0].segment_first, top->segment,
+			profile->captures[0].segment_first > 1 ? ": what was allocated before is not known" : "");
+	putchar('\n');
 	printf("live %s in %s blocks, peak %s, resident %s", text_bytes(numbers->live_bytes).text,
 		text_count(numbers->live_blocks).text, text_bytes(numbers->peak_bytes).text,
 		text_bytes(numbers->resident_bytes).text);
@@ -218,7 +225,7 @@ static bool top_run(struct invocation *invocation, struct error *error)
 		return top_screen_run(NULL, 0, 0, error);
 	if (!target_open(&target, invocation->arguments.count ? invocation->arguments.argv[0] : NULL, false, error))
 		return false;
-	ok = top_open(&top, target.path, settings.no_symbols, error);
+	ok = top_open(&top, target.run, settings.no_symbols, error);
 	if (ok) {
 		ok = show(&top, &target, &settings, error);
 		top_close(&top);
@@ -243,7 +250,8 @@ const struct command top_command = {
 	.description =
 		"Shows the live heap of a process that is being recorded, as its capture grows: figures and their time line, and "
 		"the lines, functions, files, modules, threads or stacks that hold the memory. The process is not touched: only "
-		"its capture is read, and at each look only what is new in it. When it ends, the last figures stay.\n\n"
+		"its capture is read, and at each look only what is new in it. When it ends, the last figures stay. A run in "
+		"segments is followed from file to file.\n\n"
 		"Keys: o, t, b, g and n sort by own, total, blocks, growth and all that was allocated; v changes the view, T is "
 		"the tree, enter opens and closes; l shows Python or native code only; < and > one thread; / searches; space "
 		"pauses; z measures growth from now on; ? helps; q quits.",

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See follow.h.  What a look costs grows with what is new, and with the number of blocks behind the first hole that may
- * still be filled: seldom more than those of one extent (preload/output.c).
+ * See follow.h.  Here are the streams, and the order of what they hold; where their blocks lie is follow_files.c's.
  */
 #include "follow.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "merge.h"
 
 enum {
 	PAUSE_NS = 5000000,           /* between the two reads of a look */
-	HOLE_LOOKS = 3,               /* a hole that nothing came into for so long is passed over */
 	WAITS_MAX = 20,               /* a window whose block is not there after so many looks is lost */
+	WAITS_MAX_GONE = 3,           /* the same where files of the run are gone */
 	CHUNK_EVENTS = 4096,
 	QUEUE_EVENTS_ALL = 1 << 19,   /* of all streams together, and one window more each: 16 MiB */
 	QUEUE_EVENTS_MIN = 4096,
@@ -26,35 +22,29 @@ enum {
 
 bool follow_init(struct follow *follow, struct capture *capture, struct replay *replay, struct error *error)
 {
-	*follow = (struct follow){ .capture = capture, .replay = replay, .walk_from = capture->header.header_size,
-		.scan = malloc(CAPTURE_SCAN_BYTES) };
+	*follow = (struct follow){ .capture = capture, .replay = replay, .scan = malloc(CAPTURE_SCAN_BYTES) };
 	decoder_init(&follow->decoder, capture, NULL);
-	return (follow->scan ? true : fail_memory(error)) && map64_init(&follow->known, 1024, error);
+	return follow->scan ? true : fail_memory(error);
 }
 
 void follow_finish(struct follow *follow)
 {
 	for (size_t i = 0; i < follow->stream_count; i++) {
 		free(follow->streams[i].parts);
+		free(follow->streams[i].later);
 		free(follow->streams[i].events);
 	}
 	free(follow->streams);
-	free(follow->holes);
+	follow_files_finish(follow);
 	free(follow->scan);
 	decoder_finish(&follow->decoder);
-	map64_finish(&follow->known);
 	*follow = (struct follow){ 0 };
 }
 
-static bool read_exactly(struct follow *follow, void *out, size_t size, uint64_t offset)
+/* A run whose oldest files are gone: its streams begin with any window, and at first not all are there. */
+static bool is_partial(const struct follow *follow)
 {
-	ssize_t got;
-
-	do
-		got = pread(follow->capture->file, out, size, (off_t)offset);
-	while (got < 0 && errno == EINTR);
-	follow->bytes_read += got > 0 ? (uint64_t)got : 0;
-	return got == (ssize_t)size;
+	return follow->capture->segments && follow->capture->segments[0].number != 1;
 }
 
 /* ---- blocks ---- */
@@ -86,7 +76,7 @@ static struct follow_stream *find_stream(struct follow *follow, uint32_t number,
 	process->stream_mean = means;
 	means[follow->stream_count] = 0;
 	threads[follow->stream_count] = 0;    /* until the stream says whose it is: the first thread of all */
-	follow->streams[follow->stream_count] = (struct follow_stream){ .stream = number };
+	follow->streams[follow->stream_count] = (struct follow_stream){ .stream = number, .begun = !is_partial(follow) };
 	return &follow->streams[follow->stream_count++];
 }
 
@@ -100,18 +90,40 @@ static bool absorb_words(struct follow *follow, const struct capture_part *part,
 	enum capture_read_result result = capture_read(follow->capture, NULL, part, &buffer, &cursor);
 
 	while (result == CAPTURE_READ && ok && events_next(&cursor, &event))
-		if (CAPTURE_IS_METADATA(event.kind))
+		if (CAPTURE_IS_METADATA(event.kind) || event.kind == CAPTURE_NODE)
 			ok = capture_absorb(follow->capture, &event, error);
 	capture_buffer_finish(&buffer);
 	return result == CAPTURE_READ_NO_MEMORY ? fail_memory(error) : ok;
 }
 
-static bool meet_block(struct follow *follow, uint64_t offset, const struct capture_block *block, struct error *error)
+/* Of several files, in any order. */
+static bool meet_window(struct follow_stream *stream, const struct follow_block *block, struct error *error)
+{
+	size_t at = stream->later_count;
+
+	if (stream->block.offset == 0) {
+		stream->block = *block;
+		return true;
+	}
+	/* A second one in one file is damage; one in a file before is what the stream has left. */
+	if (block->file <= stream->block.file)
+		return true;
+	if (!array_reserve(&stream->later, &stream->later_capacity, at + 1, sizeof(*stream->later), error))
+		return false;
+	for (; at > 0 && stream->later[at - 1].file > block->file; at--)
+		stream->later[at] = stream->later[at - 1];
+	stream->later[at] = *block;
+	stream->later_count++;
+	return true;
+}
+
+static bool meet_block(struct follow *follow, size_t number, uint64_t offset, const struct capture_block *block,
+	struct error *error)
 {
 	const struct capture_part part = { .offset = offset, .payload_checksum = block->payload_checksum,
 		.first_time_ns = block->first_time_ns, .last_time_ns = block->last_time_ns, .stored_size = block->stored_size,
 		.raw_size = block->raw_size, .sequence = block->sequence, .event_count = block->event_count,
-		.kind = block->kind, .flags = block->flags, .stream = block->stream };
+		.kind = block->kind, .flags = block->flags, .stream = block->stream, .segment = (uint32_t)number };
 	struct follow_stream *stream;
 
 	if (block->kind == CAPTURE_BLOCK_WORDS)
@@ -122,77 +134,17 @@ static bool meet_block(struct follow *follow, uint64_t offset, const struct capt
 	if (!stream)
 		return false;
 	if (block->kind == CAPTURE_BLOCK_STREAM) {
-		if (stream->block == 0 && block->stored_size >= sizeof(struct capture_stream)) {
-			stream->block = offset;
-			stream->words_max = (block->stored_size - sizeof(struct capture_stream)) / 8;
-		}
-		return true;
+		const struct follow_block window = { .offset = offset, .file = (uint32_t)number,
+			.words_max = (block->stored_size - sizeof(struct capture_stream)) / 8 };
+
+		return block->stored_size < sizeof(struct capture_stream) || meet_window(stream, &window, error);
 	}
-	if (block->sequence < stream->sequence)
+	if (stream->begun && block->sequence < stream->sequence)
 		return true;                  /* taken from its words already, or given up */
 	if (!array_reserve(&stream->parts, &stream->part_capacity, stream->part_count + 1, sizeof(*stream->parts), error))
 		return false;
 	stream->parts[stream->part_count++] = part;
 	return true;
-}
-
-static bool note_hole(struct follow *follow, const struct follow_hole *before, size_t before_count, uint64_t start,
-	struct error *error)
-{
-	struct follow_hole hole = { .start = start };
-
-	for (size_t i = 0; i < before_count; i++)
-		if (before[i].start == start)
-			hole.looks = before[i].looks + 1;
-	if (!array_reserve(&follow->holes, &follow->hole_capacity, follow->hole_count + 1, sizeof(*follow->holes), error))
-		return false;
-	follow->holes[follow->hole_count++] = hole;
-	return true;
-}
-
-/* Looks for blocks that have come since, and where the next look must begin. */
-static bool find_blocks(struct follow *follow, struct error *error)
-{
-	struct capture *capture = follow->capture;
-	struct follow_hole *before = follow->holes;
-	const size_t before_count = follow->hole_count;
-	uint64_t at = follow->walk_from;
-	struct stat status;
-	bool ok = true;
-
-	if (fstat(capture->file, &status) == 0)
-		capture->file_size = (uint64_t)status.st_size;
-	follow->holes = NULL;
-	follow->hole_count = follow->hole_capacity = 0;
-	while (ok && at < capture->file_size && capture->file_size - at >= sizeof(struct capture_block)) {
-		struct capture_block block;
-
-		follow->bytes_read += sizeof(block);
-		if (!capture_block_at(capture, at, &block)) {
-			ok = note_hole(follow, before, before_count, at, error);
-			at = capture_find_block(capture, follow->scan, at + 8);
-			continue;
-		}
-		const uint64_t end = at + sizeof(block) + block.stored_size;
-		/* A block that leaves the file is still being written, or the file is cut there. */
-		if (end > capture->file_size) {
-			ok = note_hole(follow, before, before_count, at, error);
-			break;
-		}
-		if (map64_get(&follow->known, at / 8) == MAP64_NONE)
-			ok = map64_put(&follow->known, at / 8, 0, error) && meet_block(follow, at, &block, error);
-		if (end > capture->used_size)
-			capture->used_size = end;
-		at = (end + 7) & ~(uint64_t)7;
-	}
-	free(before);
-	/* The end is a hole, too. */
-	follow->walk_from = at < capture->file_size ? at : capture->file_size & ~(uint64_t)7;
-	for (size_t i = follow->hole_count; i-- > 0;) {
-		if (follow->holes[i].looks < HOLE_LOOKS)
-			follow->walk_from = follow->holes[i].start;
-	}
-	return ok;
 }
 
 /* ---- one stream ---- */
@@ -250,6 +202,20 @@ static void next_window(struct follow_stream *stream)
 	stream->waits = 0;
 }
 
+/* Goes on with the first window that is there. */
+static void give_up(struct follow *follow, struct follow_stream *stream, uint64_t until)
+{
+	uint64_t next = until;
+
+	for (size_t i = 0; i < stream->part_count; i++)
+		if (stream->parts[i].sequence > stream->sequence && stream->parts[i].sequence < next)
+			next = stream->parts[i].sequence;
+	capture_note_damage(follow->capture, stream->block.offset, 0, "a window of a stream that is nowhere, of the one");
+	follow->capture->damage.windows += next - stream->sequence;
+	next_window(stream);
+	stream->sequence = next;
+}
+
 /* Windows that were handed on; false in *done: the block of one is not to be found yet, or they are too many. */
 static bool take_windows(struct follow *follow, struct follow_stream *stream, uint64_t until, bool *done,
 	struct error *error)
@@ -268,17 +234,13 @@ static bool take_windows(struct follow *follow, struct follow_stream *stream, ui
 			return true;
 		}
 		if (!take_part(stream, &part)) {
-			/* Whatever was passed over is looked at again. */
-			follow->walk_from = follow->capture->header.header_size;
-			if (!find_blocks(follow, error))
+			if (!follow_find_blocks(follow, true, meet_block, error))
 				return false;
 			if (!take_part(stream, &part)) {
-				*done = ++stream->waits > WAITS_MAX;
+				*done = ++stream->waits > (follow->capture->segments_missing ? WAITS_MAX_GONE : WAITS_MAX);
 				if (!*done)
 					return true;
-				capture_note_damage(follow->capture, stream->block, 0, "a window of a stream that is nowhere, of the one");
-				follow->capture->damage.windows++;
-				next_window(stream);
+				give_up(follow, stream, until);
 				continue;
 			}
 		}
@@ -294,9 +256,11 @@ static bool take_windows(struct follow *follow, struct follow_stream *stream, ui
 static bool take_words(struct follow *follow, struct follow_stream *stream, const struct capture_stream *now,
 	bool *done, struct error *error)
 {
-	const uint64_t at = stream->block + sizeof(struct capture_block);
+	const uint64_t at = stream->block.offset + sizeof(struct capture_block);
+	const size_t file = stream->block.file;
 	const uint64_t first = stream->carry.used, count = now->used - first;
-	const struct capture_part part = { .offset = stream->block, .kind = CAPTURE_BLOCK_STREAM, .stream = stream->stream };
+	const struct capture_part part = { .offset = stream->block.offset, .kind = CAPTURE_BLOCK_STREAM,
+		.stream = stream->stream };
 	struct capture_stream carry, again;
 	uint64_t *words;
 	bool ok = true;
@@ -307,8 +271,8 @@ static bool take_words(struct follow *follow, struct follow_stream *stream, cons
 	words = malloc(count * 8);
 	if (!words)
 		return fail_memory(error);
-	*done = read_exactly(follow, words, count * 8, at + sizeof(*now) + first * 8) &&
-		read_exactly(follow, &again, sizeof(again), at) && again.sequence == now->sequence;
+	*done = follow_read(follow, file, words, count * 8, at + sizeof(*now) + first * 8) &&
+		follow_read(follow, file, &again, sizeof(again), at) && again.sequence == now->sequence;
 	if (*done) {
 		carry = first ? stream->carry : *now;
 		carry.used = count;
@@ -319,21 +283,80 @@ static bool take_words(struct follow *follow, struct follow_stream *stream, cons
 	return ok;
 }
 
-static bool take_stream(struct follow *follow, struct follow_stream *stream, struct error *error)
+/* What the head of a window says; false: its writer is between two stores, or it is damaged: perhaps the next time. */
+static bool read_window(struct follow *follow, const struct follow_block *block, struct capture_stream *now)
 {
-	for (int tries = 0; stream->block && tries < WORDS_TRIES; tries++) {
-		struct capture_stream now;
+	return follow_read(follow, block->file, now, sizeof(*now), block->offset + sizeof(struct capture_block)) &&
+		now->used <= block->words_max && now->used <= CAPTURE_STREAM_WORDS_MAX && !(now->first_stamp >> 56) &&
+		!(now->first_time_ns >> 56);
+}
+
+/*
+ * The window that counts, of those in several files.  One with the lower number has not been begun: the words are in
+ * the one before, and in an EVENTS block.
+ */
+static bool choose_window(struct follow *follow, struct follow_stream *stream, struct capture_stream *now)
+{
+	bool found = stream->block.offset && read_window(follow, &stream->block, now);
+
+	for (size_t i = stream->later_count; i-- > 0;) {
+		struct capture_stream later;
+
+		if (!read_window(follow, &stream->later[i], &later) || (found && (later.sequence < now->sequence ||
+			(later.sequence == now->sequence && now->used > 0))))
+			continue;
+		*now = later;
+		stream->block = stream->later[i];
+		stream->later_count -= i + 1;
+		memmove(stream->later, stream->later + i + 1, stream->later_count * sizeof(*stream->later));
+		return true;
+	}
+	return found;
+}
+
+/* A window that its STREAM block has not yet, because its thread was killed before it began the next, or will soon. */
+static uint64_t end_of_parts(const struct follow_stream *stream, uint64_t end)
+{
+	for (size_t i = 0; i < stream->part_count; i++)
+		if (stream->parts[i].sequence >= end)
+			end = (uint64_t)stream->parts[i].sequence + 1;
+	return end;
+}
+
+/* The first window of a stream whose first ones are in files that are gone.  false: it cannot be told yet. */
+static bool begin_stream(struct follow_stream *stream, const struct capture_stream *now, bool ended)
+{
+	uint64_t lowest = UINT64_MAX;
+
+	for (size_t i = 0; i < stream->part_count; i++)
+		if (stream->parts[i].sequence < lowest)
+			lowest = stream->parts[i].sequence;
+	/* Its window is about to be begun under the next number. */
+	if (now && now->sequence == 0 && now->used == 0 && lowest != UINT64_MAX && lowest > 0 && !ended)
+		return false;
+	if (now && now->sequence < lowest && !(now->sequence == 0 && now->used == 0 && lowest != UINT64_MAX))
+		lowest = now->sequence;
+	stream->begun = lowest != UINT64_MAX;
+	stream->sequence = stream->begun ? lowest : 0;
+	return stream->begun;
+}
+
+static bool take_stream(struct follow *follow, struct follow_stream *stream, bool ended, struct error *error)
+{
+	for (int tries = 0; tries < WORDS_TRIES; tries++) {
+		struct capture_stream now = { 0 };
+		const bool found = choose_window(follow, stream, &now);
+		uint64_t until;
 		bool done;
 
-		if (!read_exactly(follow, &now, sizeof(now), stream->block + sizeof(struct capture_block)))
+		if ((!found && !ended) || (!stream->begun && !begin_stream(stream, found ? &now : NULL, ended)))
 			return true;
-		if (now.used > stream->words_max || now.used > CAPTURE_STREAM_WORDS_MAX || now.first_stamp >> 56 ||
-		    now.first_time_ns >> 56 || now.sequence < stream->sequence ||
-		    (now.sequence == stream->sequence && now.used < stream->carry.used))
+		until = ended && now.used == 0 ? end_of_parts(stream, found ? now.sequence : 0) : now.sequence;
+		if (until < stream->sequence || (until == stream->sequence && now.used < stream->carry.used))
 			return true;                  /* between two stores of its writer, or damaged: perhaps the next time */
-		if (!take_windows(follow, stream, now.sequence, &done, error))
+		if (!take_windows(follow, stream, until, &done, error))
 			return false;
-		if (!done)
+		if (!done || !found || until > now.sequence)
 			return true;
 		if (!take_words(follow, stream, &now, &done, error))
 			return false;
@@ -345,12 +368,64 @@ static bool take_stream(struct follow *follow, struct follow_stream *stream, str
 
 /* ---- all streams ---- */
 
-static bool take_all(struct follow *follow, struct error *error)
+/* The stamp at which the first window of a stream begins that has any before it. */
+static bool raise_floor(struct follow *follow, struct follow_stream *stream, bool ended, struct error *error)
 {
-	bool ok = find_blocks(follow, error);
+	struct capture_buffer buffer = { 0 };
+	struct capture_stream now = { 0 };
+	struct events_cursor cursor;
+	const bool found = choose_window(follow, stream, &now);
+	enum capture_read_result result = CAPTURE_READ_DAMAGED;
+	uint64_t stamp = now.first_stamp;
+
+	if (!begin_stream(stream, found ? &now : NULL, ended) || stream->sequence == 0)
+		return true;
+	for (size_t i = 0; i < stream->part_count && result == CAPTURE_READ_DAMAGED; i++) {
+		if (stream->parts[i].sequence != stream->sequence)
+			continue;
+		struct capture_damage before = follow->capture->damage;
+
+		result = capture_read(follow->capture, NULL, &stream->parts[i], &buffer, &cursor);
+		follow->capture->damage = before;     /* it is read again, and said then */
+		stamp = result == CAPTURE_READ ? cursor.stamp : 0;
+	}
+	capture_buffer_finish(&buffer);
+	if (stamp > follow->capture->first_stamp)
+		follow->capture->first_stamp = stamp;
+	return result == CAPTURE_READ_NO_MEMORY ? fail_memory(error) : true;
+}
+
+/* As of a whole run (capture_index.c): what comes later is complete, for who comes later was idle. */
+static bool find_floor(struct follow *follow, bool ended, struct error *error)
+{
+	bool ok = true;
+
+	follow->floor_known = true;
+	if (!is_partial(follow))
+		return true;
+	follow->capture->first_stamp = follow->capture->header.segment_stamp;
+	for (size_t i = 0; ok && i < follow->stream_count; i++)
+		ok = raise_floor(follow, &follow->streams[i], ended, error);
+	return ok;
+}
+
+/* Streams that are new in a run whose first files are gone: all that comes before their windows is to be known. */
+static bool is_one_new(const struct follow *follow)
+{
+	for (size_t i = 0; i < follow->stream_count; i++)
+		if (!follow->streams[i].begun)
+			return true;
+	return false;
+}
+
+static bool take_all(struct follow *follow, bool ended, struct error *error)
+{
+	bool ok = follow_find_blocks(follow, false, meet_block, error) &&
+		(!is_one_new(follow) || follow_find_blocks(follow, true, meet_block, error)) &&
+		(follow->floor_known || find_floor(follow, ended, error));
 
 	for (size_t i = 0; ok && i < follow->stream_count; i++)
-		ok = take_stream(follow, &follow->streams[i], error);
+		ok = take_stream(follow, &follow->streams[i], ended, error);
 	return ok;
 }
 
@@ -446,10 +521,16 @@ static bool replay_queues(struct follow *follow, uint64_t until, struct error *e
 bool follow_look(struct follow *follow, bool ended, struct error *error)
 {
 	uint64_t until;
+	bool more;
 
-	/* The first look at a large capture, mostly: piece by piece, so that the queues stay short. */
+	/*
+	 * The first look at a large capture, mostly: piece by piece, so that the queues stay short.  Meanwhile segments may
+	 * come, and go again (--keep): what has been opened can be read.
+	 */
 	for (;;) {
-		if (!take_all(follow, error))
+		if (!ended && !capture_refresh_status(follow->capture, &more, error))
+			return false;
+		if (!take_all(follow, ended, error))
 			return false;
 		until = known_stamp(follow);
 		if (until == UINT64_MAX)
@@ -460,12 +541,13 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 	until = newest_stamp(follow);
 	if (!ended && follow->stream_count > 1) {
 		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
-		if (!take_all(follow, error))
+		if (!take_all(follow, false, error))
 			return false;
 	} else {
 		until = UINT64_MAX;
 	}
 	if (known_stamp(follow) < until)
 		until = known_stamp(follow);
+	follow_close_files(follow);
 	return replay_queues(follow, until, error);
 }

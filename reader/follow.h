@@ -12,6 +12,9 @@
  *
  * The last line is why a look reads twice: an event is stored a moment after it was given its stamp, and streams are
  * read one after another; what is replayed has had that moment.
+ *
+ * A run in segments is followed from file to file.  A thread that goes over appends what its window holds to the new
+ * file and has another STREAM block there: of a stream's blocks the one with the highest number counts.
  */
 #ifndef SCTMEM_READER_FOLLOW_H
 #define SCTMEM_READER_FOLLOW_H
@@ -19,12 +22,20 @@
 #include "decode.h"
 #include "replay.h"
 
+/* Where a stream has or had its window. */
+struct follow_block {
+	uint64_t offset;              /* of a STREAM block; 0: none */
+	uint64_t words_max;           /* that fit it */
+	uint32_t file;
+};
+
 /* A stream, and how far it was read. */
 struct follow_stream {
 	uint32_t stream;
-	uint64_t block;               /* offset of its STREAM block; 0: not found yet */
-	uint64_t words_max;           /* that fit its block */
+	struct follow_block block;    /* of the window that is being read */
+	struct follow_block *later; size_t later_count, later_capacity;   /* in files after it */
 	uint64_t sequence;            /* the window that is being read */
+	bool begun;                   /* that is known: a run whose oldest files are gone begins anywhere */
 	struct capture_stream carry;  /* state after what was taken of it; used: words taken */
 	uint32_t taken;               /* events taken of it */
 	uint64_t mean;                /* of sampling, as the decoder's */
@@ -41,13 +52,22 @@ struct follow_hole {
 	unsigned looks;               /* in which nothing came */
 };
 
+/* What is known of the blocks in one file. */
+struct follow_file {
+	struct map64 known;           /* offsets, in units of 8 */
+	struct follow_hole *holes; size_t hole_count, hole_capacity;
+	uint64_t walk_from;           /* where the next look for blocks begins */
+	uint64_t size, end;           /* of the file; of the last block */
+	unsigned rests;               /* looks in which nobody needed it any more */
+	bool closed;
+};
+
 struct follow {
 	struct capture *capture;      /* opened by capture_open_growing */
 	struct replay *replay;        /* with this capture as process 0 */
 	struct follow_stream *streams; size_t stream_count, stream_capacity;
-	struct map64 known;           /* offsets of blocks, in units of 8 */
-	struct follow_hole *holes; size_t hole_count, hole_capacity;
-	uint64_t walk_from;           /* where the next look for blocks begins */
+	struct follow_file *files; size_t file_count, file_capacity;   /* one; or those of the capture's segments */
+	bool floor_known;             /* what lies before capture->first_stamp is left out */
 	struct decoder decoder;       /* of one window at a time */
 	uint64_t bytes_read;          /* of the file, so far: what a look costs */
 	uint8_t *scan;
@@ -58,5 +78,17 @@ void follow_finish(struct follow *follow);
 
 /* Takes what is new.  `ended`: nothing more will come, so all is replayed.  false: no memory. */
 MUST_CHECK bool follow_look(struct follow *follow, bool ended, struct error *error);
+
+/*
+ * The files, for follow.c alone (follow_files.c).  Reads exactly so many bytes of a file.
+ */
+bool follow_read(struct follow *follow, size_t number, void *out, size_t size, uint64_t offset);
+/* Calls `met` for each new block; with `again` also in places that were passed over. */
+typedef bool follow_met(struct follow *follow, size_t number, uint64_t offset, const struct capture_block *block,
+	struct error *error);
+MUST_CHECK bool follow_find_blocks(struct follow *follow, bool again, follow_met *met, struct error *error);
+/* Closes those before the newest that nothing will come from. */
+void follow_close_files(struct follow *follow);
+void follow_files_finish(struct follow *follow);
 
 #endif

@@ -12,6 +12,8 @@
 #include "profile_build.h"
 #include "replay_cost.h"
 
+enum { CONTINUED_LOOKS = 3 };
+
 struct profile_live {
 	struct profile_owner *owner;
 	struct profile_options options;
@@ -19,6 +21,7 @@ struct profile_live {
 	struct follow follow;
 	bool following;
 	bool ended;                   /* all that there will ever be was taken */
+	unsigned continued;           /* looks in which the next segment was not to be found */
 };
 
 bool profile_live_open(struct profile_live **out, const char *path, const struct profile_options *options,
@@ -151,12 +154,18 @@ bool profile_live_look(struct profile_live *live, struct error *error)
 {
 	struct build *build = &live->build;
 	struct capture *capture = build->captures[0].capture;
-	bool ended, ok;
+	bool ended, more, ok;
 
 	build->error = build->replay.error = error;
 	/* Asked before what is there is read: what it wrote until then is there. */
-	capture_refresh_status(capture);
+	if (!capture_refresh_status(capture, &more, error))
+		return false;
 	ended = !capture->alive;
+	/* Where the next segment is not to be seen, it is removed or moved, and perhaps the one after it is. */
+	if (capture->status.state == CAPTURE_CONTINUED)
+		ended = ++live->continued > CONTINUED_LOOKS;
+	else
+		live->continued = 0;
 	if (!live->ended && !follow_look(&live->follow, ended, error))
 		return false;
 	live->ended = ended;
@@ -185,5 +194,5 @@ uint64_t profile_live_bytes_read(const struct profile_live *live)
 
 bool profile_live_is_alive(const struct profile_live *live)
 {
-	return live->build.captures[0].capture->alive;
+	return live->build.captures[0].capture->alive || (live->continued > 0 && !live->ended);
 }

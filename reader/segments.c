@@ -24,7 +24,7 @@
 
 #include <xxhash.h>
 
-enum { SEGMENTS_MAX = 100000 };
+enum { SEGMENTS_MAX = 100000, NUMBER_DIGITS = 6 };
 
 /* Whether the file has a whole header of a segment; its checksum holds. */
 static bool read_header(int file, struct capture_header *header)
@@ -103,8 +103,11 @@ bool segments_add(struct capture *capture, const char *path, uint64_t run_id, st
 	return true;
 }
 
-/* The folder, and what the names of all files of the run begin with: "capture." of capture.bin and capture.bin.0. */
-static void split(const char *path, char *folder, size_t folder_size, char *stem, size_t stem_size)
+/*
+ * The folder, and what the names of all files of the run begin with: "capture." of capture.bin and capture.bin.0; and
+ * of capture.000007.bin, where that is `numbered`, a later segment's file.
+ */
+static void split(const char *path, bool numbered, char *folder, size_t folder_size, char *stem, size_t stem_size)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	size_t length = strlen(name), digits = length;
@@ -116,17 +119,21 @@ static void split(const char *path, char *folder, size_t folder_size, char *stem
 		length = digits - 1;
 	if (length > 4 && strncmp(name + length - 4, ".bin", 4) == 0)
 		length -= 4;
+	for (digits = length; digits > 0 && name[digits - 1] >= '0' && name[digits - 1] <= '9';)
+		digits--;
+	if (numbered && length - digits >= NUMBER_DIGITS && digits > 1 && name[digits - 1] == '.')
+		length = digits - 1;
 	snprintf(stem, stem_size, "%.*s.", (int)length, name);
 }
 
 /* Calls `use` for each file beside `path` that may be of the same run; until it says false. */
-static bool look_beside(const char *path, bool (*use)(void *argument, const char *path), void *argument)
+static bool look_beside(const char *path, bool numbered, bool (*use)(void *argument, const char *path), void *argument)
 {
 	char folder[4096], stem[512], full[4096 + 512];
 	DIR *directory;
 	bool ok = true;
 
-	split(path, folder, sizeof(folder), stem, sizeof(stem));
+	split(path, numbered, folder, sizeof(folder), stem, sizeof(stem));
 	directory = opendir(folder);
 	for (struct dirent *entry; ok && directory && (entry = readdir(directory));) {
 		if (strncmp(entry->d_name, stem, strlen(stem)) != 0 ||
@@ -143,6 +150,7 @@ static bool look_beside(const char *path, bool (*use)(void *argument, const char
 struct gathering {
 	struct capture *capture;
 	uint64_t run_id;
+	uint32_t from;
 	struct error *error;
 };
 
@@ -152,7 +160,7 @@ static bool gather(void *argument, const char *path)
 	uint64_t run_id;
 	uint32_t segment;
 
-	return !segments_peek(path, &run_id, &segment) || run_id != gathering->run_id ||
+	return !segments_peek(path, &run_id, &segment) || run_id != gathering->run_id || segment < gathering->from ||
 		segments_add(gathering->capture, path, run_id, gathering->error);
 }
 
@@ -205,15 +213,84 @@ bool segments_settle(struct capture *capture, struct error *error)
 	return true;
 }
 
-bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, struct error *error)
+bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, uint32_t from, struct error *error)
 {
-	struct gathering gathering = { capture, run_id, error };
+
+	struct gathering gathering = { capture, run_id, from, error };
 
 	allow_many_files();
-	return look_beside(path, gather, &gathering);
+	/* What too many names match costs a look at each. */
+	return look_beside(path, from > 1, gather, &gathering);
+}
+
+/* By number; of several of one number, which are copies, the one that is called the most like the run comes first. */
+static int by_number_and_name(const void *a, const void *b)
+{
+	const struct capture_segment *left = a, *right = b;
+	const size_t left_size = strlen(left->path), right_size = strlen(right->path);
+
+	if (left->number != right->number)
+		return left->number < right->number ? -1 : 1;
+	if (left_size != right_size)
+		return left_size < right_size ? -1 : 1;
+	return strcmp(left->path, right->path);
+}
+
+/*
+ * Somebody may copy a segment beside itself while we follow: unlike segments_settle this is no reason to end.  What has
+ * been removed before we saw it is counted.
+ */
+bool segments_find_later(struct capture *capture, bool *found, struct error *error)
+{
+	const size_t before = capture->segment_count;
+	const struct capture_segment last = capture->segments[before - 1];
+	size_t kept = before;
+
+	*found = false;
+	if (last.number == UINT32_MAX)
+		return true;
+	if (!segments_gather(capture, last.path, capture->header.run_id, last.number + 1, error))
+		return false;
+
+	struct capture_segment *segments = capture->segments;
+
+	if (capture->segment_count > before)
+		qsort(segments + before, capture->segment_count - before, sizeof(*segments), by_number_and_name);
+	for (size_t i = before; i < capture->segment_count; i++) {
+		if (segments[i].number == segments[kept - 1].number) {
+			close(segments[i].file);
+			continue;
+		}
+		const uint32_t missing = segments[i].number - segments[kept - 1].number - 1;
+
+		if (missing) {
+			capture->segments_missing += missing;
+			capture_note_damage(capture, 0, 0, "%" PRIu32 " segments of the run are gone before %s, of which what is there "
+				"begins", missing, segments[i].path);
+		}
+		segments[kept++] = segments[i];
+	}
+	capture->segment_count = kept;
+	*found = kept > before;
+	return true;
+}
+
+/* Whether a run whose first file is called `first` calls a later one `later`: see preload/naming.c. */
+static bool is_name_of(const char *first, const char *later)
+{
+	const size_t length = strlen(first);
+	const size_t stem = length > 4 && strcmp(first + length - 4, ".bin") == 0 ? length - 4 : length;
+	size_t digits = 0;
+
+	if (strncmp(first, later, stem) != 0 || later[stem] != '.')
+		return false;
+	while (later[stem + 1 + digits] >= '0' && later[stem + 1 + digits] <= '9')
+		digits++;
+	return digits >= NUMBER_DIGITS && strcmp(later + stem + 1 + digits, first + stem) == 0;
 }
 
 struct newest {
+	const char *first;            /* as the run's first file is called */
 	char *path;
 	uint64_t start_ns;
 	uint32_t segment;
@@ -223,6 +300,11 @@ static bool choose(void *argument, const char *path)
 {
 	struct newest *newest = argument;
 	struct capture_header header;
+
+	/* Children's runs lie beside it, too. */
+	if (!is_name_of(newest->first, path))
+		return true;
+
 	int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	bool ok = file >= 0 && read_header(file, &header);
 
@@ -240,15 +322,59 @@ static bool choose(void *argument, const char *path)
 
 char *segments_first_left(const char *path)
 {
-	struct newest newest = { 0 };
+	struct newest newest = { .first = path };
 
-	look_beside(path, choose, &newest);
+	look_beside(path, false, choose, &newest);
 	return newest.path;
+}
+
+struct beside {
+	uint64_t run_id;
+	uint32_t segment;
+	bool newest;
+	char *path;
+};
+
+static bool look_further(void *argument, const char *path)
+{
+	struct beside *beside = argument;
+	uint64_t run_id;
+	uint32_t segment;
+
+	if (!segments_peek(path, &run_id, &segment) || run_id != beside->run_id ||
+		(beside->path && (beside->newest ? segment <= beside->segment : segment >= beside->segment)))
+		return true;
+	free(beside->path);
+	beside->path = strdup(path);
+	beside->segment = segment;
+	return beside->path != NULL;
+}
+
+static char *find_beside(const char *path, bool newest)
+{
+	struct beside beside = { .newest = newest };
+
+	if (!segments_peek(path, &beside.run_id, &beside.segment))
+		return NULL;
+	beside.path = strdup(path);
+	look_beside(path, beside.segment > 1, look_further, &beside);
+	return beside.path;
+}
+
+char *segments_first_beside(const char *path)
+{
+	return find_beside(path, false);
+}
+
+char *segments_newest_beside(const char *path)
+{
+	return find_beside(path, true);
 }
 
 void segments_close(struct capture *capture)
 {
 	for (size_t i = 0; i < capture->segment_count; i++)
-		close(capture->segments[i].file);
+		if (capture->segments[i].file >= 0)
+			close(capture->segments[i].file);
 	free(capture->segments);
 }

@@ -11,11 +11,19 @@ bool segments_peek(const char *path, uint64_t *run_id, uint32_t *segment);
 /* Adds a file of the run to the capture's segments; what is not of the run is left out. */
 MUST_CHECK bool segments_add(struct capture *capture, const char *path, uint64_t run_id, struct error *error);
 
-/* Adds all of the run that lie beside `path`. */
-MUST_CHECK bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, struct error *error);
+/* Adds all of the run that lie beside `path`, from the segment of number `from` on. */
+MUST_CHECK bool segments_gather(struct capture *capture, const char *path, uint64_t run_id, uint32_t from,
+	struct error *error);
 
 /* Once all are added: sorts them, refuses two of one number, notes what is missing in between. */
 MUST_CHECK bool segments_settle(struct capture *capture, struct error *error);
+
+/* Of a run that is followed while it grows: adds those that have come since, if there are any. */
+MUST_CHECK bool segments_find_later(struct capture *capture, bool *found, struct error *error);
+
+/* Of the run that `path` is a segment of the first, and the newest, that lie beside it; to be freed.  NULL: of none. */
+char *segments_first_beside(const char *path);
+char *segments_newest_beside(const char *path);
 
 /* For the name of a run's first file, which is gone: the first that is left of the newest such run; NULL: none. */
 char *segments_first_left(const char *path);

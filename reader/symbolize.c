@@ -328,7 +328,7 @@ static bool copy_window(struct symbolize *work, const struct capture_part *part)
 			continue;
 		if (!stream->words)
 			carry.used = 0;
-		return capture_block_at(work->capture, part->offset, &block) &&
+		return capture_block_at(work->capture->file, part->offset, &block) &&
 			write_at(work, &block, sizeof(block), part->offset) &&
 			write_at(work, &carry, sizeof(carry), part->offset + sizeof(block)) &&
 			(carry.used == 0 || write_at(work, stream->words, carry.used * 8, part->offset + sizeof(block) + sizeof(carry)));

@@ -20,6 +20,7 @@
 
 #include "find.h"
 #include "memory.h"
+#include "segments.h"
 
 /* One shared writable mapping of a file. */
 struct mapped_file {
@@ -219,6 +220,7 @@ static bool open_process(struct target *target, uint32_t pid, int flags, struct 
 	free(line);
 	fclose(maps);
 	if (target->file >= 0) {
+		target->run = target->header.segment ? segments_first_beside(target->path) : NULL;
 		target->pid = pid;
 		target->alive = true;
 		return true;
@@ -227,7 +229,7 @@ static bool open_process(struct target *target, uint32_t pid, int flags, struct 
 		: fail_unrecorded(pid, parent, error);
 }
 
-static bool open_capture(struct target *target, const char *path, int flags, struct error *error)
+static bool open_file(struct target *target, const char *path, int flags, struct error *error)
 {
 	target->file = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (target->file < 0 && errno == EACCES)
@@ -238,6 +240,20 @@ static bool open_capture(struct target *target, const char *path, int flags, str
 		return fail(error, STATUS_BAD_CAPTURE,
 			"%s is not a capture of sctmem (offset 0): name a process, or the capture that it writes", path);
 	target->path = memory_text(path);
+	return true;
+}
+
+static bool open_capture(struct target *target, const char *path, int flags, struct error *error)
+{
+	char *left = access(path, F_OK) != 0 && errno == ENOENT ? segments_first_left(path) : NULL;
+	char *newest = segments_newest_beside(left ? left : path);
+	const bool ok = open_file(target, newest ? newest : path, flags, error);
+
+	free(left);
+	free(newest);
+	if (!ok)
+		return false;
+	target->run = memory_text(path);
 	target->pid = target->header.pid;
 	target->alive = target_is_alive(target);
 	return true;
@@ -257,6 +273,8 @@ bool target_open(struct target *target, const char *name, bool writable, struct 
 	ok = pid > 0 && pid <= INT32_MAX && *end == 0 && access(name, F_OK) != 0
 		? open_process(target, (uint32_t)pid, flags, error) : open_capture(target, newest ? newest : name, flags, error);
 	free(newest);
+	if (ok && !target->run)
+		target->run = memory_text(target->path);
 	if (!ok)
 		target_close(target);
 	return ok;
@@ -267,6 +285,7 @@ void target_close(struct target *target)
 	if (target->file >= 0)
 		close(target->file);
 	free(target->path);
+	free(target->run);
 	*target = (struct target){ .file = -1 };
 }
 

@@ -6,6 +6,8 @@
  *     123           /proc/123/maps: a file mapped shared and writable that begins as a capture does, and whose header
  *                   names that very process (a child that has not begun its own still maps its parent's)
  *     capture.bin   the process that its header names, if it still has the file mapped
+ *
+ * Of a run in segments the newest is meant, whichever is named, or the name of the first that is gone.
  */
 #ifndef SCTMEM_READER_TARGET_H
 #define SCTMEM_READER_TARGET_H
@@ -19,6 +21,7 @@
 
 struct target {
 	char *path;                   /* of the capture, as it can be opened from here */
+	char *run;                    /* under which it is read with all that belongs to it: its first segment; or as named */
 	int file;                     /* open for reading, and for writing where that was asked for */
 	uint32_t pid;                 /* as it is called here; 0: not known (another host or name space) */
 	bool alive;                   /* it still has the capture mapped */

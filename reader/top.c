@@ -152,6 +152,8 @@ bool top_look(struct top *top, struct error *error)
 	if (!top->has_reference)
 		keep_reference(top, profile);
 	take_numbers(top, profile);
+	top->went_on = top->segment && top->segment != profile->captures[0].segment_last;
+	top->segment = profile->captures[0].segment_last;
 	top_rows(top);
 	/* The first look takes all that there is: the next ones will be shorter. */
 	top->look_cost_ns = top->looked_ns ? now_ns() - start : 0;

@@ -63,6 +63,8 @@ struct top {
 	uint64_t *opened; size_t opened_count, opened_capacity;   /* paths of the tree that the user turned, by hash */
 	uint64_t looked_ns, look_cost_ns;     /* when the last look was, and how long it took */
 	uint64_t last_allocations, last_bytes, last_time_ns;
+	uint32_t segment;             /* the newest of the run that was seen; 0: it is one file */
+	bool went_on;                 /* another one than at the look before */
 };
 
 MUST_CHECK bool top_open(struct top *top, const char *path, bool no_symbols, struct error *error);

@@ -51,6 +51,7 @@ struct screen {
 	char typed[sizeof ((struct top *)0)->search];
 	size_t typed_size;
 	char said[160];               /* shown once in the last line */
+	bool said_by_look;            /* until the next one, not until a key */
 };
 
 static bool is_up;                    /* curses has the terminal */
@@ -142,10 +143,13 @@ static void short_count(char *out, size_t size, double count)
 static void draw_title(const struct screen *screen, int width)
 {
 	const struct profile_capture *capture = &profile_live_get(screen->top->live)->captures[0];
-	char right[128];
+	char right[128], segments[48] = "";
 	int column;
 
-	snprintf(right, sizeof right, " %s%s  %s ", screen->paused ? "[paused] " : "", top_state(screen->top),
+	if (screen->top->segment)
+		snprintf(segments, sizeof segments, "segments %" PRIu32 " to %" PRIu32 "  ", capture->segment_first,
+			capture->segment_last);
+	snprintf(right, sizeof right, " %s%s%s  %s ", screen->paused ? "[paused] " : "", segments, top_state(screen->top),
 		text_time(screen->top->numbers.time_ns).text);
 	attron(A_REVERSE);
 	mvhline(0, 0, ' ', width);
@@ -227,7 +231,10 @@ static void trouble_of(const struct screen *screen, char *out, size_t size)
 	const struct profile_capture *capture = &profile_live_get(screen->top->live)->captures[0];
 
 	out[0] = 0;
-	if (capture->damaged)
+	if (capture->segments_missing)
+		snprintf(out, size, "%" PRIu32 " of the run's segments are not here: what was allocated there is in no figure",
+			capture->segments_missing);
+	else if (capture->damaged)
 		snprintf(out, size, "the capture is damaged: what was allocated there is in no figure, what was freed there is "
 			"live");
 	else if (capture->lost_events)
@@ -239,6 +246,8 @@ static void trouble_of(const struct screen *screen, char *out, size_t size)
 	else if (capture->forgotten_count)
 		snprintf(out, size, "recording was stopped meanwhile: %s that lived then are not followed any more",
 			text_bytes(capture->forgotten_bytes).text);
+	else if (capture->segment_first > 1)
+		snprintf(out, size, "the run's first segments are not here: what was allocated in them is not known");
 	else if (capture->gap_count)
 		snprintf(out, size, "recording began later than the process: what was allocated before is not known");
 	else if (profile_live_get(screen->top->live)->sample_mean_bytes)
@@ -562,6 +571,7 @@ static bool obey(struct screen *screen, int key)
 	struct top *top = screen->top;
 
 	screen->said[0] = 0;
+	screen->said_by_look = false;
 	if (key == KEY_RESIZE)
 		return true;
 	if (screen->help) {
@@ -633,6 +643,15 @@ static uint64_t next_look(const struct screen *screen)
 	return screen->top->looked_ns + (cost > screen->interval_ns ? cost : screen->interval_ns);
 }
 
+static void say_where_it_goes_on(struct screen *screen)
+{
+	if (screen->said_by_look)
+		screen->said[0] = 0;
+	screen->said_by_look = screen->top->went_on;
+	if (screen->top->went_on)
+		snprintf(screen->said, sizeof screen->said, "the run goes on in segment %" PRIu32, screen->top->segment);
+}
+
 static bool loop(struct screen *screen, struct error *error)
 {
 	bool changed = true, alive = true;
@@ -651,6 +670,7 @@ static bool loop(struct screen *screen, struct error *error)
 			if (!top_look(screen->top, error))
 				return false;
 			alive = profile_live_is_alive(screen->top->live);
+			say_where_it_goes_on(screen);
 			changed = true;
 		}
 	}

@@ -156,6 +156,43 @@ def test_the_screen_follows_the_process_and_obeys_keys(victim, trace, screen_of)
         assert "sctmem top" not in screen.wait_text("before", "ended 0", " echo")
 
 
+def test_it_goes_on_in_the_next_segments_and_says_so(victim, trace, screen_of):
+    with Watched(victim, trace, SCTMEM_ROTATE="365d", SCTMEM_KEEP="2") as watched:
+        pid = watched.process.pid
+
+        def begin_segment(number):
+            told = json.loads(trace.tools.run_command("ctl", "--json", "-w", "20", pid, "rotate").stdout.decode())
+            assert told["segment"] == number
+            return told["path"]
+        begin_segment(2)
+        with screen_of(pid, "--interval", "100ms", width=160, LC_ALL="C.UTF-8") as screen:
+            screen.wait_text("segments 1 to 2", "recording", "live")
+            assert "not known" not in screen.text()
+            # The first file is removed; what lives since then is known all the same, since it was read.
+            begin_segment(3)
+            screen.wait_text("the run goes on in segment 3", "segments 1 to 3")
+            newest = begin_segment(4)
+            text = screen.wait_text("the run goes on in segment 4", "segments 1 to 4")
+            frozen = text.split("\n")[1]
+            screen.wait_for(lambda text: text.split("\n")[1] != frozen and "q quit" in text, "the process going on")
+            assert sorted(path.suffixes[-2] for path in watched.folder.iterdir()) == [".000003", ".000004"]
+            screen.press("q")
+            screen.wait_text("ended 0")
+        # Who comes later knows less, and is told.
+        text = trace.tools.run_command("top", "--once", "--interval", "100ms", pid).stdout.decode()
+        assert "segments 3 to 4 of the run: what was allocated before is not known" in text
+        shown = json.loads(trace.tools.run_command("top", "--json", "--interval", "100ms", newest).stdout.decode())
+        assert (shown["segment_first"], shown["segment_last"], shown["state"]) == (4, 4, "recording")
+        watched.end()
+    run = str(newest).replace(".000004", "")
+    shown = json.loads(trace.tools.run_command("top", "--json", "-n", "100000", run).stdout.decode())
+    stats = json.loads(trace.tools.run_command("stats", "--json", run).stdout.decode())
+    assert (shown["segment_first"], shown["segment_last"], shown["state"]) == (3, 4, "finished")
+    assert shown["live_bytes"] == stats["live_at_end"]["bytes"] and shown["live_count"] == stats["live_at_end"]["count"]
+    assert shown["peak_bytes"] == stats["peak"]["bytes"]
+    assert sum(row["own_bytes"] for row in shown["rows"]) == shown["live_bytes"]
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_ends_it_and_the_terminal_is_as_before(victim, trace, screen_of, name):
     with Watched(victim, trace) as watched, screen_of(watched.process.pid) as screen:

@@ -96,9 +96,8 @@ struct writer_stream *writer_stream(struct writer *writer, uint32_t id, size_t c
 	return stream;
 }
 
-uint64_t writer_flush_without_reset(struct writer_stream *stream)
+static uint64_t append_window(struct writer *writer, const struct writer_stream *stream)
 {
-	struct writer *writer = stream->writer;
 	const size_t count = (size_t)stream->carry.used;
 	uint8_t *raw = malloc(events_encoded_max(count)), *scratch = malloc(events_scratch_size(count));
 	struct events_summary summary;
@@ -121,6 +120,11 @@ uint64_t writer_flush_without_reset(struct writer_stream *stream)
 	return offset;
 }
 
+uint64_t writer_flush_without_reset(struct writer_stream *stream)
+{
+	return append_window(stream->writer, stream);
+}
+
 uint64_t writer_flush(struct writer_stream *stream)
 {
 	const uint64_t offset = writer_flush_without_reset(stream);
@@ -131,6 +135,30 @@ uint64_t writer_flush(struct writer_stream *stream)
 	stream->carry.first_time_ns = stream->time_ns;
 	stream->carry.first_thread = stream->thread;
 	return offset;
+}
+
+void writer_move_words(struct writer_stream *from, struct writer *to)
+{
+	if (from->carry.used > 0)
+		append_window(to, from);
+}
+
+struct writer_stream *writer_move_block(const struct writer_stream *from, struct writer *to, size_t capacity)
+{
+	struct writer_stream *stream = writer_stream(to, from->id, capacity);
+
+	stream->stamp = from->stamp;
+	stream->time_ns = from->time_ns;
+	stream->thread = from->thread;
+	return stream;
+}
+
+void writer_move_window(const struct writer_stream *from, struct writer_stream *stream)
+{
+	stream->carry.sequence = from->carry.sequence + (from->carry.used > 0);
+	stream->carry.first_stamp = from->stamp;
+	stream->carry.first_time_ns = from->time_ns;
+	stream->carry.first_thread = from->thread;
 }
 
 void writer_gap(struct writer *writer, const void *bytes, size_t size)

@@ -47,6 +47,13 @@ struct writer_stream *writer_stream(struct writer *writer, uint32_t id, size_t c
 uint64_t writer_flush(struct writer_stream *stream);
 /* The same, but as if killed before the window was reset: it is in both places. */
 uint64_t writer_flush_without_reset(struct writer_stream *stream);
+/*
+ * The stream goes on in the file of the next segment.  First what its window holds becomes an EVENTS block there, the
+ * window stays as it is; then it gets another STREAM block, which as yet says nothing; then that is the window.
+ */
+void writer_move_words(struct writer_stream *from, struct writer *to);
+struct writer_stream *writer_move_block(const struct writer_stream *from, struct writer *to, size_t capacity);
+void writer_move_window(const struct writer_stream *from, struct writer_stream *stream);
 /* Appends bytes that belong to no block; zeros when bytes is NULL. */
 void writer_gap(struct writer *writer, const void *bytes, size_t size);
 /* Appends a WORDS block. */
