@@ -10,6 +10,7 @@
  */
 #include "report_columns.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -360,6 +361,45 @@ static void put_before(struct writer *writer, const struct profile *profile)
 	COLUMN_VARINT(writer, 0, count, before[i].temporary_count);
 }
 
+/* The bytes of an IEEE 754 number, the low ones first. */
+static void put_double(struct writer *writer, double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	for (unsigned i = 0; i < sizeof(bits); i++)
+		put_byte(writer, (uint8_t)(bits >> 8 * i));
+}
+
+static void put_spread(struct writer *writer, const struct profile *profile, size_t where)
+{
+	static const struct cost_spread exact;
+
+	for (unsigned variance = 0; variance < 2; variance++) {
+		for (size_t i = 0; i < profile->site_count; i++) {
+			const uint32_t number = profile->sites[i].spread;
+			const struct cost_spread *all = number ? &profile->spreads[number] : &exact;
+			const struct spread *spread = (const void *)((const char *)all + where);
+
+			put_double(writer, variance ? spread->variance_bytes : spread->unseen_bytes);
+		}
+	}
+}
+
+/* In a page of differences a figure has two sides, and a spread would say little. */
+static bool has_spreads(const struct profile *profile)
+{
+	return profile->sample_mean_bytes && !profile->before;
+}
+
+static void put_spreads(struct writer *writer, const struct profile *profile)
+{
+	put_spread(writer, profile, offsetof(struct cost_spread, total));
+	put_spread(writer, profile, offsetof(struct cost_spread, peak));
+	put_spread(writer, profile, offsetof(struct cost_spread, live));
+	put_spread(writer, profile, offsetof(struct cost_spread, temporary));
+}
+
 static void put_sources(struct writer *writer, const struct report_sources *sources,
 	const struct report_strings *strings)
 {
@@ -403,6 +443,7 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->loss_count);
 	put_varint(writer, profile->before ? profile->site_count : 0);
 	put_varint(writer, profile->before_run ? profile->before_run->timeline_count : 0);
+	put_varint(writer, has_spreads(profile) ? profile->site_count : 0);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -415,6 +456,8 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 		put_before(writer, profile);
 	if (profile->before_run)
 		put_timeline(writer, profile->before_run);
+	if (has_spreads(profile))
+		put_spreads(writer, profile);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

@@ -76,6 +76,12 @@ static void put_sample(struct json *json, const struct profile *profile)
 		}
 	}
 	json_array_end(json);
+	json_array(json, "sample_means");
+	json_number(json, NULL, mean);
+	json_number(json, NULL, profile->sample_mean_peak_bytes);
+	json_number(json, NULL, profile->sample_mean_live_bytes);
+	json_number(json, NULL, mean);
+	json_array_end(json);
 	json_array(json, "sample");
 	json_number(json, NULL, mean);
 	json_number(json, NULL, recorded);

@@ -3,7 +3,7 @@
 // state by `set`, and `update` makes the page show it.  It knows the views from their list only (views.mjs).
 import { byId, choiceButtons, element } from './dom.mjs';
 import { Controls } from './controls.mjs';
-import { frameName, framePlace, metricLabel } from './details.mjs';
+import { frameName, framePlace, intervalText, metricLabel } from './details.mjs';
 import { fillHelp } from './help.mjs';
 import { allBadges, commandLine, reportFacts } from './header.mjs';
 import { Model } from './model.mjs';
@@ -254,9 +254,11 @@ export class App {
 		const value = tree.value[node];
 		const shown = formatValue(value, state.unit) + (state.unit === 'bytes' ? '' : ' blocks');
 		const costs = model.costsOf(state, tree, node);
+		const intervals = model.intervalsOf(state, tree, node, costs);
 		return {
-			rows: METRICS.map((metric) => [metricLabel(metric, report.meta), formatBytes(costs[costColumn(metric, 'bytes')]),
-				formatCount(costs[costColumn(metric, 'count')]) + ' blocks', metric === state.metric]),
+			rows: METRICS.map((metric) => [metric === state.metric, metricLabel(metric, report.meta),
+				formatBytes(costs[costColumn(metric, 'bytes')]), formatCount(costs[costColumn(metric, 'count')]) + ' blocks',
+				...(intervals ? [intervalText(intervals[metric])] : [])]),
 			name: node === 0 ? 'All stacks' : shorten(frameName(report, tree.groups, tree.group[node]), 300),
 			place: shorten(framePlace(report, tree.groups, tree.group[node]), 300),
 			figures: [['strong', shown], ['', formatShare(value, model.wholeOf(state))],

@@ -94,6 +94,12 @@ class ColumnReader {
 		return array;
 	}
 
+	doubles(count) {
+		const raw = this.raw(8 * count);
+		const view = new DataView(raw.buffer, raw.byteOffset, raw.length);
+		return Float64Array.from({ length: count }, (_, i) => view.getFloat64(8 * i, true));
+	}
+
 	raw(length) {
 		if (this.at + length > this.bytes.length)
 			throw new Error('the data of this page are cut short');
@@ -204,8 +210,8 @@ export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
 	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before,
-		pointsBefore] = ['strings', 'frames',
-		'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses', 'sites before', 'points before']
+		pointsBefore, spreads] = ['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells',
+		'losses', 'sites before', 'points before', 'spreads']
 		.map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
@@ -232,6 +238,11 @@ export function decodeColumns(bytes) {
 	// What each site cost in the capture compared with; null in a page of one run.
 	report.before = before ? Array.from({ length: COSTS }, () => reader.varints(new Float64Array(before))) : null;
 	report.timelineBefore = pointsBefore ? readTimeline(reader, pointsBefore) : null;
+	// Of a sample, by figure (total, peak, live, temporary) how uncertain the bytes of each site are: what was not seen,
+	// and the variance; null where all is exact.
+	report.spreads = spreads ? Array.from({ length: COSTS }, () => reader.doubles(spreads)) : null;
+	if (spreads && spreads !== sites)
+		throw new Error('the data of this page are damaged: ' + spreads + ' spreads, of ' + sites + ' sites');
 	if (before && before !== sites)
 		throw new Error('the data of this page are damaged: ' + before + ' sites before, of ' + sites);
 	reader.expect(END, 'end');

@@ -48,10 +48,16 @@ export function frameKind(report, groups, group) {
 	return frame === 0 ? 0 : frameCategory(report.frames.kind[frame], report.frames.flags[frame]);
 }
 
-function costTable(costs, whole, meta, state) {
+// "1.5 to 2.1 MiB", "900 KiB to 1.1 MiB".
+export function intervalText(interval) {
+	const [low, high] = interval.map((bytes) => formatBytes(bytes).split(' '));
+	return (low[1] === high[1] ? low[0] : low.join(' ')) + ' to ' + high.join(' ');
+}
+
+function costTable(costs, intervals, whole, meta, state) {
 	const table = element('table', 'costs');
 	const head = table.createTHead().insertRow();
-	for (const label of ['', 'Bytes', 'Share', 'Blocks']) {
+	for (const label of ['', 'Bytes', 'Share', 'Blocks', ...(intervals ? ['95 %'] : [])]) {
 		const cell = head.appendChild(element('th', '', label));
 		cell.scope = 'col';
 	}
@@ -71,6 +77,11 @@ function costTable(costs, whole, meta, state) {
 		});
 		row.cells[1].dataset.exact = String(bytes);
 		row.cells[3].dataset.exact = String(count);
+		if (intervals) {
+			const cell = row.appendChild(element('td', '', intervalText(intervals[metric])));
+			cell.title = intervals[metric].map(formatExact).join(' to ') + ' bytes: the truth lies there in 95 of 100 samples';
+			cell.dataset.exact = intervals[metric].join(' ');
+		}
 	}
 	return table;
 }
@@ -119,8 +130,9 @@ export function stackText(report, view, v) {
 	return lines.join('\n');
 }
 
-// costs: of node v; whole: of all that is selected; links: [[text, what a click does]].
-export function showDetails(root, { report, view, v, costs, whole, state, open, links }) {
+// costs: of node v, and their intervals, if it is a sample; whole: of all that is selected; links: [[text, what a click
+// does]].
+export function showDetails(root, { report, view, v, costs, intervals, whole, state, open, links }) {
 	const group = view.group[v];
 	const frame = view.groups.frame[group];
 	const kind = frameKind(report, view.groups, group);
@@ -141,7 +153,7 @@ export function showDetails(root, { report, view, v, costs, whole, state, open, 
 		' · ' + formatExact(view.self[v]) + ' ' + (state.unit === 'bytes' ? 'bytes' : 'blocks'));
 	const ways = element('div', 'details-links');
 	ways.append(...links.map(([text, act]) => button('', text, '', act)));
-	const parts = [title, placeLine, ways, costTable(costs, whole, report.meta, state), self];
+	const parts = [title, placeLine, ways, costTable(costs, intervals, whole, report.meta, state), self];
 	const source = frame && view.groups.by === 'line' && report.frames.kind[frame] === KIND_PYTHON ?
 		sourceLines(report, frame) : null;
 	if (source)

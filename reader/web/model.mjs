@@ -3,7 +3,8 @@
 import { COSTS } from './data.mjs';
 import { buildAround, buildInverted, buildTopDown, costColumn, costsOf, exclusiveCosts } from './tree.mjs';
 import { groupCosts, groupFrames, hiddenNodes, inclusiveCosts, indexChildren, outermostNodes } from './tree.mjs';
-import { pathOf, sumCosts, tabulate } from './tree.mjs';
+import { METRICS, exclusiveSums, pathOf, sumCosts, tabulate } from './tree.mjs';
+import { interval } from './intervals.mjs';
 import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
@@ -43,6 +44,7 @@ export class Model {
 		const limit = Math.max(2, Math.min(12, Math.floor(2e6 / (report.nodes.count + 1))));
 		this.own = new Recent(Math.max(4, limit));
 		this.costs = new Recent(1);
+		this.spreads = new Recent(1);
 		this.views = new Recent(limit);
 		this.tables = new Recent(limit);
 		this.sums = new Recent(64);
@@ -254,6 +256,26 @@ export class Model {
 			return all;
 		});
 		return v === 0 ? this.sumOf(state) : costsOf(view, v, columns);
+	}
+
+	// Of a sample: { metric: [low, high] }, within which the bytes of one node of a view are, 95 times in 100.  null: all
+	// is exact, or nothing is known, as of a window of time.
+	intervalsOf(state, view, v, costs) {
+		const { spreads, meta } = this.report;
+		if (!spreads || this.window)
+			return null;
+		const key = [view.inverted ? 'i' : 't', this.filterKey(state), this.reportKey(state)].join('|');
+		const columns = this.spreads.get(key, () => spreads.map((spread) => {
+			const report = this.reportOf(state);
+			const own = exclusiveSums(report, spread, this.filter(state));
+			return view.inverted ? own : inclusiveCosts(report.nodes, own);
+		}));
+		const sum = (column) => column.reduce((all, one) => all + one, 0);
+		const sums = v > 0 ? costsOf(view, v, columns) : columns.map((column) => view.inverted ? sum(column) : column[0]);
+		return Object.fromEntries(METRICS.map((metric) => {
+			const column = costColumn(metric, 'bytes');
+			return [metric, interval(costs[column], sums[column], sums[column + 1], meta.sample_means[column / 2])];
+		}));
 	}
 
 	// null, { error }, or { frames, groups, value, count } of what the state's search matches.

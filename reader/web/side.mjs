@@ -68,8 +68,10 @@ export class Side {
 		this.shown = node;
 		if (!this.panels.includes('details'))
 			return;
+		const costs = app.model.costsOf(app.state, app.tree, node);
 		showDetails(byId('details'), {
-			report: app.report, view: app.tree, v: node, costs: app.model.costsOf(app.state, app.tree, node),
+			report: app.report, view: app.tree, v: node, costs,
+			intervals: app.model.intervalsOf(app.state, app.tree, node, costs),
 			whole: app.model.sumOf(app.state), state: app.state, open: (target) => app.open(target), links: this.links(node),
 		});
 	}

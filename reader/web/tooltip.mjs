@@ -9,7 +9,7 @@ export class Tooltip {
 	}
 
 	// key: what is shown, made anew only when it changes; fill(): { name, place, figures: [[class, text]], rows }; rows:
-	// all costs, [[name, bytes, blocks, whether it is the one that is looked at]].
+	// all costs, [[whether it is the one that is looked at, name, bytes, blocks, maybe an interval]].
 	show(key, x, y, fill) {
 		const { root } = this;
 		if (this.key !== key || root.hidden) {
@@ -17,10 +17,10 @@ export class Tooltip {
 			const line = element('div', 'tooltip-figures');
 			line.append(...figures.map(([kind, text]) => element(kind === 'strong' ? kind : 'span', kind, text)));
 			const table = element('table', 'tooltip-costs');
-			for (const [label, bytes, blocks, chosen] of rows) {
+			for (const [chosen, ...texts] of rows) {
 				const row = table.insertRow();
 				row.className = chosen ? 'chosen' : '';
-				for (const text of [label, bytes, blocks])
+				for (const text of texts)
 					row.insertCell().textContent = text;
 			}
 			root.replaceChildren(element('div', 'tooltip-name', name), element('div', 'place', place), line, table);

@@ -42,9 +42,13 @@ export function siteSelected(sites, i, filter) {
 
 // What was allocated at each node itself.
 export function exclusiveCosts(report, column, filter) {
+	return exclusiveSums(report, report.sites.costs[column], filter);
+}
+
+// The same of any figures of the sites.
+export function exclusiveSums(report, costs, filter) {
 	const { sites, nodes } = report;
 	const own = new Float64Array(nodes.count);
-	const costs = sites.costs[column];
 	for (let i = 0; i < sites.count; i++) {
 		if (costs[i] !== 0 && siteSelected(sites, i, filter))
 			own[sites.node[i]] += costs[i];

@@ -92,6 +92,10 @@ class Packer {
 		values.forEach((value) => this.varint(value < 0 ? -value * 2 - 1 : value * 2));
 	}
 
+	doubles(values) {
+		this.raw(new Uint8Array(Float64Array.from(values).buffer));
+	}
+
 	raw(values) {
 		this.bytes.push(...values);
 	}
@@ -102,7 +106,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3, 2]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -140,6 +144,8 @@ function packSmallReport() {
 		p.varints([BIG - i, i]);
 	for (let i = 0; i < 12; i++)
 		p.deltas([i, BIG - i, 7]);
+	for (let i = 0; i < 8; i++)
+		p.doubles([i / 3, 2 ** (100 * i)]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -164,6 +170,8 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.slices.lossCount], [-1, 2]);
 	assert.deepEqual(report.before.map((column) => [...column]), [...Array(8).keys()].map((i) => [BIG - i, i]));
 	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [9, BIG - 9, 7]]);
+	assert.deepEqual(report.spreads.map((column) => [...column]),
+		[...Array(8).keys()].map((i) => [i / 3, 2 ** (100 * i)]));
 	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
 		new Map([[11, 'x'], [12, 'é']]) });
 });

@@ -386,3 +386,44 @@ def test_stretches_without_recording_are_shaded_and_told(browser, tmp_path):
     expected = [[app(browser, "app.timeline.xOf(%d)" % end) for end in gap[1:3]] for gap in gaps]
     # The last has no length, since the stop is the last that is known; it is drawn two pixels wide all the same.
     assert len(shaded) == 4 and all(abs(a - b) <= 2 for one, two in zip(shaded, expected) for a, b in zip(one, two))
+
+
+def test_intervals_of_a_sample_are_those_of_the_command(browser, tmp_path):
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(tmp_path / "part.bin"),
+                       SCTMEM_SAMPLE="8KiB,seed=4")
+    subprocess.run(["/usr/bin/python3", "-c", PROGRAM], check=True, env=environment)
+    capture, page = str(tmp_path / "part.bin"), str(tmp_path / "part.html")
+    subprocess.run([os.environ["WEB_COMMAND"], "flamegraph", "-o", page, capture], check=True)
+    browser.open_report(page)
+    for metric, asked in (("peak", "peak"), ("total", "total"), ("leaked", "leaked"), ("temporary", "temporary")):
+        app(browser, "app.set({ metric: '%s', group: 'line', hide: 'i', inverted: '' })" % metric)
+        command = [os.environ["WEB_COMMAND"], "tree", "--json", "-b", "1000000", "--min-percent", "0", "-m", asked,
+                   capture]
+        nodes = json.loads(subprocess.check_output(command).decode("utf-8", "replace"))["nodes"]
+        expected = sorted([node["function"] if node["id"] else "", node.get("line", 0), node["total_bytes"]] +
+                          node["interval_95"]["total_bytes"] for node in nodes if node["total_bytes"])
+        shown = sorted(app(browser, """[...app.tree.group.keys()].map((v) => {
+            const { report, tree } = app, frame = tree.groups.frame[tree.group[v]];
+            const costs = app.model.costsOf(app.state, tree, v);
+            const name = v === 0 ? '' : report.strings[report.frames.function[frame]];
+            return [name, v === 0 ? 0 : report.frames.line[frame], tree.value[v],
+                ...app.model.intervalsOf(app.state, tree, v, costs)['%s']];
+        })""" % metric))
+        assert len(shown) == len(expected) > 10
+        for one, two in zip(shown, expected):
+            # Sums of the same numbers in another order.
+            assert one[:3] == two[:3] and all(abs(a - b) <= 1 for a, b in zip(one[3:], two[3:])), (one, two)
+        # From the other end, and of all.
+        app(browser, "app.set({ inverted: 'on' })")
+        whole = app(browser, "app.model.intervalsOf(app.state, app.tree, 0, app.model.sumOf(app.state))['%s']" % metric)
+        stats = json.loads(subprocess.check_output([os.environ["WEB_COMMAND"], "stats", "--json", capture]))
+        name = {"leaked": "live"}.get(metric, metric)
+        known = stats["sample"]["interval_95"][name + "_bytes"]
+        assert all(abs(a - b) <= 1 for a, b in zip(whole, known)), (whole, known)
+    app(browser, "app.set({ inverted: '', metric: 'peak' })")
+    heads = browser.run("return [...document.querySelectorAll('.costs th')].map((cell) => cell.textContent)")
+    assert heads[-5:-4] == ["95 %"], heads
+    # Of a part of the run nothing is known, and nothing said.
+    app(browser, "app.set({ window: '0-3' })")
+    heads = browser.run("return [...document.querySelectorAll('.costs th')].map((cell) => cell.textContent)")
+    assert "Bytes" in heads and "95 %" not in heads

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// How far the figures of a sample can be trusted.  The formula, its sources and its tests are reader/estimate.c's; this
+// is the same in the same order, so that the page shows what the command says.
+const NORMAL_QUANTILE = 1.959963984540054;     // of 97.5 per cent
+
+// The chi-squared quantile of 2k degrees of freedom, halved: direction -1 for the lower, 1 for the upper end.
+function byar(k, direction) {
+	const root = 1 - 1 / (9 * k) + direction * NORMAL_QUANTILE / (3 * Math.sqrt(k));
+	return root > 0 ? k * root * root * root : 0;
+}
+
+// [low, high] of an estimate in bytes: of what of it was not seen, and its variance; mean: of the sampling then.
+export function interval(estimate, unseen, variance, mean) {
+	if (mean === 0)
+		return [estimate, estimate];
+	unseen = Math.max(0, unseen);
+	variance = Math.max(0, variance);
+	const seen = Math.max(0, estimate - unseen);
+	let low = 0;
+	if (unseen > 0 && variance > 0)
+		low = variance / unseen * byar(unseen / (variance / unseen), -1);
+	const scale = (variance + mean * mean) / (unseen + mean);
+	const high = scale * byar((unseen + mean) / scale, 1);
+	return [Math.min(estimate, Math.floor(seen + low)), Math.max(estimate, Math.ceil(seen + high))];
+}
