@@ -129,10 +129,14 @@ export class Model {
 		return this.children.get(report.nodes);
 	}
 
-	ownOf(state) {
-		const column = costColumn(state.metric, state.unit);
+	ownOf(state, column = costColumn(state.metric, state.unit)) {
 		return this.own.get([column, this.filterKey(state), this.reportKey(state)].join('|'),
 			() => exclusiveCosts(this.reportOf(state), column, this.filter(state)));
+	}
+
+	// Of the nodes that cost anything: all that was allocated there.
+	countsOf(state) {
+		return this.ownOf(state, costColumn('total', 'count'));
 	}
 
 	sumOf(state) {
@@ -164,7 +168,7 @@ export class Model {
 		return this.views.get('t|' + this.viewKey(state), () => {
 			const report = this.reportOf(state);
 			return buildTopDown(report.nodes, this.childrenOf(report), this.groupsOf(state).groups, this.hiddenOf(state),
-				this.ownOf(state));
+				this.ownOf(state), null, this.countsOf(state));
 		});
 	}
 
@@ -176,7 +180,8 @@ export class Model {
 			const path = state.zoom.startsWith('i') ?
 				state.zoom.slice(1).split('.').map(Number).filter((i) => i < frames.count).map((i) => groups.of[i]) : [];
 			return this.views.get('i|' + this.viewKey(state) + '|' + path.join('.'), () => buildInverted(nodes, groups,
-				this.hiddenOf(state), this.ownOf(state), path, state.split ? partsOf(nodes) : null));
+				this.hiddenOf(state), this.ownOf(state), path, state.split ? partsOf(nodes) : null, 0,
+				this.countsOf(state)));
 		}
 		const view = this.topDown(state);
 		let node = /^\d+$/.test(state.zoom) ? Number(state.zoom) : 0;

@@ -253,8 +253,11 @@ class Family {
 
 // From the outermost callers down.  Entries are nodes, and a view node's cost is what was allocated below them.
 // roots: null, or nodes of one group, none of them below another: the view begins at them, taken together.
-export function buildTopDown(nodes, children, groups, hidden, own, roots = null) {
+// counts: what is not 0 at each node that costs anything, so that it counts in the other costs of a view node (costsOf)
+// even where it has none of this one.
+export function buildTopDown(nodes, children, groups, hidden, own, roots = null, counts = own) {
 	const all = inclusiveCosts(nodes, own);
+	const any = counts === own ? all : inclusiveCosts(nodes, counts);
 	const { start, list } = children;
 	const { frame } = nodes;
 	const builder = new ViewBuilder(groups, Math.min(nodes.count, 1 << 20));
@@ -272,7 +275,7 @@ export function buildTopDown(nodes, children, groups, hidden, own, roots = null)
 		for (let c = start[node]; c < end; c++) {
 			const child = list[c];
 			const value = all[child];
-			if (value === 0)
+			if (value === 0 && any[child] === 0)
 				continue;
 			if (hidden[child])
 				pending.push(child);
@@ -308,7 +311,7 @@ function addChildren(builder, v, family, least, always = -1) {
 		const slot = family.order[i];
 		const value = family.values[slot];
 		const start = family.starts[slot];
-		if (value >= least || family.groups[slot] === always)
+		if ((value >= least && value > 0) || family.groups[slot] === always)
 			builder.add(v, family.groups[slot], value, x, start, start + family.sizes[slot]);
 		x += value;
 		shown += value;
@@ -328,15 +331,15 @@ function visibleAncestors(nodes, hidden) {
 // From the allocating frames up to their callers.  Entries are nodes that allocate; each has a cursor that climbs one
 // visible frame a level.  A view node's entries are a range that its children part further, in place.
 // path: the groups that lead to what is in focus, which is shown in more detail.  parts: null, or for each node the
-// part
-// that it lies in, which then is the first level; see derive.mjs.
+// part that it lies in, which then is the first level; see derive.mjs.  counts: as above.
 // rootGroup: not 0: `own` lies at nodes of this group, which is the root, and the first level are its callers.
-export function buildInverted(nodes, groups, hidden, own, path = [], parts = null, rootGroup = 0) {
+export function buildInverted(nodes, groups, hidden, own, path = [], parts = null, rootGroup = 0,
+	counts = own) {
 	const shown = visibleAncestors(nodes, hidden);
 	const allocating = [];
 	let total = 0;
 	for (let i = 0; i < nodes.count; i++) {
-		if (own[i] !== 0) {
+		if (own[i] !== 0 || counts[i] !== 0) {
 			allocating.push(i);
 			total += own[i];
 		}
