@@ -253,6 +253,7 @@ struct capture_stream {
 	X(71, SAMPLING, sampling) \
 	X(72, CULLED, culled) \
 	X(73, ABOUT_COMPACTED, about_compacted) \
+	X(74, PAGES, pages) \
 	X(80, SYMBOLS, symbols)
 
 enum capture_record {
@@ -327,7 +328,13 @@ struct capture_module {
 	uint32_t generation;
 	uint32_t path_size;
 	uint32_t build_id_size;
-	uint32_t flags;               /* 1: the program itself; 2: the library that records; 4: the vdso */
+	uint32_t flags;               /* enum capture_module_flag */
+};
+
+enum capture_module_flag {
+	CAPTURE_MODULE_PROGRAM = 1 << 0,
+	CAPTURE_MODULE_RECORDER = 1 << 1,
+	CAPTURE_MODULE_VDSO = 1 << 2,
 };
 
 /* Payload of CODE, then file name, qualified name (plain name before Python 3.11) and line table, UTF-8. */
@@ -379,6 +386,8 @@ struct capture_culled {
 	uint64_t count, bytes;        /* allocated, and freed again, between two borders */
 	uint64_t temporary_count, temporary_bytes;
 };
+
+/* The payload of PAGES is formats/pages.h's. */
 
 /* Payload of ABOUT_COMPACTED. */
 struct capture_compacted {

@@ -96,7 +96,7 @@ static bool chunk_ready(uint32_t id)
 	if (!chunk)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(slot, &none, chunk, memory_order_acq_rel, memory_order_relaxed))
-		sys_unmap(chunk, CHUNK_NODES * sizeof(*chunk));
+		arena_give(chunk, CHUNK_NODES * sizeof(*chunk));
 	return true;
 }
 
@@ -154,7 +154,7 @@ static struct table *table_next(struct table *table)
 	if (!next || atomic_compare_exchange_strong_explicit(&table->next, &none, next,
 			memory_order_acq_rel, memory_order_acquire))
 		return next;
-	sys_unmap(next, sizeof(*next) + ((size_t)next->mask + 1) * 4);
+	arena_give(next, sizeof(*next) + ((size_t)next->mask + 1) * 4);
 	return none;
 }
 
@@ -413,10 +413,10 @@ void intern_reset(void)
 void intern_release(void)
 {
 	for (int i = 0; i < CHUNKS_MAX && chunks[i]; i++)
-		sys_unmap(chunks[i], CHUNK_NODES * sizeof(struct intern_slot_node));
+		arena_give(chunks[i], CHUNK_NODES * sizeof(struct intern_slot_node));
 	for (struct table *table = atomic_load(&current), *next; table; table = next) {
 		next = atomic_load(&table->next);
-		sys_unmap(table, sizeof(*table) + ((size_t)table->mask + 1) * 4);
+		arena_give(table, sizeof(*table) + ((size_t)table->mask + 1) * 4);
 	}
 	intern_reset();
 }

@@ -9,17 +9,18 @@
  */
 #include "record.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 
 #include "arena.h"
 #include "config.h"
+#include "descriptor.h"
 #include "intern.h"
 #include "lifecycle.h"
 #include "modules.h"
 #include "order.h"
 #include "output.h"
+#include "pages.h"
 #include "python.h"
 #include "sample.h"
 #include "stack.h"
@@ -32,36 +33,7 @@
 enum { EVENT_WORDS_MAX = 12 };
 
 static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
-static struct {
-	int fd;
-	dev_t device;
-	ino_t inode;
-} statm = { .fd = -1 };                    /* used by the thread that samples */
-
-static bool statm_is_ours(void)
-{
-	struct stat stat;
-
-	return statm.fd >= 0 && sys_stat(statm.fd, &stat) && stat.st_dev == statm.device && stat.st_ino == statm.inode;
-}
-
-static bool open_statm(void)
-{
-	struct stat stat;
-	int fd = sys_open("/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
-
-	if (fd < 0)
-		return false;
-	statm.fd = sys_move_high(fd);
-	if (!sys_stat(statm.fd, &stat)) {
-		sys_close(statm.fd);
-		statm.fd = -1;
-		return false;
-	}
-	statm.device = stat.st_dev;
-	statm.inode = stat.st_ino;
-	return true;
-}
+static struct descriptor statm = { .fd = -1 };    /* used by the thread that samples */
 
 /* Numbers of /proc/self/statm: total, resident, shared ... in pages. */
 static bool read_resident(uint64_t *resident, uint64_t *anonymous)
@@ -69,8 +41,9 @@ static bool read_resident(uint64_t *resident, uint64_t *anonymous)
 	char text[128];
 	uint64_t numbers[3] = { 0 };
 
-	/* The program may have closed our descriptor and opened something else under its number. */
-	if (!statm_is_ours() && !open_statm())
+	int error;
+
+	if (!descriptor_is_ours(&statm) && !descriptor_open(&statm, "/proc/self/statm", &error))
 		return false;
 	long size = sys_pread(statm.fd, text, sizeof(text) - 1, 0);
 
@@ -121,9 +94,8 @@ static __attribute__((noinline)) void tick(struct thread *thread, uint64_t now_n
 void record_reset(void)
 {
 	/* The descriptor is of the parent's memory. */
-	if (statm_is_ours())
-		sys_close(statm.fd);
-	statm.fd = -1;
+	descriptor_close(&statm);
+	pages_reset();
 	atomic_store(&next_sample_ns, 0);
 }
 
@@ -402,9 +374,19 @@ bool record_put_mark(struct thread *thread, const char *name, size_t size, bool 
 
 	if (!begin_event(thread))
 		return false;
-	if (snapshot)
+	if (snapshot) {
 		record_now(thread);
+		pages_take(thread, PAGES_ASKED);
+	}
 	return stream_metadata(thread, CAPTURE_MARK, parts, 1);
+}
+
+void record_last_pages(struct thread *thread)
+{
+	if (config.sample_ms == 0 || control_is_paused() || !begin_event(thread))
+		return;
+	record_now(thread);
+	pages_take(thread, PAGES_EXIT);
 }
 
 void record_modules(void)

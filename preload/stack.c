@@ -60,7 +60,7 @@ void stack_finish(struct thread *thread)
 	size_t recent, merged;
 
 	if (thread->native.frames)
-		sys_unmap(thread->native.frames, memo_size(&recent, &merged));
+		arena_give(thread->native.frames, memo_size(&recent, &merged));
 }
 
 void stack_forget(struct thread *thread)

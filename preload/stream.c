@@ -84,7 +84,7 @@ static void scratch_give(struct scratch *scratch)
 				memory_order_release, memory_order_relaxed))
 			return;
 	}
-	sys_unmap(scratch, scratch_bytes(&encoded_at, &packed_at));
+	arena_give(scratch, scratch_bytes(&encoded_at, &packed_at));
 }
 
 void stream_stop(uint64_t state)

@@ -107,6 +107,16 @@ void thread_hurry(void)
 	}
 }
 
+size_t thread_pointers(uintptr_t *pointers, size_t max)
+{
+	size_t count = 0;
+
+	for (struct thread *thread = atomic_load(&all_threads); thread && count < max; thread = thread->next)
+		if (atomic_load_explicit(&thread->owner, memory_order_acquire) == OWNER_ALIVE)
+			pointers[count++] = thread->pointer;
+	return count;
+}
+
 /* Threads go on pointing at their states; emptied, they read as WIPED. */
 static void wipe(struct thread *thread)
 {
@@ -187,14 +197,14 @@ static struct thread *new_state(void)
 		return NULL;
 	/* Not wiped at a fork means not known as a child: better not to record than to write into the parent's file. */
 	if (!sys_wipe_on_fork(thread, size, true) || !stack_init(thread)) {
-		sys_unmap(thread, size);
+		arena_give(thread, size);
 		return NULL;
 	}
 	thread->stream = atomic_fetch_add(&stream_count, 1);
 	if (thread->stream >= ORDER_PAUSED || !stream_open(thread)) {
 		stream_stop(CAPTURE_STOPPED_STORAGE);
 		stack_finish(thread);
-		sys_unmap(thread, size);
+		arena_give(thread, size);
 		return NULL;
 	}
 	return thread;
@@ -204,6 +214,7 @@ static struct thread *new_state(void)
 static bool introduce(struct thread *thread, uint32_t index, int tid)
 {
 	thread->tid = tid;
+	thread->pointer = (uintptr_t)__builtin_thread_pointer();
 	thread->rounds = 0;
 	thread->name[0] = 0;
 	thread->own_call = false;

@@ -93,6 +93,7 @@ struct thread {
 	uint32_t segment;             /* of the run: where its window lies */
 	uint32_t index;               /* thread number in the capture */
 	_Atomic int tid;
+	uintptr_t pointer;            /* its thread pointer: the C library keeps what it points to at the top of its stack */
 	int rounds;                   /* of TLS destructors seen */
 	_Atomic int owner;            /* enum thread_owner */
 	struct thread *next;          /* in the list of all states */
@@ -120,6 +121,9 @@ struct thread *thread_attach(void);
 
 /* A new segment has begun: each thread's next event finds no room in its window, and looks. */
 void thread_hurry(void);
+
+/* Thread pointers of the threads that have a state and have not ended, as many as fit. */
+size_t thread_pointers(uintptr_t *pointers, size_t max);
 
 /* Once, before the first thread_attach; and again in a fork child. */
 void thread_start(void);

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "arena.h"
 #include "sys.h"
 #include "unwind_cfi.h"
 #include "unwind_modules.h"
@@ -26,8 +27,12 @@ struct unwind_table *unwind_table_map(void)
 	/* Pages come into being as they are touched: a small program uses a few of them. */
 	struct unwind_table *table = sys_map_memory(sizeof(*table)), *other = NULL;
 
-	if (!table || atomic_compare_exchange_strong(&unwind_shared.table, &other, table))
+	if (!table)
+		return NULL;
+	if (atomic_compare_exchange_strong(&unwind_shared.table, &other, table)) {
+		arena_note(table, sizeof(*table));
 		return table;
+	}
 	sys_unmap(table, sizeof(*table));
 	return other;
 }

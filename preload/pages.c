@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which pages of the process's private memory are resident: /proc/self/maps for the mappings, mincore() for the pages
+ * of anonymous ones.  mincore reads page tables only, 4 ns a page; /proc/self/pagemap looks at each page's own record
+ * too, 25 to 110 ns a page (measured).  Of memory that files are behind, mincore tells what is in the system's cache:
+ * there pagemap says which pages the process has made its own by writing.
+ *
+ *     maps, 4 KiB at a time -> a line -> pieces of pages -> mincore | pagemap -> a range in the part
+ *     the part is full: a PAGES record               all of them under the stamp of the event that has begun
+ *
+ * What it may cost the program: SPENT_MAX_NS on the thread that takes it, then it ends wherever it is, and says so.
+ * Signals wait meanwhile, since whoever jumped out would leave a descriptor behind.  One thread at a time; another one
+ * that wants to goes without.  Nothing is read under a seccomp filter: what a sample needs may be what ends the
+ * process.
+ */
+#include "pages.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "arena.h"
+#include "descriptor.h"
+#include "stream.h"
+#include "sys.h"
+
+#include "banned.h"
+
+enum {
+	PIECE_PAGES = 4096,
+	PIECE_ENTRIES = 512,
+	PART_BYTES = 7936,            /* a record of at most 1016 words stays in the window, and so in its order */
+	TEXT_BYTES = 4096,
+	PARTS_MAX = 64,
+	THREADS_MAX = 1024,
+	SPENT_MAX_NS = 20000000,
+	SPENT_FILES_MAX_NS = 5000000,     /* of that on files: one large one is not to take all */
+	PAGE_SIZE = PAGES_PAGE_BYTES,
+	THREAD_BLOCK_BYTES = 2304,    /* what the C library keeps at a thread pointer */
+	THREAD_STACK_BYTES = 8 << 20, /* the default; more of a larger one is not known to be stack */
+};
+_Static_assert(PART_BYTES > PAGES_RANGE_BYTES_MAX(PIECE_PAGES), "a piece fits");
+
+/* What pagemap says of a page: it is there; and whether it is the file's own. */
+#define ENTRY_PRESENT ((uint64_t)1 << 63)
+#define ENTRY_OF_FILE ((uint64_t)1 << 61)
+
+struct work {
+	struct thread *thread;
+	struct capture_pages head;
+	uint64_t begin_ns, files_ns, previous_end;
+	bool stopped;                 /* recording has been */
+	uint8_t *at;
+	uint8_t part[PART_BYTES], resident[PIECE_PAGES];
+	char text[TEXT_BYTES];
+	uint64_t entries[PIECE_ENTRIES];
+	uintptr_t pointers[THREADS_MAX];
+	size_t pointer_count;
+};
+
+static struct work *_Atomic free_work;     /* NULL: none was made yet, or a thread has it */
+static _Atomic bool made;
+static _Atomic uint32_t next_number;
+static struct descriptor maps = { .fd = -1 }, pagemap = { .fd = -1 };   /* of the thread that has the work */
+
+static uint64_t spent_ns(const struct work *work)
+{
+	return sys_clock_ns(CLOCK_MONOTONIC) - work->begin_ns;
+}
+
+/* false: the sample is at its bounds. */
+static bool may_go_on(struct work *work)
+{
+	if (spent_ns(work) <= SPENT_MAX_NS && work->head.part < PARTS_MAX)
+		return true;
+	work->head.flags |= PAGES_CUT;
+	return false;
+}
+
+static bool put_part(struct work *work)
+{
+	const struct stream_part parts[] = {
+		{ &work->head, sizeof(work->head) }, { work->part, (size_t)(work->at - work->part) } };
+
+	work->stopped = work->stopped || !stream_metadata(work->thread, CAPTURE_PAGES, parts, 2);
+	work->head.part++;
+	work->at = work->part;
+	work->previous_end = 0;
+	return !work->stopped;
+}
+
+static bool has_room(struct work *work, size_t pages)
+{
+	return (size_t)(work->part + PART_BYTES - work->at) >= PAGES_RANGE_BYTES_MAX(pages) || put_part(work);
+}
+
+static bool put_owner(struct work *work, unsigned kind, uintptr_t start, uintptr_t end)
+{
+	const uint64_t first = start / PAGE_SIZE, past = (end + PAGE_SIZE - 1) / PAGE_SIZE;
+
+	if (!has_room(work, 0))
+		return false;
+	work->at = pages_put_owner(work->at, kind, first, &work->previous_end, past - first);
+	return true;
+}
+
+static bool put_own(void *context, uintptr_t start, size_t size)
+{
+	struct work *work = context;
+
+	return may_go_on(work) && put_owner(work, PAGES_OWN, start, start + size);
+}
+
+/*
+ * The stacks of threads that this mapping holds: what lies below their thread pointers, where the C library has put
+ * them.  A mapping may hold other things above or below.
+ */
+static bool put_stacks(struct work *work, uintptr_t start, uintptr_t end)
+{
+	for (size_t i = 0; i < work->pointer_count; i++) {
+		const uintptr_t pointer = work->pointers[i];
+		uintptr_t top = (pointer + THREAD_BLOCK_BYTES + PAGE_SIZE - 1) & ~(uintptr_t)(PAGE_SIZE - 1);
+
+		if (pointer < start || pointer >= end)
+			continue;
+		top = top < end ? top : end;
+		if (!put_owner(work, PAGES_THREAD_STACK, top - start > THREAD_STACK_BYTES ? top - THREAD_STACK_BYTES : start, top))
+			return false;
+	}
+	return true;
+}
+
+/* false: the sample ends here. */
+static bool take_mapping(struct work *work, unsigned kind, uintptr_t start, uintptr_t end)
+{
+	for (size_t count; start < end; start += count * PAGE_SIZE) {
+		count = (end - start) / PAGE_SIZE < PIECE_PAGES ? (end - start) / PAGE_SIZE : PIECE_PAGES;
+		if (!may_go_on(work))
+			return false;
+		/* It may have gone since, and be mapped no more. */
+		if (sys_failed(sys_call(SYS_mincore, (long)start, (long)(count * PAGE_SIZE), (long)work->resident, 0, 0, 0)))
+			continue;
+		if (!has_room(work, count))
+			return false;
+		work->at = pages_put_range(work->at, kind, start / PAGE_SIZE, &work->previous_end, work->resident, count);
+	}
+	return true;
+}
+
+/* How many of the next pages pagemap tells of, of which `own` the process has made its own; 0: no more. */
+static size_t read_entries(struct work *work, uintptr_t start, uintptr_t end, size_t *own)
+{
+	size_t count = (end - start) / PAGE_SIZE < PIECE_ENTRIES ? (end - start) / PAGE_SIZE : PIECE_ENTRIES;
+	const long got = sys_pread(pagemap.fd, work->entries, count * 8, start / PAGE_SIZE * 8);
+
+	count = got > 0 ? (size_t)got / 8 : 0;
+	*own = 0;
+	for (size_t i = 0; i < count; i++) {
+		work->resident[i] = (work->entries[i] & (ENTRY_PRESENT | ENTRY_OF_FILE)) == ENTRY_PRESENT;
+		*own += work->resident[i];
+	}
+	return count;
+}
+
+static bool take_file(struct work *work, uintptr_t start, uintptr_t end)
+{
+	const uint64_t begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	bool more = true;
+
+	while (more && start < end && pagemap.fd >= 0) {
+		size_t own, count;
+
+		if (work->files_ns + sys_clock_ns(CLOCK_MONOTONIC) - begin_ns > SPENT_FILES_MAX_NS)
+			break;
+		count = read_entries(work, start, end, &own);
+		if (count == 0)
+			break;
+		more = may_go_on(work) && (own == 0 || has_room(work, count));
+		if (more && own > 0)
+			work->at = pages_put_range(work->at, PAGES_FILE, start / PAGE_SIZE, &work->previous_end, work->resident, count);
+		start += count * PAGE_SIZE;
+	}
+	if (start < end)
+		work->head.flags |= PAGES_FILES_CUT;
+	work->files_ns += sys_clock_ns(CLOCK_MONOTONIC) - begin_ns;
+	return more;
+}
+
+static const char *hex(const char *at, uintptr_t *value)
+{
+	for (*value = 0; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
+		*value = *value << 4 | (uintptr_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return at;
+}
+
+static const char *skip_field(const char *at)
+{
+	while (*at && *at != ' ')
+		at++;
+	while (*at == ' ')
+		at++;
+	return at;
+}
+
+/* "start-end rwxp offset device inode   name"; false: the sample ends here. */
+static bool take_line(struct work *work, const char *line)
+{
+	uintptr_t start, end;
+	const char *at = hex(line, &start);
+
+	if (*at != '-')
+		return true;
+	at = hex(at + 1, &end);
+	/* Shared memory is not the process's alone; what has no permissions is address space, and may be most of it. */
+	if (at[0] != ' ' || strnlen(at, 6) < 6 || at[4] != 'p' || memcmp(at + 1, "---", 3) == 0 || end <= start)
+		return true;
+	const bool code = at[3] == 'x';
+	const char *inode = skip_field(skip_field(skip_field(at + 1)));
+	const char *name = skip_field(inode);
+
+	if (inode[0] != '0' || (inode[1] != ' ' && inode[1] != 0))
+		return code || take_file(work, start, end);
+	if (strncmp(name, "[v", 2) == 0)
+		return true;                  /* vdso, vvar, vsyscall: the system's */
+	if (strncmp(name, "[heap]", 6) == 0)
+		return take_mapping(work, PAGES_BREAK, start, end);
+	if (strncmp(name, "[stack", 6) == 0)
+		return take_mapping(work, PAGES_STACK, start, end);
+	return put_stacks(work, start, end) && take_mapping(work, PAGES_ANONYMOUS, start, end);
+}
+
+/* All lines in the text, of which `held` bytes are there; returns how many are left for later.  false: as above. */
+static bool take_lines(struct work *work, size_t *held, bool *skipping)
+{
+	char *line = work->text, *end;
+
+	while ((end = memchr(line, '\n', (size_t)(work->text + *held - line)))) {
+		*end = 0;
+		if (!*skipping && !take_line(work, line))
+			return false;
+		*skipping = false;
+		line = end + 1;
+	}
+	*held -= (size_t)(line - work->text);
+	memmove(work->text, line, *held);
+	/* A name so long that its line does not fit: what matters of it comes first. */
+	if (*held < TEXT_BYTES)
+		return true;
+	work->text[TEXT_BYTES - 1] = 0;
+	if (!*skipping && !take_line(work, work->text))
+		return false;
+	*skipping = true;
+	*held = 0;
+	return true;
+}
+
+static void take_all(struct work *work)
+{
+	size_t held = 0;
+	uint64_t offset = 0;
+	bool skipping = false;        /* the rest of a line that is longer than the text */
+	int error, none;
+	long got;
+
+	if (!descriptor_open(&maps, "/proc/self/maps", &error)) {
+		work->head.flags |= PAGES_UNAVAILABLE;
+		work->head.error = (uint16_t)error;
+		return;
+	}
+	descriptor_open(&pagemap, "/proc/self/pagemap", &none);
+	work->pointer_count = thread_pointers(work->pointers, THREADS_MAX);
+	if (arena_each(put_own, work)) {
+		while (may_go_on(work) && (got = sys_pread(maps.fd, work->text + held, TEXT_BYTES - held, offset)) > 0) {
+			offset += (uint64_t)got;
+			held += (size_t)got;
+			if (!take_lines(work, &held, &skipping))
+				break;
+		}
+	}
+	descriptor_close(&pagemap);
+	descriptor_close(&maps);
+}
+
+static void sample(struct work *work)
+{
+	/* A filter may end the process for a call that it does not know. */
+	if (sys_call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0) != 0) {
+		work->head.flags |= PAGES_UNAVAILABLE;
+		work->head.error = EPERM;
+	} else {
+		take_all(work);
+	}
+	work->head.flags |= PAGES_LAST;
+	work->head.duration_ns = spent_ns(work);
+	if (!work->stopped)
+		put_part(work);
+}
+
+void pages_take(struct thread *thread, enum pages_reason reason)
+{
+	struct work *work = atomic_exchange_explicit(&free_work, NULL, memory_order_acquire);
+	uint64_t signals;
+
+	if (!work && !atomic_exchange(&made, true))
+		work = arena_pages((sizeof(*work) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1));
+	if (!work)
+		return;
+	sys_signals_block(&signals);
+	work->thread = thread;
+	work->begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	work->files_ns = work->previous_end = 0;
+	work->stopped = false;
+	work->at = work->part;
+	work->head = (struct capture_pages){ .number = atomic_fetch_add(&next_number, 1), .reason = (uint16_t)reason };
+	sample(work);
+	atomic_store_explicit(&free_work, work, memory_order_release);
+	sys_signals_restore(&signals);
+}
+
+void pages_reset(void)
+{
+	/* A thread of the parent had the work at the fork: it is lost. */
+	if (!atomic_load(&free_work))
+		atomic_store(&made, false);
+	atomic_store(&next_number, 0);
+	descriptor_close(&maps);
+	descriptor_close(&pagemap);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Samples of which pages are resident; see pages.c. */
+#ifndef SCTMEM_PRELOAD_PAGES_H
+#define SCTMEM_PRELOAD_PAGES_H
+
+#include "formats/pages.h"
+#include "thread.h"
+
+/* Writes a sample into the thread's stream, behind an event that has begun.  The thread's gate is at OURS. */
+void pages_take(struct thread *thread, enum pages_reason reason);
+/* In a fork child, and before another capture of this process. */
+void pages_reset(void);
+
+#endif
