@@ -280,6 +280,18 @@ static void take_sample(void *context, const struct profile_sample *sample)
 	}
 }
 
+static void take_pages(void *context, const struct profile_pages *pages)
+{
+	struct analyses *analyses = context;
+
+	take_told(analyses);
+	for (unsigned i = 0; i < analyses->pages_count && !analyses->failed; i++) {
+		const struct analysis_call *call = &analyses->on_pages[i];
+
+		analyses->failed = !call->class->on_pages(call->state, &analyses->context, pages);
+	}
+}
+
 static void take_moment(void *context)
 {
 	struct analyses *analyses = context;
@@ -293,7 +305,8 @@ bool analyses_init(struct analyses *analyses, const struct replay *replay, unsig
 	const struct profile_options *options, struct error *error)
 {
 	*analyses = (struct analyses){
-		.observer = { .context = analyses, .event = take_event, .sample = take_sample, .at = take_moment },
+		.observer = { .context = analyses, .event = take_event, .sample = take_sample,
+			.pages = take_pages, .at = take_moment },
 		.context = { .replay = replay, .temporary_limit = options->temporary_limit,
 			.temporary_ns = options->temporary_ns, .error = error },
 	};
@@ -304,6 +317,7 @@ bool analyses_init(struct analyses *analyses, const struct replay *replay, unsig
 	    !array_reserve(&analyses->site_keys, &analyses->site_capacity, 1, sizeof(*analyses->site_keys), error))
 		return false;
 	analyses->site_count = 1;
+	analyses->context.site_by_key = &analyses->site_by_key;
 	for (unsigned i = 0; i < ANALYSIS_COUNT; i++) {
 		const struct analysis_class *class = analysis_classes[i];
 		struct analysis_call call = { .class = class };
@@ -324,6 +338,8 @@ bool analyses_init(struct analyses *analyses, const struct replay *replay, unsig
 			analyses->on_free[analyses->free_count++] = call;
 		if (class->on_sample)
 			analyses->on_sample[analyses->sample_count++] = call;
+		if (class->on_pages)
+			analyses->on_pages[analyses->pages_count++] = call;
 		if (class->on_at)
 			analyses->on_at[analyses->at_count++] = call;
 	}

@@ -48,8 +48,8 @@ struct analyses {
 	unsigned told_count;
 	struct analysis_block replaced;   /* the block whose successor will be told next */
 	struct analysis_call on_alloc[ANALYSIS_COUNT], on_change[ANALYSIS_COUNT], on_resize[ANALYSIS_COUNT],
-		on_free[ANALYSIS_COUNT], on_sample[ANALYSIS_COUNT], on_at[ANALYSIS_COUNT];
-	unsigned alloc_count, change_count, resize_count, free_count, sample_count, at_count;
+		on_free[ANALYSIS_COUNT], on_sample[ANALYSIS_COUNT], on_pages[ANALYSIS_COUNT], on_at[ANALYSIS_COUNT];
+	unsigned alloc_count, change_count, resize_count, free_count, sample_count, pages_count, at_count;
 	struct analysis_call wanted[ANALYSIS_COUNT];
 	unsigned wanted_count;
 };

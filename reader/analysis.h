@@ -4,7 +4,7 @@
  * the end give rows of numbers for sites.  Written by the analysis_*.c; called by analyses.c; what they mean to people
  * is in docs/analyses.md.
  *
- *     replay --observer--> analyses.c --on_alloc, on_change, on_free, on_sample, on_at--> analysis_*.c
+ *     replay --observer--> analyses.c --on_alloc, on_change, on_free, on_sample ...--> analysis_*.c
  *                                     <--on_end: rows (site, values)------------------
  *     rows --insights.c: joined by place--> text | JSON | page
  *
@@ -25,7 +25,7 @@
 
 enum {
 	ANALYSIS_COLUMNS_MAX = 12,
-	ANALYSIS_FACTS_MAX = 16,
+	ANALYSIS_FACTS_MAX = 24,
 	ANALYSIS_TABLES_MAX = 2,
 	ANALYSIS_SERIES_MAX = 2,
 	ANALYSIS_BINS = 64,           /* most bins of a series */
@@ -42,15 +42,16 @@ enum {
 	X(5, slop) \
 	X(6, arenas) \
 	X(7, pages) \
-	X(8, untouched) \
-	X(9, cross_thread) \
-	X(10, pairs)
+	X(8, resident) \
+	X(9, untouched) \
+	X(10, cross_thread) \
+	X(11, pairs)
 
 enum analysis_number {
 #define X(number, name) ANALYSIS_##name = number,
 	ANALYSES(X)
 #undef X
-	ANALYSIS_COUNT = 11,
+	ANALYSIS_COUNT = 12,
 };
 
 /* How a value is shown. */
@@ -176,7 +177,8 @@ struct analysis_ending {
 /* What all analyses may look at. */
 struct analysis_context {
 	const struct replay *replay;
-	const uint64_t *site_keys;    /* as replay.h has them, by site */
+	const uint64_t *site_keys;    /* as replay.h has them, by site, */
+	const struct map64 *site_by_key;    /* and the other way */
 	uint64_t epoch;               /* replay's number of maxima before the event that is being told */
 	uint32_t temporary_limit;
 	uint64_t temporary_ns;
@@ -196,6 +198,7 @@ struct analysis_class {
 	const char *title;
 	size_t state_size;            /* zeroed before use */
 	bool needs_size_classes;
+	bool shows_facts;             /* also in text */
 	bool of_moments;              /* of what is live at a moment, not of all that ever was: also of a compacted capture */
 	const struct analysis_table_class *tables[ANALYSIS_TABLES_MAX];
 	/* `replaced` is the block that this one is the realloc of, as it was; NULL: it is none. */
@@ -210,6 +213,7 @@ struct analysis_class {
 	bool (*on_free)(void *state, const struct analysis_context *context, const struct analysis_block *block,
 		const struct analysis_ending *ending);
 	bool (*on_sample)(void *state, const struct analysis_context *context, const struct profile_sample *sample);
+	bool (*on_pages)(void *state, const struct analysis_context *context, const struct profile_pages *pages);
 	bool (*on_at)(void *state, const struct analysis_context *context);
 	bool (*on_end)(void *state, const struct analysis_context *context, struct analysis_result *result);
 	void (*finish)(void *state);

@@ -22,6 +22,7 @@
 #include "error.h"
 #include "formats/capture.h"
 #include "formats/events.h"
+#include "formats/pages.h"
 #include "names.h"
 #include "table.h"
 
@@ -144,6 +145,9 @@ struct capture {
 	struct capture_runtime *runtimes; size_t runtime_count;
 	struct capture_note *notes; size_t note_count;
 	struct capture_culled *culled; size_t culled_count;   /* sums of blocks that compact dropped */
+	/* Samples of resident pages, part by part, until capture_take_pages; a payload of NULL: refused, or taken. */
+	struct capture_page_part { uint8_t *payload; size_t size; } *page_parts;
+	size_t page_part_count;
 	struct capture_compacted compacted;
 	/* Names of native frames that the capture brings along, and the records that they came in. */
 	struct capture_named { const struct capture_place *places; const char *text; uint32_t count, generation; } *named;
@@ -155,7 +159,7 @@ struct capture {
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
-		culled_capacity, segment_capacity, named_capacity, name_record_capacity;
+		culled_capacity, page_part_capacity, segment_capacity, named_capacity, name_record_capacity;
 	struct map64 repeated;        /* metadata that each segment has a copy of */
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
 	struct map64 thread_by_index, code_by_id, named_by_frame;
@@ -215,6 +219,13 @@ const char *capture_mark_name(struct capture *capture, uint64_t index);
 
 /* The sums of a CULLED record, by the index that its decoded event carries.  Takes the lock. */
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);
+
+/*
+ * The payload of a PAGES record, by the index that its decoded event carries: the caller's from here on, to be freed.
+ * NULL: it was refused, or has been taken.  It has a whole struct capture_pages, and ranges that can be.  Takes the
+ * lock.
+ */
+uint8_t *capture_take_pages(struct capture *capture, uint64_t index, size_t *size);
 
 /* NULL when there is none. */
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);

@@ -232,6 +232,38 @@ static bool absorb_culled(struct capture *capture, const struct capture_event *e
 	return true;
 }
 
+static bool are_pages(const uint8_t *payload, size_t size)
+{
+	struct pages_cursor cursor = { .at = payload + sizeof(struct capture_pages), .end = payload + size };
+	struct pages_run run;
+
+	if (size < sizeof(struct capture_pages))
+		return false;
+	while (pages_next(&cursor, &run))
+		continue;
+	return !cursor.bad;
+}
+
+/* As above.  A copy, since nobody keeps them for long. */
+static bool absorb_pages(struct capture *capture, const struct capture_event *event, struct error *error)
+{
+	struct capture_page_part part = { 0 };
+
+	if (!array_reserve(&capture->page_parts, &capture->page_part_capacity, capture->page_part_count + 1,
+		sizeof(*capture->page_parts), error))
+		return false;
+	if (are_pages(event->payload, event->payload_size)) {
+		part = (struct capture_page_part){ malloc(event->payload_size), event->payload_size };
+		if (!part.payload)
+			return fail_memory(error);
+		memcpy(part.payload, event->payload, part.size);
+	} else {
+		refuse(capture, "a sample of pages that cannot be");
+	}
+	capture->page_parts[capture->page_part_count++] = part;
+	return true;
+}
+
 /* The names stay where they are, in one copy of the payload. */
 static bool absorb_symbols(struct capture *capture, const struct capture_event *event, struct error *error)
 {
@@ -280,6 +312,8 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 		return absorb_runtime(capture, event, error);
 	case CAPTURE_CULLED:
 		return absorb_culled(capture, event, error);
+	case CAPTURE_PAGES:
+		return absorb_pages(capture, event, error);
 	case CAPTURE_SYMBOLS:
 		return absorb_symbols(capture, event, error);
 	case CAPTURE_ABOUT_COMPACTED:
@@ -317,6 +351,21 @@ struct capture_culled capture_culled_sums(struct capture *capture, uint64_t inde
 		sums = capture->culled[index];
 	pthread_mutex_unlock(&capture->lock);
 	return sums;
+}
+
+uint8_t *capture_take_pages(struct capture *capture, uint64_t index, size_t *size)
+{
+	uint8_t *payload = NULL;
+
+	*size = 0;
+	pthread_mutex_lock(&capture->lock);
+	if (index < capture->page_part_count) {
+		payload = capture->page_parts[index].payload;
+		*size = capture->page_parts[index].size;
+		capture->page_parts[index] = (struct capture_page_part){ 0 };
+	}
+	pthread_mutex_unlock(&capture->lock);
+	return payload;
 }
 
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index)
@@ -395,6 +444,9 @@ void capture_metadata_finish(struct capture *capture)
 	free(capture->runtimes);
 	free(capture->notes);
 	free(capture->culled);
+	for (size_t i = 0; i < capture->page_part_count; i++)
+		free(capture->page_parts[i].payload);
+	free(capture->page_parts);
 	free(capture->named);
 	free(capture->name_records);
 	map64_finish(&capture->named_by_frame);

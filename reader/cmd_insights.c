@@ -38,7 +38,7 @@ static bool parse_analyses(const char *value, void *field, struct error *error)
 			i++;
 		if (!analysis_words[i])
 			return fail(error, STATUS_USAGE, "not a list of temporary, lifetimes, rates, churn, growth, slop, arenas, "
-				"pages, untouched, cross_thread, pairs, or all");
+				"pages, resident, untouched, cross_thread, pairs, or all");
 		mask |= i == ANALYSIS_COUNT ? (1u << ANALYSIS_COUNT) - 1 : 1u << i;
 		at += size + (at[size] == ',');
 	}
@@ -53,8 +53,8 @@ static bool parse_time(const char *value, void *field, struct error *error)
 
 static const struct option_spec insights_options[] = {
 	OPTION_CUSTOM('a', "analysis", "NAME[,NAME]", struct settings, analyses, unsigned, parse_analyses, analysis_words,
-		"only these, in full: temporary, lifetimes, rates, churn, growth, slop, arenas, pages, untouched, cross_thread, "
-		"pairs; or all"),
+		"only these, in full: temporary, lifetimes, rates, churn, growth, slop, arenas, pages, resident, "
+		"untouched, cross_thread, pairs; or all"),
 	OPTION_NUMBER('n', "number", "N", struct settings, number, 0, 1000000, "places in each table (default 5)"),
 	OPTION_CUSTOM(0, "temporary-time", "TIME", struct settings, temporary_ns, uint64_t, parse_time, NULL,
 		"what is freed within TIME is temporary, too (default 10ms)"),
@@ -123,9 +123,10 @@ const struct command insights_command = {
 		"much, over time. churn: equal sizes again and again. growth: blocks that grow by realloc, and what to "
 		"reserve. slop: what allocators take beyond what is asked for. arenas: memory that Python's allocator cannot "
 		"give back, and who holds it. pages: resident against live memory, and whose blocks lie thinly on pages. "
+		"resident: where resident memory is, as measured at snapshots and at the program's end. "
 		"untouched: memory asked for and never used. cross_thread: who frees what others allocated. pairs: allocating "
 		"place and thread, freeing thread, lifetime.\n\n"
-		"arenas and pages look at one moment: the end, or what --at says. What is an estimate says so.",
+		"arenas, pages and resident look at one moment: the end, or what --at says. What is an estimate says so.",
 	.groups = insights_groups,
 	.examples = insights_examples,
 	.run = insights_run,

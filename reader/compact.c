@@ -64,6 +64,7 @@ struct compact {
 	uint64_t width_ns, due_ns;
 	uint64_t now_ns;
 	uint64_t resident_max, sample_due_ns;
+	struct decoded_event passed;  /* the newest sample of the sums, if it was left out; else its head is 0 */
 	struct compact_result *result;
 	struct error *error;
 };
@@ -116,6 +117,17 @@ static bool book(struct compact *compact, const struct entry *entry, bool tempor
 	return true;
 }
 
+static bool put_pages(struct compact *compact, uint64_t number)
+{
+	size_t size;
+	uint8_t *payload = capture_take_pages(compact->capture, number, &size);
+	bool ok = !payload || capture_out_metadata(&compact->out, CAPTURE_PAGES, payload, size, NULL, NULL, 0,
+		compact->error);
+
+	free(payload);
+	return ok;
+}
+
 static bool put_entry(struct compact *compact, const struct entry *entry)
 {
 	const unsigned kind = (uint8_t)entry->head;
@@ -145,6 +157,8 @@ static bool put_entry(struct compact *compact, const struct entry *entry)
 
 		return capture_out_metadata(&compact->out, kind, &recording, sizeof(recording), NULL, NULL, 0, compact->error);
 	}
+	if (kind == CAPTURE_PAGES)
+		return put_pages(compact, entry->head >> 8);
 	if (CAPTURE_IS_ALLOCATION(kind)) {
 		if (entry->size >> 32 && !capture_out_words(&compact->out,
 			(const uint64_t[]){ CAPTURE_SIZE_HIGH | entry->size >> 32 << 8 }, 1, compact->error))
@@ -352,10 +366,17 @@ static bool forget(struct compact *compact)
 static bool take_event(struct compact *compact, const struct decoded_event *event, uint32_t number)
 {
 	const unsigned kind = DECODED_KIND(event);
-	const bool alone = kind == CAPTURE_MARK || kind == CAPTURE_RECORDING;
+	const bool alone = kind == CAPTURE_MARK || kind == CAPTURE_RECORDING || kind == CAPTURE_PAGES;
 
-	if (kind == CAPTURE_SAMPLE && !keeps_sample(compact, DECODED_OPERAND(event)))
+	if (kind == CAPTURE_SAMPLE && !keeps_sample(compact, DECODED_OPERAND(event))) {
+		compact->passed = *event;
 		return true;
+	}
+	/* The kernel's own count stands beside each sample of pages. */
+	if (kind == CAPTURE_PAGES && compact->passed.head && !add_entry(compact, &compact->passed, number))
+		return false;
+	if (kind == CAPTURE_PAGES || kind == CAPTURE_SAMPLE)
+		compact->passed.head = 0;
 	if ((alone && !border(compact)) || !add_entry(compact, event, number))
 		return false;
 	switch (kind) {
@@ -376,6 +397,7 @@ static bool take_event(struct compact *compact, const struct decoded_event *even
 		compact->threads[number].sequence++;
 		return true;
 	case CAPTURE_MARK:
+	case CAPTURE_PAGES:
 		return border(compact);
 	case CAPTURE_RECORDING:
 		return border(compact) && (DECODED_OPERAND(event) == 0 || forget(compact));

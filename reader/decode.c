@@ -240,12 +240,13 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		out = tell_mean(decoder, 0, event->stamp, out);
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
 		pthread_mutex_lock(&decoder->capture->lock);
-		operand = event->kind == CAPTURE_CULLED ? decoder->capture->culled_count : decoder->capture->note_count;
+		operand = event->kind == CAPTURE_CULLED ? decoder->capture->culled_count
+			: event->kind == CAPTURE_PAGES ? decoder->capture->page_part_count : decoder->capture->note_count;
 		if (!capture_absorb(decoder->capture, event, NULL))
 			decoder->no_memory = true;
 		pthread_mutex_unlock(&decoder->capture->lock);
-		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING && event->kind != CAPTURE_CULLED) ||
-		    decoder->no_memory)
+		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING && event->kind != CAPTURE_CULLED &&
+		     event->kind != CAPTURE_PAGES) || decoder->no_memory)
 			return out;
 		if (event->kind == CAPTURE_RECORDING) {
 			if (event->payload_size < sizeof(recording))
@@ -294,7 +295,8 @@ static size_t leave_out_early(struct decoder *decoder, struct decoded_event *eve
 	if (count == 0 || events[0].stamp >= first)
 		return count;
 	for (size_t i = 0; i < count; i++)
-		if (events[i].stamp >= first || DECODED_KIND(&events[i]) < CAPTURE_FREE || DECODED_KIND(&events[i]) >= 64)
+		if (events[i].stamp >= first || DECODED_KIND(&events[i]) < CAPTURE_FREE ||
+		    (DECODED_KIND(&events[i]) >= 64 && DECODED_KIND(&events[i]) != CAPTURE_PAGES))
 			events[kept++] = events[i];
 	pthread_mutex_lock(&decoder->capture->lock);
 	decoder->capture->left_out += count - kept;

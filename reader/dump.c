@@ -202,6 +202,33 @@ static bool put_code(struct dump_writer *writer, const struct capture_event *eve
 	return true;
 }
 
+static bool put_pages(struct dump_writer *writer, const struct capture_event *event)
+{
+	struct capture_pages head;
+	struct tail tail;
+	struct pages_run run;
+	uint64_t resident = 0, absent = 0;
+
+	if (!take_fixed(event, &head, sizeof head, &tail))
+		return false;
+	struct pages_cursor cursor = { .at = tail.at, .end = tail.at + tail.left };
+	while (pages_next(&cursor, &run)) {
+		if (run.kind < PAGES_OWN)
+			*(run.state == PAGES_RESIDENT ? &resident : &absent) += run.count;
+	}
+	put_number(writer, "sample", head.number);
+	put_number(writer, "part", head.part);
+	put_number(writer, "flags", head.flags);
+	put_number(writer, "reason", head.reason);
+	put_number(writer, "error", head.error);
+	put_number(writer, "duration_ns", head.duration_ns);
+	put_number(writer, "resident_pages", resident);
+	put_number(writer, "absent_pages", absent);
+	if (cursor.bad)
+		put_text(writer, "problem", "the ranges contradict themselves");
+	return true;
+}
+
 static bool put_metadata(struct dump_writer *writer, const struct capture_event *event)
 {
 	struct capture_thread_info info;
@@ -244,6 +271,8 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 			return false;
 		put_number(writer, "mean_bytes", sampling.mean_bytes);
 		return true;
+	case CAPTURE_PAGES:
+		return put_pages(writer, event);
 	case CAPTURE_SYMBOLS:
 		if (!take_fixed(event, &symbols, sizeof symbols, &tail))
 			return false;

@@ -151,7 +151,28 @@ static void say_pages(struct insight *insight)
 	say(insight, "Pages with a live block took %s for %s of blocks; %s of them were less than a quarter used.",
 		text_bytes(page_bytes).text, text_bytes(block_bytes).text, text_bytes(fact(insight, "sparse_bytes")).text);
 	insight->notable = page_bytes >= block_bytes + MIB && (page_bytes - block_bytes) * 4 >= page_bytes;
-	insight->note = "at the end, or at what --at says; estimate: which of these pages are resident is not in a capture";
+	insight->note = "at the end, or at what --at says; from addresses, not measured: which pages are resident says "
+		"resident";
+}
+
+static void say_resident(struct insight *insight)
+{
+	const uint64_t resident = fact(insight, "resident_bytes"), live = fact(insight, "live_bytes");
+	const uint64_t absent = fact(insight, "live_absent_bytes"), cut = fact(insight, "cut_count");
+	const uint64_t unused = fact(insight, "beside_bytes") + fact(insight, "arena_free_bytes") +
+		fact(insight, "heap_free_bytes");
+
+	say(insight, "Measured after %s: %s were resident and private, of that %s live blocks and mappings and %s free "
+		"but kept.",
+		text_time(fact(insight, "time_ns")).text, text_bytes(resident).text,
+		text_bytes(fact(insight, "block_bytes") + fact(insight, "mapping_bytes")).text, text_bytes(unused).text);
+	if (absent)
+		say(insight, " %s of %s live memory were not resident.", text_bytes(absent).text, text_bytes(live).text);
+	if (cut)
+		say(insight, " Not all of %s process%s was looked at.", text_count(cut).text, cut == 1 ? "" : "es");
+	insight->notable = (unused >= 4 * MIB && unused * 4 >= resident) || (absent >= MIB && absent * 4 >= live);
+	insight->note = "measured, page by page, at the newest sample before the end, or before what --at says; where in "
+		"its page a block's slop lies is from its size class";
 }
 
 static void say_untouched(struct insight *insight)
@@ -165,7 +186,8 @@ static void say_untouched(struct insight *insight)
 	else
 		say(insight, "At no sample was more memory live than resident.");
 	insight->notable = bytes >= MIB;
-	insight->note = "a lower bound, from samples; which of the large blocks of that moment it is, a capture does not say";
+	insight->note = "a lower bound, from samples of the sums; which blocks it is says resident, of the moment that it "
+		"was measured";
 }
 
 static void say_cross_thread(struct insight *insight)

@@ -113,6 +113,26 @@ static void print_table(const struct insights *insights, const struct insight_ta
 	}
 }
 
+static void print_facts(const struct insights *insights, const struct analysis_result *result, const struct text *text)
+{
+	const struct text_column columns[] = { { "", true }, { "", false } };
+	struct text_table shown = { .columns = columns, .column_count = 2 };
+	char cell[CELL_SIZE];
+
+	for (unsigned i = 0; i < result->fact_count && result->class->shows_facts && !result->unavailable; i++) {
+		const struct analysis_fact *fact = &result->facts[i];
+
+		if (fact->value == 0)
+			continue;
+		format_value(cell, CELL_SIZE, insights, fact->unit, fact->value);
+		text_table_add(&shown, TEXT_PLAIN, cell);
+		text_table_add(&shown, TEXT_PLAIN, fact->title);
+	}
+	if (shown.cell_count)
+		text_table_print(&shown, text, "    ");
+	text_table_finish(&shown);
+}
+
 static void print_insight(const struct insights *insights, const struct insight *insight, const struct text *text,
 	uint64_t number)
 {
@@ -120,6 +140,7 @@ static void print_insight(const struct insights *insights, const struct insight 
 	fputs("  ", text->file);
 	text_write(text, insight->headline, 0);
 	putc('\n', text->file);
+	print_facts(insights, insight->result, text);
 	for (unsigned table = 0; table < ANALYSIS_TABLES_MAX && !insight->result->unavailable; table++)
 		if (insight->tables[table].class)
 			print_table(insights, &insight->tables[table], text, number);

@@ -19,6 +19,8 @@
 #include "error.h"
 #include "estimate.h"
 
+struct capture_pages;
+
 /* What kind of memory.  "counted" domains add up to the figures of totals, peak and leaks. */
 enum domain {
 	DOMAIN_HEAP,              /* malloc and its kin */
@@ -210,10 +212,20 @@ struct profile_sample {
 	uint64_t counted_bytes;       /* counted memory that the process had then */
 };
 
+/* A part of a sample of resident pages. */
+struct profile_pages {
+	uint32_t process;             /* index of its capture */
+	uint64_t time_ns;
+	const struct capture_pages *head;
+	const uint8_t *ranges;        /* formats/pages.h; checked */
+	size_t size;
+};
+
 struct profile_observer {
 	void *context;
 	void (*event)(void *context, const struct profile_event *event);
 	void (*sample)(void *context, const struct profile_sample *sample);   /* may be NULL */
+	void (*pages)(void *context, const struct profile_pages *pages);      /* may be NULL */
 	void (*at)(void *context);    /* the moment of profile_options.at has come; may be NULL */
 };
 

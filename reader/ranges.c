@@ -132,3 +132,15 @@ bool ranges_cut(struct ranges *ranges, uint64_t start, uint64_t end,
 		ok = removed(context, &piece) && ok;
 	return hand_out(ranges, inside, removed, context) && ok;
 }
+
+static bool each_of(const struct ranges *ranges, uint32_t root, bool (*take)(void *, const struct range *),
+	void *context)
+{
+	return root == 0 || (each_of(ranges, ranges->nodes[root].left, take, context) &&
+		take(context, &ranges->nodes[root].range) && each_of(ranges, ranges->nodes[root].right, take, context));
+}
+
+bool ranges_each(const struct ranges *ranges, bool (*take)(void *context, const struct range *range), void *context)
+{
+	return each_of(ranges, ranges->root, take, context);
+}

@@ -46,4 +46,8 @@ MUST_CHECK bool ranges_insert(struct ranges *ranges, const struct range *range, 
 MUST_CHECK bool ranges_cut(struct ranges *ranges, uint64_t start, uint64_t end,
 	bool (*removed)(void *context, const struct range *piece), void *context, struct error *error);
 
+/* Calls for each range in ascending order, until false, which it then returns. */
+MUST_CHECK bool ranges_each(const struct ranges *ranges, bool (*take)(void *context, const struct range *range),
+	void *context);
+
 #endif

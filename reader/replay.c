@@ -419,6 +419,23 @@ static void take_sample(struct replay *replay, struct replay_process *process, c
 		replay->resident_peak_bytes = replay->resident_bytes;
 }
 
+/* Whoever wants to know takes it now: what lives is that of its moment. */
+static void take_pages(const struct replay *replay, struct replay_process *process, uint64_t number)
+{
+	size_t size;
+	uint8_t *payload = capture_take_pages(process->capture, number, &size);
+	struct capture_pages head;
+
+	process->events--;            /* it is none of the program's */
+	if (payload && replay_observed(replay) && replay->options.observer->pages) {
+		memcpy(&head, payload, sizeof(head));
+		replay->options.observer->pages(replay->options.observer->context, &(struct profile_pages){
+			.process = process->number, .time_ns = replay->now_ns, .head = &head,
+			.ranges = payload + sizeof(head), .size = size - sizeof(head) });
+	}
+	free(payload);
+}
+
 /* Sums of blocks that lived and died since the last border of a compacted capture. */
 static bool take_culled(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	uint64_t number)
@@ -473,6 +490,9 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 		return replay_recording(replay, process, DECODED_OPERAND(event) != 0);
 	case CAPTURE_CULLED:
 		return take_culled(replay, process, thread, DECODED_OPERAND(event));
+	case CAPTURE_PAGES:
+		take_pages(replay, process, DECODED_OPERAND(event));
+		return true;
 	case CAPTURE_MOVE_ENDS:
 		end_move(replay, process, thread, DECODED_OPERAND(event));
 		return true;
@@ -502,7 +522,7 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 
 	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
 	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING &&
-	    kind != CAPTURE_CULLED)
+	    kind != CAPTURE_CULLED && kind != CAPTURE_PAGES)
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
 		return allocate_block(replay, process, thread, event, NULL);

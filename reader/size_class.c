@@ -72,6 +72,16 @@ uint64_t size_class_given(const struct size_classes *classes, bool python, uint6
 	return given(classes, classes->python, size + classes->python_extra, address);
 }
 
+uint64_t size_class_head(const struct size_classes *classes, bool python, uint64_t size, uint64_t address)
+{
+	const enum size_rule rule = !python || (classes->python == SIZE_RULE_PYMALLOC &&
+		!size_class_in_pool(classes, python, size)) ? classes->heap : classes->python;
+
+	if (rule != SIZE_RULE_GLIBC || size >> 56)
+		return 0;
+	return size >= GLIBC_MAPPED_MIN && address % classes->page_size == GLIBC_ALIGNMENT ? 2 * GLIBC_HEADER : GLIBC_HEADER;
+}
+
 bool size_class_in_pool(const struct size_classes *classes, bool python, uint64_t size)
 {
 	return python && classes->python == SIZE_RULE_PYMALLOC && size + classes->python_extra <= SIZE_PYMALLOC_MAX;

@@ -43,6 +43,9 @@ MUST_CHECK bool size_classes_read(const char *path, struct size_classes *classes
 /* The bytes that a block of this size takes, with what the allocator needs beside it; 0: not known. */
 uint64_t size_class_given(const struct size_classes *classes, bool python, uint64_t size, uint64_t address);
 
+/* How many of them lie before its address. */
+uint64_t size_class_head(const struct size_classes *classes, bool python, uint64_t size, uint64_t address);
+
 /* Whether it lies in an arena of Python's allocator. */
 bool size_class_in_pool(const struct size_classes *classes, bool python, uint64_t size);
 

@@ -80,6 +80,9 @@ CASES = {
     "windows": ["windows", "-n", "2", "--kept", "1", "windows.bin"],
     "windows-marks": ["windows", "--marks", "windows.bin"],
     "windows-none": ["windows", "sample.bin"],
+    "insights-resident": ["insights", "-a", "resident", "pages.bin"],
+    "insights-resident-at": ["insights", "-a", "resident", "--at", "full", "pages.bin"],
+    "dump-pages": ["dump", "pages.bin"],
     "insights": ["insights", "sample.bin"],
     "insights-all": ["insights", "-a", "all", "-n", "2", "--at", "peak", "sample.bin"],
     "insights-family": ["insights", "--analysis", "temporary,cross_thread", "sample.bin", "child.bin"],
@@ -524,7 +527,7 @@ ERRORS = [
      "windows says by itself from where to where: leave --at, --from and --to out"),
     (["insights", "-a", "slop,nothing", "sample.bin"], 2,
      "--analysis slop,nothing: not a list of temporary, lifetimes, rates, churn, growth, slop, arenas, pages, "
-     "untouched, cross_thread, pairs, or all"),
+     "resident, untouched, cross_thread, pairs, or all"),
     (["insights", "--temporary-time", "soon", "sample.bin"], 2,
      "--temporary-time soon: not a time like 10ms or 1.5s"),
     (["windows", "--name", "(", "windows.bin"], 2, "--name (: not a regular expression: missing closing parenthesis, at byte 1"),

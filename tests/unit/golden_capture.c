@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/pages.h"
+
 static void write_texts(struct writer *writer)
 {
 	writer_text(writer, CAPTURE_TEXT_HOST, "build7", 6);
@@ -263,6 +265,44 @@ void golden_write_symbols(struct writer *writer)
 	put_alloc(stream, CAPTURE_MALLOC, 0x6000, 500, 3);
 	writer_flush(stream);
 	writer_words(writer, 0, &names.head, sizeof(names) / 8);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer_finish(writer);
+}
+
+/* A sample of pages in two parts, at a snapshot; what it is of is one block of three pages and the break. */
+void golden_write_pages(struct writer *writer)
+{
+	static const uint8_t resident[] = { 1, 0, 0, 1 };
+	uint8_t payload[sizeof(struct capture_pages) + 64], *at = payload + sizeof(struct capture_pages);
+	struct capture_pages head = { .number = 0, .reason = PAGES_ASKED };
+	struct writer_stream *stream;
+	uint64_t end = 0;
+
+	writer_init(writer);
+	writer->header.version = 1;
+	writer->header.features = CAPTURE_NATIVE_LEAF;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	stream = writer_stream(writer, 0, 64);
+	put_thread_info(stream, 0, 4242, 0, "server");
+	put_stamp(stream, 100);
+	put_time(stream, 1000000);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 3 * 4096, 0);
+	put_stamp(stream, 101);
+	at = pages_put_owner(at, PAGES_OWN, 0x20, &end, 8);
+	at = pages_put_range(at, PAGES_ANONYMOUS, 0x5, &end, resident, 3);
+	memcpy(payload, &head, sizeof(head));
+	put_metadata(stream, CAPTURE_PAGES, payload, (size_t)(at - payload));
+	head.part = 1;
+	head.flags = PAGES_LAST;
+	head.duration_ns = 150000;
+	end = 0;
+	at = pages_put_range(payload + sizeof(head), PAGES_BREAK, 0x100, &end, resident, 4);
+	memcpy(payload, &head, sizeof(head));
+	put_metadata(stream, CAPTURE_PAGES, payload, (size_t)(at - payload));
+	put_metadata(stream, CAPTURE_MARK, "here", 4);
 	writer->status.state = CAPTURE_EXITED;
 	writer->status.end_time_ns = 4000000;
 	writer_finish(writer);

@@ -14,6 +14,7 @@ void golden_write_v2(struct writer *writer);
 void golden_write_sample(struct writer *writer);
 void golden_write_symbols(struct writer *writer);
 void golden_write_compacted(struct writer *writer);
+void golden_write_pages(struct writer *writer);
 
 /* $SCTMEM_GOLDEN, or tests/golden below the working directory; with the name of a file in it. */
 const char *golden_path(const char *name);

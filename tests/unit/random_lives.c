@@ -11,6 +11,7 @@
 
 #include "capture_writer.h"
 #include "draw.h"
+#include "formats/pages.h"
 
 enum { STACKS = 9, UNIT = 256, REGION_UNITS = 8192, ARENA_UNITS = 1024, LARGES = 64, MAPPINGS = 32 };
 #define HEAP_BASE 0x100000000ul
@@ -21,6 +22,8 @@ unsigned life_count;
 uint64_t step_ns[STEPS + 1];
 struct life_sample samples[SAMPLES_MAX];
 unsigned sample_count;
+struct life_pages page_samples[PAGE_SAMPLES_MAX];
+unsigned page_sample_count;
 static uint64_t random_state;
 
 unsigned lives_draw(unsigned below)
@@ -202,7 +205,8 @@ static void finish_move(unsigned thread, unsigned step)
 	const uint64_t before = life->sizes[life->size_count - 2].size;
 	const bool python = life->code >= CAPTURE_PYMEM_MALLOC;
 	const unsigned code = python ? CAPTURE_PYMEM_REALLOC : CAPTURE_REALLOC;
-	const uint64_t size = lives_draw(4) ?
+	/* One that came back to its old place and did not grow would be one that has stayed. */
+	const uint64_t size = lives_draw(4) || gives_up[thread] ?
 		before + 1 + lives_draw(before < 5000 ? (unsigned)before + 1 : 100000) : before / 2;
 	const uint64_t place = find_new_place(life, size, python, !gives_up[thread]);
 	const int which = moving[thread];
@@ -291,6 +295,76 @@ static void sample(unsigned thread, unsigned step)
 	put_sample(streams[thread], anonymous + 4096, anonymous, 0);
 }
 
+static void add_range(struct life_pages *sample, unsigned kind, uint64_t start, unsigned count)
+{
+	struct life_page_range *range = &sample->ranges[sample->range_count++];
+	const unsigned mean = 1 + lives_draw(40);
+
+	if (sample->range_count > PAGE_RANGES_MAX || count > RANGE_PAGES_MAX)
+		abort();
+	range->first = start / 4096;
+	range->kind = kind;
+	range->count = count;
+	for (unsigned i = 0; i < count; i++)
+		range->resident[i] = i == 0 || lives_draw(mean) == 0 ? lives_draw(2) : range->resident[i - 1];
+}
+
+/* Some memory of each kind is looked at, some is not. */
+static void look_at_pages(struct life_pages *sample)
+{
+	add_range(sample, PAGES_STACK, EXTRA_BASE - 64 * MIB, 20);
+	for (unsigned i = 0; i < REGION_UNITS * UNIT / 4096; i += 64)
+		if (lives_draw(8))
+			add_range(sample, lives_draw(2) ? PAGES_BREAK : PAGES_ANONYMOUS, HEAP_BASE + i * 4096ul, 64);
+	for (unsigned i = 0; i < ARENAS; i++)
+		add_range(sample, PAGES_ANONYMOUS, ARENA_BASE + i * 256 * 1024ul, 64);
+	for (unsigned i = 0; i < LARGES; i++)
+		if (large_slots[i] && lives_draw(4))
+			add_range(sample, PAGES_ANONYMOUS, LARGE_BASE + i * 4 * MIB, 1024);
+	for (unsigned i = 0; i < MAPPINGS && sample->range_count < PAGE_RANGES_MAX - 2; i++)
+		if (mapping_slots[i] && lives_draw(4))
+			add_range(sample, PAGES_ANONYMOUS, MAPPING_BASE + i * 16 * MIB, 1 + lives_draw(110));
+	add_range(sample, PAGES_ANONYMOUS, EXTRA_BASE, EXTRA_PAGES);
+	add_range(sample, PAGES_FILE, EXTRA_BASE + 64 * MIB, 30);
+}
+
+static void put_part(struct writer_stream *stream, struct capture_pages *head, uint8_t *payload, uint8_t **at)
+{
+	memcpy(payload, head, sizeof(*head));
+	put_metadata(stream, CAPTURE_PAGES, payload, (size_t)(*at - payload));
+	head->part++;
+	*at = payload + sizeof(*head);
+}
+
+/* In as many parts as it takes, in an order that is not that of the addresses. */
+static void put_pages(struct writer_stream *stream, unsigned step)
+{
+	static uint8_t payload[sizeof(struct capture_pages) + 2 * PAGES_RANGE_BYTES_MAX(RANGE_PAGES_MAX)];
+	struct life_pages *sample = &page_samples[page_sample_count];
+	struct capture_pages head = { .number = page_sample_count++ };
+	uint8_t *at = payload + sizeof(head);
+	uint64_t end = 0;
+
+	*sample = (struct life_pages){ .step = step };
+	look_at_pages(sample);
+	at = pages_put_owner(at, PAGES_THREAD_STACK, EXTRA_BASE / 4096 + EXTRA_STACK, &end, EXTRA_STACK_END - EXTRA_STACK);
+	at = pages_put_owner(at, PAGES_OWN, EXTRA_BASE / 4096 + EXTRA_OWN, &end, EXTRA_OWN_END - EXTRA_OWN);
+	for (unsigned i = 0; i < sample->range_count; i++) {
+		const struct life_page_range *range = &sample->ranges[(i * 5 + 3) % sample->range_count];
+
+		/* 5 must not divide how many there are. */
+		if (sample->range_count % 5 == 0)
+			range = &sample->ranges[i];
+		at = pages_put_range(at, range->kind, range->first, &end, range->resident, range->count);
+		if (at - payload > 900) {
+			put_part(stream, &head, payload, &at);
+			end = 0;
+		}
+	}
+	head.flags = PAGES_LAST;
+	put_part(stream, &head, payload, &at);
+}
+
 static void act(unsigned thread, unsigned step)
 {
 	if (moving[thread] >= 0 && lives_draw(3))
@@ -326,6 +400,10 @@ static void begin_program(struct writer *writer)
 		put_code(streams[0], i + 1, 10 + i, 3, "program.py", name, "", 0);
 		put_node(streams[0], i + 1, 0, CAPTURE_PYTHON_FRAME(i + 1, 0));
 	}
+	put_module(streams[0], EXTRA_BASE + EXTRA_MODULE * 4096ul + 100, EXTRA_BASE + EXTRA_MODULE_END * 4096ul - 100, 0, 0, 0,
+		"/usr/lib/libother.so");
+	put_module(streams[0], EXTRA_BASE + EXTRA_RECORDER * 4096ul, EXTRA_BASE + EXTRA_RECORDER_END * 4096ul, 0, 0,
+		CAPTURE_MODULE_RECORDER, "/usr/lib/libsctmem.so");
 	put_stamp(streams[0], 1);
 	for (unsigned i = 0; i < ARENAS; i++) {
 		new_life(0, 0, ARENA, ARENA_BASE + i * 256 * 1024ul, 256 * 1024, 0);
@@ -339,7 +417,7 @@ void lives_write(const char *path, uint64_t seed)
 	uint64_t now_ns = 0;
 
 	random_state = seed * 0x9e3779b97f4a7c15u;
-	life_count = sample_count = 0;
+	life_count = sample_count = page_sample_count = 0;
 	memset(heap_units, 0, sizeof(heap_units));
 	memset(arena_units, 0, sizeof(arena_units));
 	memset(large_slots, 0, sizeof(large_slots));
@@ -356,7 +434,10 @@ void lives_write(const char *path, uint64_t seed)
 		put_time(streams[thread], now_ns);
 		if (step == STEPS / 2)
 			put_python(streams[thread], 0x030900f0, 8, "/usr/bin/python3.9", "pymalloc");
-		act(thread, step);
+		if (step % (STEPS / PAGE_SAMPLES_MAX) == STEPS / PAGE_SAMPLES_MAX / 2 + seed % 100)
+			put_pages(streams[thread], step);
+		else
+			act(thread, step);
 	}
 	for (unsigned step = STEPS - THREADS; step <= STEPS; step++) {
 		step_ns[step] = now_ns;
@@ -365,6 +446,13 @@ void lives_write(const char *path, uint64_t seed)
 			put_time(streams[step % THREADS], now_ns);
 			finish_move(step % THREADS, step);
 		}
+	}
+	/* A realloc that found no place: what was given up is a free. */
+	for (unsigned thread = 0; thread < THREADS; thread++) {
+		struct life *life = moving[thread] < 0 ? NULL : &lives[moving[thread]];
+
+		if (life)
+			end_life(life, thread, life->sizes[--life->size_count].step);
 	}
 	writer_finish(&writer);
 	writer_save(&writer, path);

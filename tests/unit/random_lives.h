@@ -10,12 +10,19 @@
 #include <stdint.h>
 
 enum {
+	PAGE_SAMPLES_MAX = 4, PAGE_RANGES_MAX = 128, RANGE_PAGES_MAX = 1024,
 	THREADS = 4, STEPS = 1800, LIVES_MAX = 4000, CHANGES_MAX = 6, SAMPLES_MAX = 400, ARENAS = 12, NOBODY = -1,
 	ARENA = 1000,                     /* the code of an arena's life, which is a mapping in the capture */
 };
 #define ARENA_BASE 0x200000000ul
 #define LARGE_BASE 0x300000000ul
 #define MIB ((uint64_t)1 << 20)
+/* Memory without blocks: pages of it are the recorder's, a thread's stack, or a module's. */
+#define EXTRA_BASE 0x500000000ul
+enum {
+	EXTRA_PAGES = 256, EXTRA_OWN = 10, EXTRA_OWN_END = 40, EXTRA_STACK = 35, EXTRA_STACK_END = 90, EXTRA_MODULE = 80,
+	EXTRA_MODULE_END = 150, EXTRA_RECORDER = 200, EXTRA_RECORDER_END = 220,
+};
 
 /* A block or mapping from its birth to its end.  Steps are moments: a state is that behind a step. */
 struct life {
@@ -34,6 +41,17 @@ extern unsigned life_count;
 extern uint64_t step_ns[STEPS + 1];
 extern struct life_sample { unsigned step; uint64_t anonymous, counted; } samples[SAMPLES_MAX];
 extern unsigned sample_count;
+
+/* Which pages were resident behind a step; what is in no range was not looked at. */
+extern struct life_pages {
+	unsigned step, range_count;
+	struct life_page_range {
+		uint64_t first;               /* page */
+		unsigned kind, count;
+		uint8_t resident[RANGE_PAGES_MAX];
+	} ranges[PAGE_RANGES_MAX];
+} page_samples[PAGE_SAMPLES_MAX];
+extern unsigned page_sample_count;
 
 /* Makes up the program of this number, and writes its capture.  Threads have the tids 100 on, stacks are f0 on. */
 void lives_write(const char *path, uint64_t seed);

@@ -17,6 +17,7 @@
 
 #include "random_lives.h"
 #include "formats/capture.h"
+#include "formats/pages.h"
 #include "reader/analysis.h"
 
 enum { ROWS_MAX = 6000 };
@@ -504,6 +505,150 @@ static void check_pages(const struct profile *profile, const struct analysis_res
 	compare_rows(profile, &result->tables[0], -1);
 }
 
+/* Marks what of the page at this address is blocks' bytes (1), and what their slop (2). */
+static void mark_page(uint8_t *bytes, uint64_t page, unsigned step)
+{
+	memset(bytes, 0, 4096);
+	for (unsigned i = 0; i < life_count; i++) {
+		const struct life *life = &lives[i];
+		const uint64_t size = life_size_at(life, step);
+
+		if (size == UINT64_MAX || life->code == CAPTURE_MAP || life->code == ARENA)
+			continue;
+		const bool small = life->code >= CAPTURE_PYMEM_MALLOC && size <= 512;
+		const uint64_t head = small ? 0 : has_own_mapping(life, size) ? 16 : 8;
+		const uint64_t start = life->address - head, end = start + takes(life, size);
+
+		for (uint64_t at = start > page ? start : page; at < end && at < page + 4096; at++) {
+			if (at >= life->address && at < life->address + size)
+				bytes[at - page] = 1;
+			else if (!bytes[at - page])
+				bytes[at - page] = 2;
+		}
+	}
+}
+
+static bool is_mapped(uint64_t page, unsigned step, unsigned code)
+{
+	for (unsigned i = 0; i < life_count; i++)
+		if (lives[i].code == code && lives_at(&lives[i], step) && page >= lives[i].address &&
+		    page < lives[i].address + life_size_at(&lives[i], step))
+			return true;
+	return false;
+}
+
+static bool was_held(uint64_t page, unsigned step)
+{
+	for (unsigned i = 0; i < life_count; i++)
+		if (lives[i].code != CAPTURE_MAP && lives[i].code != ARENA && lives[i].born <= step &&
+		    lives[i].address / 4096 * 4096 <= page &&
+		    page < lives[i].address + (lives[i].sizes[0].size ? lives[i].sizes[0].size : 1))
+			return true;
+	return false;
+}
+
+static bool in_extra(uint64_t page, unsigned from, unsigned to)
+{
+	return page >= EXTRA_BASE + from * 4096ul && page < EXTRA_BASE + to * 4096ul;
+}
+
+enum { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENA_FREE, HEAP_FREE, STACKS, MODULES, OWN, OTHER, CLASSES };
+static const char *const class_keys[CLASSES] = { "block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes",
+	"arena_free_bytes", "heap_free_bytes", "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes" };
+static uint64_t class_bytes[CLASSES];     /* seen in all */
+
+static void classify_page(uint64_t page, unsigned kind, unsigned step, uint64_t *sums)
+{
+	uint8_t bytes[4096];
+	unsigned counts[3] = { 0 };
+
+	mark_page(bytes, page, step);
+	for (unsigned i = 0; i < 4096; i++)
+		counts[bytes[i]]++;
+	if (in_extra(page, EXTRA_OWN, EXTRA_OWN_END) || in_extra(page, EXTRA_RECORDER, EXTRA_RECORDER_END)) {
+		sums[OWN] += 4096;
+	} else if (kind == PAGES_STACK || in_extra(page, EXTRA_STACK, EXTRA_STACK_END)) {
+		sums[STACKS] += 4096;
+	} else if (kind == PAGES_FILE) {
+		sums[MODULES] += 4096;
+	} else if (counts[1] || counts[2]) {
+		sums[BLOCKS] += counts[1];
+		sums[SLOP] += counts[2];
+		sums[BESIDE] += counts[0];
+	} else {
+		sums[is_mapped(page, step, CAPTURE_MAP) ? MAPPINGS : is_mapped(page, step, ARENA) ? ARENA_FREE :
+			kind == PAGES_BREAK || was_held(page, step) ? HEAP_FREE :
+			in_extra(page, EXTRA_MODULE, EXTRA_MODULE_END) ? MODULES : OTHER] += 4096;
+	}
+}
+
+/* Whether a page was looked at, and was resident. */
+static bool look_up(const struct life_pages *sample, uint64_t page, bool *resident)
+{
+	for (unsigned i = 0; i < sample->range_count; i++) {
+		const struct life_page_range *range = &sample->ranges[i];
+
+		if (range->kind != PAGES_FILE && page / 4096 >= range->first && page / 4096 < range->first + range->count) {
+			*resident = range->resident[page / 4096 - range->first];
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A row for each life's memory, by page. */
+static void expect_live(const struct life_pages *sample)
+{
+	unsigned left = 0;
+
+	row_count = 0;
+	for (unsigned i = 0; i < life_count; i++) {
+		const struct life *life = &lives[i];
+		const uint64_t size = life_size_at(life, sample->step);
+		struct expected *row;
+		bool resident;
+
+		if (size == UINT64_MAX || life->code == ARENA)
+			continue;
+		row = row_of(life, -1, 0);
+		row->values[3] += size;
+		for (uint64_t page = life->address / 4096 * 4096; page < life->address + size; page += 4096)
+			row->values[look_up(sample, page, &resident) ? resident : 2] += bytes_on(life, size, page);
+	}
+	for (unsigned i = 0; i < row_count; i++)
+		if (rows[i].values[3])
+			rows[left++] = rows[i];
+	row_count = left;
+}
+
+/* By the newest sample; there is one before each moment that the tests ask for. */
+static void check_resident(const struct profile *profile, const struct analysis_result *result, unsigned at)
+{
+	const struct life_pages *sample = page_samples;
+	uint64_t sums[CLASSES] = { 0 }, all = 0;
+
+	while (sample + 1 < page_samples + page_sample_count && sample[1].step <= at)
+		sample++;
+	for (unsigned i = 0; i < sample->range_count; i++)
+		for (unsigned n = 0; n < sample->ranges[i].count; n++)
+			if (sample->ranges[i].resident[n])
+				classify_page((sample->ranges[i].first + n) * 4096, sample->ranges[i].kind, sample->step, sums);
+	assert_null(result->unavailable);
+	for (unsigned class = 0; class < CLASSES; class++) {
+		if (fact(result, class_keys[class]) != sums[class])
+			print_error("%s\n", class_keys[class]);
+		assert_int_equal(fact(result, class_keys[class]), sums[class]);
+		class_bytes[class] += sums[class];
+		all += sums[class];
+	}
+	assert_int_equal(fact(result, "resident_bytes"), all);
+	assert_int_equal(fact(result, "time_ns"), step_ns[sample->step]);
+	assert_int_equal(fact(result, "live_bytes"), lives_counted_at(sample->step));
+	assert_int_equal(fact(result, "cut_count") + fact(result, "blind_count"), 0);
+	expect_live(sample);
+	compare_rows(profile, &result->tables[0], -1);
+}
+
 static void check_untouched(const struct profile *profile, const struct analysis_result *result)
 {
 	uint64_t most = 0;
@@ -617,6 +762,7 @@ static void check_all(const char *path, struct profile_options *options, unsigne
 	check_slop(profile, &results[ANALYSIS_slop]);
 	check_arenas(profile, &results[ANALYSIS_arenas], at);
 	check_pages(profile, &results[ANALYSIS_pages], at);
+	check_resident(profile, &results[ANALYSIS_resident], at);
 	check_untouched(profile, &results[ANALYSIS_untouched]);
 	check_cross_thread(profile, &results[ANALYSIS_cross_thread]);
 	check_pairs(profile, &results[ANALYSIS_pairs]);
@@ -655,6 +801,8 @@ static void random_programs_are_analysed_as_slow_loops_say(void **state)
 	unlink(path);
 	for (unsigned i = 0; i < ANALYSIS_COUNT; i++)
 		assert_true(covered[i] > 10);
+	for (unsigned class = 0; class < CLASSES; class++)
+		assert_true(class_bytes[class] > 0);
 }
 
 static void lifetimes_fall_into_half_decades(void **state)

@@ -121,6 +121,7 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 	compare_golden("capture_v3.bin", golden_write_sample);
 	compare_golden("capture_v3_symbols.bin", golden_write_symbols);
 	compare_golden("capture_v3_compacted.bin", golden_write_compacted);
+	compare_golden("capture_v1_pages.bin", golden_write_pages);
 }
 
 static void a_sample_is_read_whole(void **state)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""Samples of resident pages: what the analysis says of a program is what the program itself sees, to the byte."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+PAGE = 4096
+BLOCK, MAPPING, WRITTEN, STACK = 48 << 20, (16 << 20) - 6 * PAGE, 25 * PAGE, 1 << 20
+CLASSES = ["block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes", "arena_free_bytes", "heap_free_bytes",
+           "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes"]
+
+
+def resident(tools, path, *options):
+    found = json.loads(tools.run_command("insights", "-a", "resident", "-n", "1000", "--json", *options, path).stdout)
+    return found["analyses"]["resident"]
+
+
+def samples(tools, path):
+    lines = tools.run_command("dump", "--json", path).stdout.splitlines()
+    return [event for event in map(json.loads, lines) if event.get("kind") == "pages"]
+
+
+def place(found, function):
+    rows = [row for row in found["places"]["rows"] if row["location"].startswith(function + ":")]
+    assert len(rows) == 1, found["places"]["rows"]
+    return rows[0]
+
+
+def own_account(stdout):
+    return {name: int(value) for name, value in (line.split() for line in stdout.decode().splitlines())}
+
+
+def assert_adds_up(facts):
+    assert sum(facts[name] for name in CLASSES) == facts["resident_bytes"]
+    assert facts["live_resident_bytes"] + facts["live_absent_bytes"] + facts["live_unseen_bytes"] == facts["live_bytes"]
+
+
+def assert_known(tools, path, account):
+    found = resident(tools, path, "--at", "here")
+    facts = found["facts"]
+    assert_adds_up(facts)
+    assert facts["cut_count"] == 0 and facts["process_count"] == 1
+    block, mapping = place(found, "make_block"), place(found, "make_mapping")
+    assert (block["bytes"], block["unseen_bytes"], block["resident_bytes"]) == (BLOCK, 0, account["block"])
+    assert 0 < block["resident_bytes"] < BLOCK / 4
+    assert (mapping["bytes"], mapping["unseen_bytes"], mapping["resident_bytes"]) == (MAPPING, 0, account["mapping"])
+    assert facts["mapping_bytes"] == account["mapping"] > 7 << 20
+    assert STACK <= facts["stack_bytes"] < STACK + (512 << 10)
+    assert WRITTEN <= facts["module_bytes"] < WRITTEN + (4 << 20)
+    assert 64 << 10 < facts["recorder_bytes"] < 8 << 20
+    # The kernel counts in batches, for each processor.
+    assert abs(facts["anonymous_bytes"] - facts["resident_bytes"]) < 4 << 20
+    return facts
+
+
+@pytest.mark.parametrize("mode", ["plain", "closed"])
+def test_a_known_program(victim, trace, tools, tmp_path, mode):
+    recording = trace(victim("pages"), mode, tmp_path / "mapped")
+    assert recording.ended.status == 0
+    capture, account = recording.only(), own_account(recording.ended.stdout)
+    facts = assert_known(tools, capture.path, account)
+    assert facts["blind_count"] == 0
+    # Parts of pages at both ends, and lists of free blocks that reuse had not come to.
+    free = facts["heap_free_bytes"] + facts["beside_bytes"]
+    assert account["freed"] - 2 * PAGE <= free < account["freed"] + (300 << 10)
+    assert facts["heap_free_bytes"] > 8 << 20
+    assert facts["other_bytes"] < 1 << 20
+    reasons = [sample["reason"] for sample in samples(tools, capture.path) if sample["part"] == 0]
+    assert reasons == [0, 1]
+    end = resident(tools, capture.path)["facts"]
+    assert_adds_up(end)
+    assert end["mapping_bytes"] == account["mapping"] and end["block_bytes"] < 1 << 20
+    stats = json.loads(tools.run_command("stats", "--json", capture.path).stdout)
+    assert end["live_bytes"] == stats["live_at_end"]["bytes"]
+    capture.check_whole()
+
+
+def test_compacted_it_is_the_same(victim, trace, tools, tmp_path):
+    capture = trace(victim("pages"), "plain", tmp_path / "mapped").only()
+    small = tmp_path / "small.bin"
+    tools.run_command("compact", "-o", small, capture.path)
+    for options in ([], ["--at", "here"]):
+        before, after = resident(tools, capture.path, *options), resident(tools, small, *options)
+        assert before["places"] == after["places"]
+        for found in (before, after):
+            found["facts"].pop("time_ns")
+            # What only dropped blocks have held is not known to have been heap.
+            found["facts"]["free"] = found["facts"].pop("heap_free_bytes") + found["facts"].pop("other_bytes")
+        assert before["facts"] == after["facts"]
+
+
+def test_a_fork_child_has_its_own(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "fork", tmp_path / "mapped")
+    pids = recording.by_pid()
+    child = next(capture for capture in recording.captures if capture.header["parent_pid"] in pids)
+    parent = pids[child.header["parent_pid"]]
+    facts = assert_known(tools, child.path, own_account(recording.ended.stdout))
+    assert facts["blind_count"] == 1 and facts["other_bytes"] > 8 << 20
+    assert [sample["sample"] for sample in samples(tools, child.path) if sample["part"] == 0] == [0, 1]
+    assert [sample["reason"] for sample in samples(tools, parent.path)] == [1]
+    family = resident(tools, child.path, parent.path)["facts"]
+    assert_adds_up(family)
+    assert family["process_count"] == 2
+
+
+def test_what_was_not_recorded_is_not_called_free(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "stopped", tmp_path / "mapped")
+    facts = assert_known(tools, recording.only().path, own_account(recording.ended.stdout))
+    assert facts["blind_count"] == 1 and facts["heap_free_bytes"] == 0 and facts["other_bytes"] > 8 << 20
+
+
+def test_a_filter_of_system_calls_is_not_tried(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "filter", tmp_path / "mapped")
+    assert recording.ended.status == 0
+    found = resident(tools, recording.only().path)
+    assert not found["available"] and "seccomp" in found["headline"]
+    assert [sample["flags"] & 4 for sample in samples(tools, recording.only().path)] == [4, 4]
+
+
+def test_samples_have_no_answer_but_do_no_harm(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "plain", tmp_path / "mapped", environment={"SCTMEM_SAMPLE": "64KiB"})
+    assert recording.ended.status == 0
+    assert "sample" in resident(tools, recording.only().path)["headline"]
+    assert not recording.only().stats()["captures"][0]["damaged"]
+
+
+def test_no_samples_where_none_are_wanted(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "plain", tmp_path / "mapped", environment={"SCTMEM_SAMPLE_MS": "0"})
+    assert [sample["reason"] for sample in samples(tools, recording.only().path) if sample["part"] == 0] == [0]
+
+
+def test_a_run_in_segments(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "plain", tmp_path / "mapped", environment={"SCTMEM_ROTATE": "1M"})
+    assert_known(tools, sorted(capture.path for capture in recording.captures)[0],
+                 own_account(recording.ended.stdout))
+
+
+def test_a_command_takes_one_too(trace, tools):
+    code = ("import time\nkept = bytearray(10 << 20)\nprint('ready', flush=True)\n"
+            "while True:\n\ttime.sleep(0.005)\n\tstr([0] * 10)\n")
+    process, recording = trace.start("/usr/bin/python3", "-c", code)
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        tools.run_command("ctl", str(process.pid), "snapshot", "asked")
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    found = resident(tools, recording().only().path)
+    facts = found["facts"]
+    assert_adds_up(facts)
+    # Killed: only what was asked for.
+    assert len([sample for sample in samples(tools, recording().only().path) if sample["part"] == 0]) == 1
+    assert facts["block_bytes"] > 10 << 20 and facts["live_resident_bytes"] > 10 << 20
+    text = subprocess.run([str(tools.command), "insights", "-a", "resident", str(recording().only().path)],
+                          stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert "live blocks" in text and "the recorder's own" in text

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program whose resident pages are known:  pages MODE FILE
+ *
+ * It makes memory of each kind, takes a snapshot named "here", and prints what mincore says of it right behind that.
+ * MODE: plain; closed, with all descriptors closed before; filter, under a seccomp filter that kills for what a sample
+ * needs; fork, a child does all of it; stopped, with a stretch that is not recorded before.
+ */
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../../preload/sctmem.h"
+
+enum {
+	PAGE = 4096, BLOCK = 48 << 20, MAPPING = 16 << 20, SMALL_COUNT = 6000, SMALL = 2000, STACK_BYTES = 1 << 20,
+	WRITTEN = 25,
+};
+
+static pthread_barrier_t barrier;
+
+static __attribute__((noinline)) char *make_block(void)
+{
+	char *block = malloc(BLOCK);
+
+	for (size_t at = 0; at < BLOCK; at += 5 * PAGE)
+		block[at] = 1;
+	/* A hole in what was touched. */
+	madvise((void *)(((uintptr_t)block + PAGE) & ~(uintptr_t)(PAGE - 1)), 8 << 20, MADV_DONTNEED);
+	return block;
+}
+
+static __attribute__((noinline)) char *make_mapping(void)
+{
+	char *mapping = mmap(NULL, MAPPING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	memset(mapping, 1, MAPPING / 2);
+	munmap(mapping + MAPPING - 10 * PAGE, 5 * PAGE);
+	munmap(mapping + PAGE, PAGE);
+	return mapping;
+}
+
+/* Freed heap that stays: the last block keeps it from going back. */
+static __attribute__((noinline)) uintptr_t make_freed(uintptr_t *end)
+{
+	static char *blocks[SMALL_COUNT];
+	uintptr_t start;
+
+	for (int i = 0; i < SMALL_COUNT; i++)
+		memset(blocks[i] = malloc(SMALL), 1, SMALL);
+	start = (uintptr_t)blocks[0];
+	*end = (uintptr_t)blocks[SMALL_COUNT - 1];
+	for (int i = 0; i < SMALL_COUNT - 1; i++)
+		free(blocks[i]);
+	return start;
+}
+
+static char *make_file(const char *path)
+{
+	char page[PAGE] = { 1 };
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	char *mapping;
+
+	for (int i = 0; i < 200; i++)
+		if (write(fd, page, PAGE) != PAGE)
+			exit(3);
+	mapping = mmap(NULL, 200 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	for (int i = 0; i < 200; i++)
+		mapping[i * PAGE] += i < WRITTEN;
+	close(fd);
+	return mapping;
+}
+
+static void *use_stack(void *unused)
+{
+	volatile char bytes[STACK_BYTES];
+
+	/* Known to the recorder from here on. */
+	free(malloc(100));
+	for (int i = 0; i < STACK_BYTES; i += PAGE)
+		bytes[i] = 1;
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return bytes[0] ? unused : NULL;
+}
+
+/* Bytes of [start, end) on resident pages. */
+static size_t resident(uintptr_t start, uintptr_t end)
+{
+	size_t sum = 0;
+
+	for (uintptr_t page = start & ~(uintptr_t)(PAGE - 1); page < end; page += PAGE) {
+		unsigned char there = 0;
+
+		mincore((void *)page, PAGE, &there);
+		if (there & 1)
+			sum += (page + PAGE < end ? page + PAGE : end) - (page > start ? page : start);
+	}
+	return sum;
+}
+
+static void filter(void)
+{
+	const struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mincore, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(code) / sizeof(*code), (struct sock_filter *)code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
+		exit(4);
+}
+
+static int all(const char *mode, const char *path)
+{
+	char *block, *mapping, *file;
+	uintptr_t freed, freed_end;
+	pthread_t thread;
+	int out = dup(1);
+
+	if (strcmp(mode, "stopped") == 0 && sctmem_stop) {
+		sctmem_stop();
+		free(malloc(100));
+		sctmem_start();
+	}
+	freed = make_freed(&freed_end);
+	block = make_block();
+	mapping = make_mapping();
+	file = make_file(path);
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&thread, NULL, use_stack, NULL);
+	pthread_barrier_wait(&barrier);
+	if (strcmp(mode, "closed") == 0)
+		for (int fd = 3; fd < 1024; fd++)
+			if (fd != out)
+				close(fd);
+	if (strcmp(mode, "filter") == 0)
+		filter();
+	if (sctmem_snapshot)
+		sctmem_snapshot("here");
+	/* Nothing has been allocated since. */
+	if (strcmp(mode, "filter") != 0)
+		dprintf(out, "block %zu\nmapping %zu\nfreed %zu\n", resident((uintptr_t)block, (uintptr_t)block + BLOCK),
+			resident((uintptr_t)mapping, (uintptr_t)mapping + MAPPING), resident(freed, freed_end));
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	free(block);
+	return file[0] != 2;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3)
+		return 2;
+	if (strcmp(argv[1], "fork") == 0) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0)
+			exit(all("plain", argv[2]));
+		waitpid(child, &status, 0);
+		return WEXITSTATUS(status);
+	}
+	return all(argv[1], argv[2]);
+}
