@@ -137,8 +137,27 @@ def make_python_lines():
                   struct.pack("<BII", int(kind), int(line), int(units) // 2) + bytes.fromhex(table))
 
 
+def make_kept_names():
+    """Payloads of kept names (reader/names.h) of one, of some and of many addresses."""
+    for name, count in (("one", 1), ("some", 9), ("many", 120)):
+        text, frames, places = b"\0", b"", b""
+        for number in range(count):
+            inlined = number % 4
+            frames += struct.pack("<QII", 4096 + 16 * number, inlined + 1, 0)
+            for place in range(inlined + 1):
+                function, file = len(text), 0
+                text += "function_{}_{}".format(number, place).encode() + b"\0"
+                if number % 3:
+                    file = len(text)
+                    text += b"/src/file.c\0"
+                places += struct.pack("<IIII", function, file, number, (place < inlined) | 2)
+        write("symbol_cache", name,
+              struct.pack("<IIII", count, len(places) // 16, len(text), 0) + frames + places + text)
+
+
 def main(program):
     make_captures(program)
+    make_kept_names()
     make_events()
     make_modules()
     make_python_lines()
