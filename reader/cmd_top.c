@@ -2,6 +2,8 @@
 /*
  * sctmem top: a running process, as its growing capture shows it: on a terminal (top_screen.c), or once as text or
  * JSON.  The process is not touched and notices nothing: its capture is all that is read.
+ *
+ * Or a program that is started for it, as by sctmem run, but without our terminal, which the screen needs.
  */
 #include <inttypes.h>
 #include <time.h>
@@ -9,20 +11,22 @@
 
 #include "command.h"
 #include "json.h"
+#include "launch.h"
 #include "memory.h"
 #include "output.h"
 #include "target.h"
 #include "top.h"
 #include "top_screen.h"
 
-enum { LARGE_BYTES = 64 << 20 };
+enum { LARGE_BYTES = 64 << 20, OUTPUT_LINES = 10, OUTPUT_BYTES = 16 << 10 };
 
 struct settings {
 	int sort, view, only;         /* enums of top.h */
 	uint64_t interval_ns;
 	uint64_t number;              /* of rows */
-	const char *search;
+	const char *search, *program_output;
 	bool once, json, no_symbols;
+	struct recording recording;   /* of a program that is started */
 };
 
 static bool parse_interval(const char *value, void *field, struct error *error)
@@ -52,9 +56,21 @@ static const struct option_spec once_options[] = {
 	OPTION_LAST
 };
 
+static const struct option_spec program_options[] = {
+	OPTION_TEXT(0, "program-output", "FILE", struct settings, program_output,
+		"where its output goes, which the screen has no room for (default sctmem.PROGRAM.PID.out beside the capture)"),
+	OPTION_LAST
+};
+
 static const struct option_group top_groups[] = {
 	{ .title = "What is shown", .options = top_options },
 	{ .title = "Without a terminal", .options = once_options },
+	{ .title = "Of a program that is started", .options = program_options },
+	{ .title = "Its capture", .options = recording_output_options, .offset = offsetof(struct settings, recording) },
+	{ .title = "What is recorded of it", .options = recording_what_options,
+		.offset = offsetof(struct settings, recording) },
+	{ .title = "Where and from when on", .options = recording_started_options,
+		.offset = offsetof(struct settings, recording) },
 	{ 0 }
 };
 
@@ -189,7 +205,8 @@ static void say_size(const struct target *target)
 		fprintf(stderr, "sctmem: reading what was recorded so far, %s\n", text_bytes(status.file_bytes).text);
 }
 
-static bool show(struct top *top, const struct target *target, const struct settings *settings, struct error *error)
+static bool show(struct top *top, const struct target *target, struct launch *program, const struct settings *settings,
+	struct error *error)
 {
 	top->sort = (enum top_sort)settings->sort;
 	top->view = (enum top_view)settings->view;
@@ -205,31 +222,163 @@ static bool show(struct top *top, const struct target *target, const struct sett
 		return output_flush_standard(error);
 	}
 	say_size(target);
-	return top_look(top, error) && top_screen_run(top, target->pid, settings->interval_ns, error);
+	return top_look(top, error) && top_screen_run(top, target->pid, program, settings->interval_ns,
+		error);
+}
+
+static bool show_capture(const struct target *target, struct launch *program, const struct settings *settings,
+	struct error *error)
+{
+	struct top top;
+	bool ok = top_open(&top, target->run, settings->no_symbols, error);
+
+	if (ok) {
+		ok = show(&top, target, program, settings, error);
+		top_close(&top);
+	}
+	return ok;
+}
+
+/* Waits until the program is recorded; false: it has ended, or we are to end, before it was. */
+static bool find_program(struct launch *launch, struct target *target)
+{
+	enum { PATIENT_LOOKS = 100 };
+	struct error ignored = { .text = "" };
+	char pid[16], shown[1024];
+
+	snprintf(pid, sizeof pid, "%d", (int)launch->pid);
+	for (unsigned looks = 0; !launch_told(); looks++) {
+		const bool ended = launch_poll(launch);
+
+		if (!ended && target_open(target, pid, false, &ignored))
+			return true;
+		if (ended)
+			break;
+		if (looks == PATIENT_LOOKS)
+			fprintf(stderr, "sctmem: waiting for %s to be recorded (Ctrl-C ends it)\n",
+				text_escape(shown, sizeof shown, launch->name));
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	return false;
+}
+
+/* What the user did not see: all of it is in the file, and its end is here where the program has failed. */
+static void report_output(const struct launch *launch)
+{
+	struct text text = text_begin(stderr);
+	char bytes[OUTPUT_BYTES + 1], shown[1024];
+	FILE *file = fopen(launch->output, "re");
+	const char *at;
+	size_t got = 0;
+	int lines = 0;
+
+	if (!file)
+		return;
+	if (fseek(file, -(long)OUTPUT_BYTES, SEEK_END) != 0)
+		rewind(file);
+	got = fread(bytes, 1, OUTPUT_BYTES, file);
+	fclose(file);
+	bytes[got] = 0;
+	if (got == 0) {
+		unlink(launch->output);       /* made by us, and nothing was put into it */
+		return;
+	}
+	fprintf(stderr, "sctmem: its output is in %s\n", text_escape(shown, sizeof shown, launch->output));
+	if (launch->wait_status == 0)
+		return;
+	for (at = bytes + got - (bytes[got - 1] == '\n'); at > bytes; at--)
+		if (at[-1] == '\n' && ++lines == OUTPUT_LINES)
+			break;
+	while (*at) {
+		const size_t length = strcspn(at, "\n");
+		char *line = memory_new(length + 1, 1);
+
+		memcpy(line, at, length);
+		text_write(&text, line, 0);
+		putc('\n', stderr);
+		free(line);
+		at += length + (at[length] == '\n');
+	}
+}
+
+static bool start_and_show(struct invocation *invocation, const struct settings *settings, struct error *error)
+{
+	struct launch launch = { .apart = true, .output_given = settings->program_output };
+	struct target target = { .file = -1 };
+	bool ok = launch_find(&launch, &settings->recording, invocation->arguments.argv, invocation->arguments.count, error) &&
+		launch_start(&launch, error);
+	char shown[1024];
+
+	if (!ok) {
+		launch_finish(&launch);
+		return false;
+	}
+	if (find_program(&launch, &target))
+		ok = show_capture(&target, &launch, settings, error);
+	target_close(&target);
+	if (!launch_poll(&launch))
+		fprintf(stderr, "sctmem: waiting for %s to end\n", text_escape(shown, sizeof shown, launch.name));
+	launch_wait(&launch);
+	if (!settings->recording.quiet) {
+		report_output(&launch);
+		launch_report(&launch);
+	}
+	if (ok)
+		invocation->status = launch_exit_status(&launch);
+	launch_finish(&launch);
+	return ok;
+}
+
+static bool find_any(void *to, const char *variable, const char *value, struct error *error)
+{
+	(void)to;
+	(void)variable;
+	(void)value;
+	(void)error;
+	return false;
+}
+
+static bool check_program(const struct arguments *arguments, const struct settings *settings, struct error *error)
+{
+	const bool started = arguments->before_dashes >= 0;
+
+	if (!started && (settings->program_output || settings->recording.output || settings->recording.quiet ||
+		!recording_hand_over(&settings->recording, find_any, NULL, error)))
+		return fail(error, STATUS_USAGE, "options of a recording are for a program that top starts: "
+			"sctmem top [OPTION...] -- PROGRAM");
+	if (!started)
+		return true;
+	if (arguments->before_dashes > 0)
+		return fail(error, STATUS_USAGE, "top shows either a process or a program that it starts: %s or what is after --",
+			arguments->argv[0]);
+	if (arguments->count == 0)
+		return fail(error, STATUS_USAGE, "no program after --: sctmem top -- python3 app.py");
+	if (settings->once || settings->json)
+		return fail(error, STATUS_USAGE, "--once and --json look at a process that runs: sctmem run -- %s ..., then top",
+			arguments->argv[0]);
+	return recording_check(&settings->recording, error);
 }
 
 static bool top_run(struct invocation *invocation, struct error *error)
 {
-	struct settings settings = { .interval_ns = 1000000000, .number = 20 };
+	struct settings settings = { .interval_ns = 1000000000, .number = 20, .recording = RECORDING_NOTHING_ASKED };
+	const struct arguments *arguments = &invocation->arguments;
 	struct target target;
-	struct top top;
 	bool ok;
 
-	if (!command_parse(invocation, &settings, error))
+	if (!command_parse(invocation, &settings, error) || !check_program(arguments, &settings, error))
 		return false;
-	if (invocation->arguments.count > 1)
-		return fail(error, STATUS_USAGE, "top shows one process: %s is one too many", invocation->arguments.argv[1]);
+	if (arguments->before_dashes < 0 && arguments->count > 1)
+		return fail(error, STATUS_USAGE, "top shows one process: %s is one too many", arguments->argv[1]);
 	if (!settings.once && !settings.json && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)))
 		return fail(error, STATUS_USAGE, "top needs a terminal for input and output: without one use top --once");
 	if (!settings.once && !settings.json && !top_screen_exists())
-		return top_screen_run(NULL, 0, 0, error);
-	if (!target_open(&target, invocation->arguments.count ? invocation->arguments.argv[0] : NULL, false, error))
+		return top_screen_run(NULL, 0, NULL, 0, error);
+	if (arguments->before_dashes >= 0)
+		return start_and_show(invocation, &settings, error);
+	if (!target_open(&target, arguments->count ? arguments->argv[0] : NULL, false, error))
 		return false;
-	ok = top_open(&top, target.run, settings.no_symbols, error);
-	if (ok) {
-		ok = show(&top, &target, &settings, error);
-		top_close(&top);
-	}
+	ok = show_capture(&target, NULL, &settings, error);
 	target_close(&target);
 	return ok;
 }
@@ -239,22 +388,26 @@ static const struct command_example top_examples[] = {
 	{ "sctmem top", "in the one that writes the newest capture here" },
 	{ "sctmem top --sort growth --by functions 1234", "which functions hold more and more" },
 	{ "sctmem top --once --json 1234", "for a script" },
+	{ "sctmem top -- python3 app.py", "starts the program under the library and shows it" },
 	{ 0 }
 };
 
 const struct command top_command = {
 	.name = "top",
 	.summary = "watch a running process: what lives, where, and what grows",
-	.arguments = "[PID|CAPTURE]",
+	.arguments = "[PID|CAPTURE | -- PROGRAM [ARGUMENT...]]",
 	.operands = COMMAND_CAPTURES,
 	.description =
 		"Shows the live heap of a process that is being recorded, as its capture grows: figures and their time line, and "
 		"the lines, functions, files, modules, threads or stacks that hold the memory. The process is not touched: only "
 		"its capture is read, and at each look only what is new in it. When it ends, the last figures stay. A run in "
-		"segments is followed from file to file.\n\n"
+		"segments is followed from file to file; a process that executes another program is followed into that.\n\n"
+		"After -- a program is started and recorded, as by sctmem run. It gets no terminal: its input is empty, and what it "
+		"would write on the terminal goes into a file, the end of which w shows. Ctrl-C and other signals go to the program. "
+		"When it has ended, its last figures stay until q; the exit status is its own.\n\n"
 		"Keys: o, t, b, g and n sort by own, total, blocks, growth and all that was allocated; v changes the view, T is "
 		"the tree, enter opens and closes; l shows Python or native code only; < and > one thread; / searches; space "
-		"pauses; z measures growth from now on; ? helps; q quits.",
+		"pauses; z measures growth from now on; f lists the other processes of the run; ? helps; q quits.",
 	.groups = top_groups,
 	.examples = top_examples,
 	.run = top_run,

@@ -256,6 +256,8 @@ bool options_parse(const char *command, const struct option_group *groups, void 
 	int operands = 0;
 	bool options_ended = false;
 
+	arguments->before_dashes = -1;
+
 	for (int at = 0; at < arguments->count; at++) {
 		char *argument = arguments->argv[at];
 
@@ -267,6 +269,7 @@ bool options_parse(const char *command, const struct option_group *groups, void 
 		}
 		if (strcmp(argument, "--") == 0) {
 			options_ended = true;
+			arguments->before_dashes = operands;
 			continue;
 		}
 		parser.operands = operands;

@@ -85,6 +85,7 @@ struct arguments {
 	char **argv;
 	int count;
 	bool stop_at_operand;           /* in: what follows the first operand is not ours (run, doctor) */
+	int before_dashes;              /* out: operands before the "--" that ends the options; -1: there is none */
 	bool help;                      /* out: -h or --help was found; parsing ended there */
 };
 

@@ -34,10 +34,32 @@ bool top_open(struct top *top, const char *path, bool no_symbols, struct error *
 {
 	struct profile_options options = profile_options_default;
 
-	*top = (struct top){ .thread = UINT32_MAX };
+	*top = (struct top){ .thread = UINT32_MAX, .no_symbols = no_symbols };
 	options.timeline_points = TIMELINE_POINTS;
 	options.no_symbols = no_symbols;
-	return profile_live_open(&top->live, path, &options, error);
+	if (!profile_live_open(&top->live, path, &options, error))
+		return false;
+	top->path = memory_text(path);
+	return true;
+}
+
+bool top_switch(struct top *top, const char *path, struct error *error)
+{
+	struct top other;
+
+	if (!top_open(&other, path, top->no_symbols, error))
+		return false;
+	other.view = top->view;
+	other.sort = top->sort;
+	other.language = top->language;
+	strcpy(other.search, top->search);
+	if (!top_look(&other, error)) {
+		top_close(&other);
+		return false;
+	}
+	top_close(top);
+	*top = other;
+	return true;
 }
 
 static void drop_rows(struct top *top)
@@ -50,6 +72,7 @@ static void drop_rows(struct top *top)
 void top_close(struct top *top)
 {
 	drop_rows(top);
+	free(top->path);
 	free(top->rows);
 	free(top->opened);
 	free(top->sites);

@@ -45,6 +45,8 @@ struct top_numbers {
 
 struct top {
 	struct profile_live *live;
+	char *path;                           /* of the capture, or of the run in segments */
+	bool no_symbols;
 	/* What is asked for. */
 	enum top_view view;
 	enum top_sort sort;
@@ -69,6 +71,8 @@ struct top {
 
 MUST_CHECK bool top_open(struct top *top, const char *path, bool no_symbols, struct error *error);
 void top_close(struct top *top);
+/* Another capture in its place, under the same settings, with its first look.  false: the one before is still there. */
+MUST_CHECK bool top_switch(struct top *top, const char *path, struct error *error);
 
 /* Takes what is new. */
 MUST_CHECK bool top_look(struct top *top, struct error *error);
