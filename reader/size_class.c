@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "capture.h"
-#include "decode.h"
+#include "formats/events.h"
+#include "table.h"
 
 enum {
 	GLIBC_HEADER = 8,             /* the size of the chunk; the rest of its header lies in the chunk before */
@@ -125,24 +126,55 @@ struct size_classes size_classes_of(const struct capture *capture)
 	return classes;
 }
 
+/* Whether a window has a record that says which allocators there are.  The words of a stream's last one may have. */
+static bool tells_allocators(const struct events_cursor *cursor)
+{
+	const uint8_t *kinds = cursor->at[EVENTS_KINDS];
+	const size_t size = cursor->columns ? (size_t)(cursor->end[EVENTS_KINDS] - kinds) : 0;
+
+	return !cursor->columns || (size && (memchr(kinds, CAPTURE_MODULE, size) || memchr(kinds, CAPTURE_PYTHON, size)));
+}
+
+static bool absorb_window(struct capture *capture, struct events_cursor *cursor, struct error *error)
+{
+	struct capture_event event;
+	bool ok = true;
+
+	if (!tells_allocators(cursor))
+		return true;
+	while (ok && events_next(cursor, &event))
+		if (event.kind == CAPTURE_MODULE || event.kind == CAPTURE_PYTHON)
+			ok = capture_absorb(capture, &event, error);
+	return ok;
+}
+
 bool size_classes_read(const char *path, struct size_classes *classes, struct error *error)
 {
-	static struct decoded_event events[1024];
+	struct capture_buffer buffer = { 0 };
+	struct events_cursor cursor;
 	struct capture *capture;
 	bool ok = true;
 
 	if (!capture_open(&capture, path, error))
 		return false;
 	for (size_t i = 0; ok && i < capture->stream_count; i++) {
-		struct decoder decoder;
+		const struct capture_stream_parts *stream = &capture->streams[i];
 
-		decoder_init(&decoder, capture, &capture->streams[i]);
-		while (decoder_next(&decoder, events, sizeof(events) / sizeof(*events)) > 0)
-			continue;
-		ok = !decoder.no_memory;
-		decoder_finish(&decoder);
+		for (size_t part = 0; ok && part < stream->count; part++) {
+			switch (capture_read(capture, stream, &stream->parts[part], &buffer, &cursor)) {
+			case CAPTURE_READ:
+				ok = absorb_window(capture, &cursor, error);
+				break;
+			case CAPTURE_READ_NO_MEMORY:
+				ok = fail_memory(error);
+				break;
+			case CAPTURE_READ_DAMAGED:
+				break;
+			}
+		}
 	}
 	*classes = size_classes_of(capture);
+	capture_buffer_finish(&buffer);
 	capture_close(capture);
-	return ok || fail_memory(error);
+	return ok;
 }

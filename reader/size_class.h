@@ -36,7 +36,7 @@ struct size_classes size_classes_of(const struct capture *capture);
 
 /*
  * Of the whole capture: which allocators a process has is known only once all its records have been read, and they are
- * needed from its first block on.  So this decodes it once by itself.
+ * needed from its first block on.  So this looks through all windows once, and decodes those that say something of it.
  */
 MUST_CHECK bool size_classes_read(const char *path, struct size_classes *classes, struct error *error);
 
