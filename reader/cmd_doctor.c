@@ -23,6 +23,7 @@
 #include "output.h"
 #include "program.h"
 #include "stats.h"
+#include "symbols.h"
 #include "text.h"
 
 enum verdict { VERDICT_OK, VERDICT_NOTE, VERDICT_FAIL };
@@ -321,6 +322,32 @@ static void check_loading(struct patient *patient)
 	}
 }
 
+/* What views can call the program's own native functions; its libraries may have more or less. */
+static void check_names(struct patient *patient)
+{
+	struct symbols *symbols = symbols_new(NULL);
+	const uint32_t module = symbols_add_module(symbols, patient->path, NULL, 0);
+	struct symbol_frame frame;
+	struct finding *finding;
+
+	/* Its files are opened when the first address is asked for. */
+	symbols_resolve(symbols, module, 0, &frame, 1);
+	switch (symbols_module_detail(symbols, module)) {
+	case SYMBOLS_LINES:
+		find_out(patient, VERDICT_OK, "names", "of native functions, with their lines");
+		break;
+	case SYMBOLS_FUNCTIONS:
+		find_out(patient, VERDICT_OK, "names", "of native functions, without lines: it has no debug information here");
+		break;
+	case SYMBOLS_EXPORTED:
+	case SYMBOLS_NONE:
+		finding = find_out(patient, VERDICT_NOTE, "names", "of native functions: only those that it exports, it is stripped");
+		remedy(finding, "install its debug package, or give the views --debuginfod; sctmem symbolize keeps the names");
+		break;
+	}
+	symbols_free(symbols);
+}
+
 /* "3.9" in "/usr/lib/libpython3.9.so.1.0" or "/usr/bin/python3.9", for runtimes without Py_Version. */
 static uint32_t version_in_name(const char *path)
 {
@@ -425,6 +452,7 @@ static void examine(struct patient *patient, const char *output)
 		check_privileges(patient);
 		if (library)
 			check_loading(patient);
+		check_names(patient);
 		check_python(patient);
 		check_environment(patient);
 	}
