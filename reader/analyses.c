@@ -451,12 +451,15 @@ bool analysis_add_row(struct analysis_result *result, unsigned number, uint32_t 
 	struct analysis_table *table = &result->tables[number];
 	const size_t bins = (size_t)table->class->series_count * table->class->bin_count;
 
-	if (!array_reserve(&table->rows, &table->row_capacity, table->count + 1, sizeof(*table->rows), error) ||
-	    (bins && !array_reserve(&table->series, &table->series_capacity, (table->count + 1) * bins,
+	if (!array_widen(&table->rows, &table->row_capacity, table->count + 1, sizeof(*table->rows), error) ||
+	    (bins && !array_widen(&table->series, &table->series_capacity, (table->count + 1) * bins,
 		sizeof(*table->series), error)))
 		return false;
-	table->rows[table->count].site = site;
-	*values = table->rows[table->count].values;
+	struct analysis_row *row = &table->rows[table->count];
+	*row = (struct analysis_row){ .site = site };
+	*values = row->values;
+	if (bins)
+		memset(table->series + table->count * bins, 0, bins * sizeof(*table->series));
 	if (series)
 		*series = table->series + table->count * bins;
 	table->count++;

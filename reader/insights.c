@@ -161,9 +161,10 @@ static void make_table(struct insights *insights, const struct analysis_result *
 		row->frame = source->frame;
 		row->series = bins ? series : NULL;
 		join_row(class, row, series, source->row->values, source->series);
-		join_row(class, &table->total, table->series + count * bins, source->row->values, source->series);
 	}
 	free(sources);
+	for (size_t i = 0; i < table->count; i++)
+		join_row(class, &table->total, table->series + count * bins, table->rows[i].values, table->rows[i].series);
 	derive(class, &table->total, &result->scale);
 	for (size_t i = 0; i < table->count; i++) {
 		derive(class, &table->rows[i], &result->scale);

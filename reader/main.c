@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "heap.h"
 #include "help.h"
 #include "output.h"
 #include "text.h"
@@ -44,6 +45,7 @@ int main(int argc, char **argv)
 {
 	struct error error = { 0 };
 
+	heap_prepare();
 	setlocale(LC_CTYPE, "");
 	if (argc < 2) {
 		struct text text = text_begin(stderr);

@@ -16,12 +16,14 @@ bool fail_memory(struct error *error)
 	return fail(error, STATUS_MEMORY, "out of memory: close other programs, or read the capture on a larger machine");
 }
 
-bool array_grow(void *array, size_t *capacity, size_t needed, size_t size, struct error *error)
+bool array_widen(void *array, size_t *capacity, size_t needed, size_t size, struct error *error)
 {
 	size_t wanted = *capacity ? *capacity : 16;
 	size_t bytes;
 	void *old, *grown;
 
+	if (needed <= *capacity)
+		return true;
 	while (wanted < needed) {
 		if (__builtin_mul_overflow(wanted, (size_t)2, &wanted))
 			return fail_memory(error);
@@ -32,9 +34,20 @@ bool array_grow(void *array, size_t *capacity, size_t needed, size_t size, struc
 	grown = realloc(old, bytes);
 	if (!grown)
 		return fail_memory(error);
-	memset((char *)grown + *capacity * size, 0, bytes - *capacity * size);
 	memcpy(array, &grown, sizeof(grown));
 	*capacity = wanted;
+	return true;
+}
+
+bool array_grow(void *array, size_t *capacity, size_t needed, size_t size, struct error *error)
+{
+	const size_t before = *capacity;
+	char *grown;
+
+	if (!array_widen(array, capacity, needed, size, error))
+		return false;
+	memcpy(&grown, array, sizeof(grown));
+	memset(grown + before * size, 0, (*capacity - before) * size);
 	return true;
 }
 

@@ -22,6 +22,9 @@ MUST_CHECK static inline bool array_reserve(void *array, size_t *capacity, size_
 	return __builtin_expect(needed <= *capacity, 1) || array_grow(array, capacity, needed, size, error);
 }
 
+/* The same, but what is new may hold anything: pages that are never used are never touched. */
+MUST_CHECK bool array_widen(void *array, size_t *capacity, size_t needed, size_t size, struct error *error);
+
 /* The status and text of every lack of memory. */
 bool fail_memory(struct error *error);
 

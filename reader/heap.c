@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* See heap.h.  All of it is advice: what the kernel or malloc refuses is left as it was. */
+#include "heap.h"
+
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+	OWN_MAPPING_SIZE = 4 << 20,   /* once that is used up: larger blocks grow by moving pages, not by copying */
+	KEPT_SIZE = 256 << 20,        /* free at the heap's end, before it is given back */
+	STEP_SIZE = 1 << 20,
+	RESERVED_SIZE = 64 << 20,     /* of address space; pages come as they are used */
+	SMALL_SIZE = 6 << 20,
+	HUGE_SIZE = 2 << 20,
+};
+
+void heap_prepare(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_SIZE);
+	mallopt(M_TRIM_THRESHOLD, KEPT_SIZE);
+	/* One block that does not fit into what there is has the heap grow at once by all that is reserved. */
+	const uintptr_t start = (uintptr_t)sbrk(0);
+	mallopt(M_TOP_PAD, RESERVED_SIZE);
+	void *volatile block = malloc(STEP_SIZE);
+	free(block);
+	mallopt(M_TOP_PAD, STEP_SIZE);
+	const uintptr_t end = (uintptr_t)sbrk(0);
+	if (end < start || end - start < RESERVED_SIZE)
+		return;
+	const uintptr_t from = (start + SMALL_SIZE + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1);
+	madvise((void *)from, (end & ~(uintptr_t)(HUGE_SIZE - 1)) - from, MADV_HUGEPAGE);
+#endif
+}
