@@ -50,6 +50,7 @@ struct work {
 	struct thread *thread;
 	struct capture_pages head;
 	uint64_t begin_ns, files_ns, previous_end;
+	uintptr_t file_end;           /* of the private mapping of a file that was the last one */
 	bool stopped;                 /* recording has been */
 	uint8_t *at;
 	uint8_t part[PART_BYTES], resident[PIECE_PAGES];
@@ -219,15 +220,19 @@ static bool take_line(struct work *work, const char *line)
 	const char *inode = skip_field(skip_field(skip_field(at + 1)));
 	const char *name = skip_field(inode);
 
-	if (inode[0] != '0' || (inode[1] != ' ' && inode[1] != 0))
+	if (inode[0] != '0' || (inode[1] != ' ' && inode[1] != 0)) {
+		work->file_end = end;
 		return code || take_file(work, start, end);
+	}
 	if (strncmp(name, "[v", 2) == 0)
 		return true;                  /* vdso, vvar, vsyscall: the system's */
 	if (strncmp(name, "[heap]", 6) == 0)
 		return take_mapping(work, PAGES_BREAK, start, end);
 	if (strncmp(name, "[stack", 6) == 0)
 		return take_mapping(work, PAGES_STACK, start, end);
-	return put_stacks(work, start, end) && take_mapping(work, PAGES_ANONYMOUS, start, end);
+	/* Where a module's zeroed data goes on behind what its file has. */
+	return put_stacks(work, start, end) &&
+		take_mapping(work, start == work->file_end ? PAGES_ZEROED : PAGES_ANONYMOUS, start, end);
 }
 
 /* All lines in the text, of which `held` bytes are there; returns how many are left for later.  false: as above. */
@@ -310,6 +315,7 @@ void pages_take(struct thread *thread, enum pages_reason reason)
 	work->thread = thread;
 	work->begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	work->files_ns = work->previous_end = 0;
+	work->file_end = 0;
 	work->stopped = false;
 	work->at = work->part;
 	work->head = (struct capture_pages){ .number = atomic_fetch_add(&next_number, 1), .reason = (uint16_t)reason };

@@ -29,10 +29,14 @@
 
 #include "banned.h"
 
+/* Whoever has less than this at the end is not looked at for where it is: that would be a part of a short life. */
+#define LAST_PAGES_MIN_BYTES ((uint64_t)2 << 20)
+
 /* Room for any event with what may come before it: TIME, SAMPLE, STAMP, SIZE_HIGH. */
 enum { EVENT_WORDS_MAX = 12 };
 
 static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
+static _Atomic uint64_t anonymous_bytes;   /* of the newest sample */
 static struct descriptor statm = { .fd = -1 };    /* used by the thread that samples */
 
 /* Numbers of /proc/self/statm: total, resident, shared ... in pages. */
@@ -77,6 +81,7 @@ static void sample(struct thread *thread, uint64_t now_ns)
 		memory_order_release);
 	if (!ok)
 		return;
+	atomic_store_explicit(&anonymous_bytes, anonymous, memory_order_relaxed);
 	stream_put(thread, stream_head(CAPTURE_SAMPLE, resident));
 	stream_put(thread, anonymous);
 	stream_put(thread, arena_bytes());
@@ -386,7 +391,8 @@ void record_last_pages(struct thread *thread)
 	if (config.sample_ms == 0 || control_is_paused() || !begin_event(thread))
 		return;
 	record_now(thread);
-	pages_take(thread, PAGES_EXIT);
+	if (atomic_load_explicit(&anonymous_bytes, memory_order_relaxed) >= LAST_PAGES_MIN_BYTES)
+		pages_take(thread, PAGES_EXIT);
 }
 
 void record_modules(void)

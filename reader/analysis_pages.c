@@ -205,6 +205,6 @@ static void finish(void *state)
 	free(own->samples);
 }
 
-const struct analysis_class analysis_pages = { .name = "pages", .title = "Resident and live",
+const struct analysis_class analysis_pages = { .name = "pages", .title = "Resident and live, from addresses",
 	.state_size = sizeof(struct pages), .of_moments = true, .tables = { &places }, .on_sample = on_sample,
 	.on_at = on_at, .on_end = on_end, .finish = finish };

@@ -327,11 +327,13 @@ static void book(struct resident *own, struct reading *reading, unsigned layer, 
 static void classify(struct resident *own, struct reading *reading, unsigned layer, unsigned kind, uint64_t start,
 	uint64_t end)
 {
-	const struct span whole = { start, end, 0 };
+	/* Whose memory of some kinds is, where no layer before says that it is another's. */
+	static const unsigned layers_of[] = { [PAGES_ANONYMOUS] = LAYERS, [PAGES_BREAK] = LAYER_HELD,
+		[PAGES_STACK] = LAYER_STACKS, [PAGES_FILE] = LAYER_STACKS, [PAGES_ZEROED] = LAYERS };
 
-	if ((layer == LAYER_STACKS && kind == PAGES_STACK) || (layer == LAYER_HELD && kind == PAGES_BREAK) ||
-	    layer == LAYERS || (layer == LAYER_STACKS && kind == PAGES_FILE)) {
-		book(own, reading, kind == PAGES_FILE ? LAYER_MODULES : layer, &whole);
+	if (layer == layers_of[kind]) {
+		book(own, reading, kind == PAGES_FILE || kind == PAGES_ZEROED ? LAYER_MODULES : layer,
+			&(struct span){ start, end, 0 });
 		return;
 	}
 	for (struct span piece; start < end; start = piece.end) {
@@ -431,7 +433,7 @@ static bool gather(struct gathering *gathering, const struct profile_pages *page
 			continue;
 		if (run.kind == PAGES_OWN || run.kind == PAGES_THREAD_STACK)
 			ok = spans_add(run.kind == PAGES_OWN ? &gathering->own : &gathering->stacks, start, end, 0, error);
-		else if (run.kind >= PAGES_ANONYMOUS && run.kind <= PAGES_FILE)
+		else if (run.kind >= PAGES_ANONYMOUS && run.kind <= PAGES_ZEROED)
 			ok = spans_add(&gathering->seen, start, end, run.kind << 8 | run.state, error);
 	}
 	return ok;
@@ -492,7 +494,8 @@ static const char *why_not(const struct resident *own, const struct analysis_con
 	if (any)
 		return NULL;
 	return unavailable ? "the system did not let the recorder look at its pages, or a seccomp filter might not have" :
-		"no sample of pages is in the capture: an orderly end of the program takes one, and sctmem ctl PID snapshot";
+		"no sample of pages is in the capture: sctmem ctl PID snapshot takes one, and the orderly end of a program of "
+		"2 MiB or more";
 }
 
 static void add_facts(const struct resident *own, struct analysis_result *result)
@@ -577,7 +580,7 @@ static void finish(void *state)
 	free(own->sites);
 }
 
-const struct analysis_class analysis_resident = { .name = "resident", .title = "Where resident memory is",
+const struct analysis_class analysis_resident = { .name = "resident", .title = "Where resident memory is, measured",
 	.state_size = sizeof(struct resident), .needs_size_classes = true, .shows_facts = true, .of_moments = true,
 	.tables = { &places }, .on_alloc = on_alloc, .on_sample = on_sample, .on_pages = on_pages, .on_at = on_at,
 	.on_end = on_end, .finish = finish };

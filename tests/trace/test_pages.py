@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 PAGE = 4096
-BLOCK, MAPPING, WRITTEN, STACK = 48 << 20, (16 << 20) - 6 * PAGE, 25 * PAGE, 1 << 20
+BLOCK, MAPPING, WRITTEN, STACK, ZEROED = 48 << 20, (16 << 20) - 6 * PAGE, 25 * PAGE, 1 << 20, 4 << 20
 CLASSES = ["block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes", "arena_free_bytes", "heap_free_bytes",
            "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes"]
 
@@ -101,6 +101,7 @@ def test_a_fork_child_has_its_own(victim, trace, tools, tmp_path):
     assert facts["blind_count"] == 1 and facts["other_bytes"] > 8 << 20
     assert [sample["sample"] for sample in samples(tools, child.path) if sample["part"] == 0] == [0, 1]
     assert [sample["reason"] for sample in samples(tools, parent.path)] == [1]
+    assert ZEROED <= resident(tools, parent.path)["facts"]["module_bytes"] < ZEROED + (1 << 20)
     family = resident(tools, child.path, parent.path)["facts"]
     assert_adds_up(family)
     assert family["process_count"] == 2
@@ -157,3 +158,9 @@ def test_a_command_takes_one_too(trace, tools):
     text = subprocess.run([str(tools.command), "insights", "-a", "resident", str(recording().only().path)],
                           stdout=subprocess.PIPE, check=True).stdout.decode()
     assert "live blocks" in text and "the recorder's own" in text
+
+
+def test_a_program_of_hardly_any_memory_is_left_alone(trace, tools):
+    recording = trace("/bin/true")
+    assert samples(tools, recording.only().path) == []
+    assert "2 MiB" in resident(tools, recording.only().path)["headline"]

@@ -321,11 +321,12 @@ static void look_at_pages(struct life_pages *sample)
 	for (unsigned i = 0; i < LARGES; i++)
 		if (large_slots[i] && lives_draw(4))
 			add_range(sample, PAGES_ANONYMOUS, LARGE_BASE + i * 4 * MIB, 1024);
-	for (unsigned i = 0; i < MAPPINGS && sample->range_count < PAGE_RANGES_MAX - 2; i++)
+	for (unsigned i = 0; i < MAPPINGS && sample->range_count < PAGE_RANGES_MAX - 3; i++)
 		if (mapping_slots[i] && lives_draw(4))
 			add_range(sample, PAGES_ANONYMOUS, MAPPING_BASE + i * 16 * MIB, 1 + lives_draw(110));
 	add_range(sample, PAGES_ANONYMOUS, EXTRA_BASE, EXTRA_PAGES);
 	add_range(sample, PAGES_FILE, EXTRA_BASE + 64 * MIB, 30);
+	add_range(sample, PAGES_ZEROED, EXTRA_BASE + 64 * MIB + 30 * 4096, 40);
 }
 
 static void put_part(struct writer_stream *stream, struct capture_pages *head, uint8_t *payload, uint8_t **at)

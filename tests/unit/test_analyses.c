@@ -578,7 +578,7 @@ static void classify_page(uint64_t page, unsigned kind, unsigned step, uint64_t 
 	} else {
 		sums[is_mapped(page, step, CAPTURE_MAP) ? MAPPINGS : is_mapped(page, step, ARENA) ? ARENA_FREE :
 			kind == PAGES_BREAK || was_held(page, step) ? HEAP_FREE :
-			in_extra(page, EXTRA_MODULE, EXTRA_MODULE_END) ? MODULES : OTHER] += 4096;
+			kind == PAGES_ZEROED || in_extra(page, EXTRA_MODULE, EXTRA_MODULE_END) ? MODULES : OTHER] += 4096;
 	}
 }
 

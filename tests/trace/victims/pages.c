@@ -4,7 +4,8 @@
  *
  * It makes memory of each kind, takes a snapshot named "here", and prints what mincore says of it right behind that.
  * MODE: plain; closed, with all descriptors closed before; filter, under a seccomp filter that kills for what a sample
- * needs; fork, a child does all of it; stopped, with a stretch that is not recorded before.
+ * needs; fork, a child does all of it, and the parent writes zeroed data of its own; stopped, with a stretch that is not
+ * recorded before.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -25,10 +26,11 @@
 
 enum {
 	PAGE = 4096, BLOCK = 48 << 20, MAPPING = 16 << 20, SMALL_COUNT = 6000, SMALL = 2000, STACK_BYTES = 1 << 20,
-	WRITTEN = 25,
+	WRITTEN = 25, ZEROED = 4 << 20,
 };
 
 static pthread_barrier_t barrier;
+static char zeroed[ZEROED];
 
 static __attribute__((noinline)) char *make_block(void)
 {
@@ -172,8 +174,9 @@ int main(int argc, char **argv)
 
 		if (child == 0)
 			exit(all("plain", argv[2]));
+		memset(zeroed, 1, ZEROED);
 		waitpid(child, &status, 0);
-		return WEXITSTATUS(status);
+		return WEXITSTATUS(status) + zeroed[PAGE] - 1;
 	}
 	return all(argv[1], argv[2]);
 }
