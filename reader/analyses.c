@@ -310,6 +310,8 @@ bool analyses_init(struct analyses *analyses, const struct replay *replay, unsig
 		.context = { .replay = replay, .temporary_limit = options->temporary_limit,
 			.temporary_ns = options->temporary_ns, .error = error },
 	};
+	analyses->at_ns = options->at_ns;
+	analyses->at_mark = options->at_mark ? options->at_mark : options->at_to_mark ? options->to_mark : NULL;
 	if (options->from_ns != 0 || options->to_ns != UINT64_MAX || options->from_mark)
 		analyses->context.incomplete = "it needs every block: leave --time and --from out; --at and --to choose the moment";
 	if (!live_init(&analyses->places, error) || !map64_init(&analyses->site_by_key, 1024, error) ||
@@ -365,7 +367,12 @@ bool analyses_begin(struct analyses *analyses)
 		analyses->context.clock_ns = clock_ns > analyses->context.clock_ns ? clock_ns : analyses->context.clock_ns;
 	}
 	for (uint32_t i = 0; needed && i < replay->process_count; i++) {
-		if (!size_classes_read(replay->processes[i].capture->path, &analyses->size_classes[i], analyses->context.error))
+		const uint64_t start_ns = replay->processes[i].start_ns;
+		const uint64_t at_ns = analyses->at_ns == UINT64_MAX ? UINT64_MAX :
+			analyses->at_ns > start_ns ? analyses->at_ns - start_ns : 0;
+
+		if (!size_classes_read(replay->processes[i].capture->path, at_ns, analyses->at_mark, &analyses->size_classes[i],
+			analyses->context.error))
 			return false;
 	}
 	analyses->context.size_classes = analyses->size_classes;

@@ -31,6 +31,8 @@ struct analyses {
 	struct profile_observer observer;   /* for replay; its context is this object */
 	struct analysis_context context;
 	uint64_t at_epoch;            /* the blocks of the maximum of this number are looked at; 0: when replay says so */
+	uint64_t at_ns;               /* when that moment is, where it is known; UINT64_MAX: the end, */
+	const char *at_mark;          /* or the first mark of this name */
 	bool at_done;
 	bool failed;                  /* context.error says why */
 	struct size_classes *size_classes;

@@ -451,7 +451,8 @@ static bool on_pages(void *state, const struct analysis_context *context, const 
 		context->error))
 		return false;
 	/* The newest before the moment; where there is none the first one behind it. */
-	if (own->looked && own->readings[process].any)
+	if ((own->looked && own->readings[process].any) ||
+	    (!own->looked && pages->capture_ns < context->size_classes[process].pages_from_ns))
 		return true;
 	gathering = &own->gatherings[process];
 	if (pages->head->part == 0 || !gathering->open || gathering->number != pages->head->number) {

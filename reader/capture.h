@@ -146,7 +146,7 @@ struct capture {
 	struct capture_note *notes; size_t note_count;
 	struct capture_culled *culled; size_t culled_count;   /* sums of blocks that compact dropped */
 	/* Samples of resident pages, part by part, until capture_take_pages; a payload of NULL: refused, or taken. */
-	struct capture_page_part { uint8_t *payload; size_t size; } *page_parts;
+	struct capture_page_part { uint8_t *payload; size_t size; uint64_t time_ns; } *page_parts;
 	size_t page_part_count;
 	struct capture_compacted compacted;
 	/* Names of native frames that the capture brings along, and the records that they came in. */
@@ -221,11 +221,11 @@ const char *capture_mark_name(struct capture *capture, uint64_t index);
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);
 
 /*
- * The payload of a PAGES record, by the index that its decoded event carries: the caller's from here on, to be freed.
+ * A PAGES record, by the index that its decoded event carries: its payload is the caller's from here on, to be freed.
  * NULL: it was refused, or has been taken.  It has a whole struct capture_pages, and ranges that can be.  Takes the
  * lock.
  */
-uint8_t *capture_take_pages(struct capture *capture, uint64_t index, size_t *size);
+struct capture_page_part capture_take_pages(struct capture *capture, uint64_t index);
 
 /* NULL when there is none. */
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index);

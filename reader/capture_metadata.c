@@ -247,13 +247,14 @@ static bool are_pages(const uint8_t *payload, size_t size)
 /* As above.  A copy, since nobody keeps them for long. */
 static bool absorb_pages(struct capture *capture, const struct capture_event *event, struct error *error)
 {
-	struct capture_page_part part = { 0 };
+	struct capture_page_part part = { .time_ns = event->time_ns };
 
 	if (!array_reserve(&capture->page_parts, &capture->page_part_capacity, capture->page_part_count + 1,
 		sizeof(*capture->page_parts), error))
 		return false;
 	if (are_pages(event->payload, event->payload_size)) {
-		part = (struct capture_page_part){ malloc(event->payload_size), event->payload_size };
+		part.payload = malloc(event->payload_size);
+		part.size = event->payload_size;
 		if (!part.payload)
 			return fail_memory(error);
 		memcpy(part.payload, event->payload, part.size);
@@ -353,19 +354,17 @@ struct capture_culled capture_culled_sums(struct capture *capture, uint64_t inde
 	return sums;
 }
 
-uint8_t *capture_take_pages(struct capture *capture, uint64_t index, size_t *size)
+struct capture_page_part capture_take_pages(struct capture *capture, uint64_t index)
 {
-	uint8_t *payload = NULL;
+	struct capture_page_part part = { 0 };
 
-	*size = 0;
 	pthread_mutex_lock(&capture->lock);
 	if (index < capture->page_part_count) {
-		payload = capture->page_parts[index].payload;
-		*size = capture->page_parts[index].size;
-		capture->page_parts[index] = (struct capture_page_part){ 0 };
+		part = capture->page_parts[index];
+		capture->page_parts[index].payload = NULL;
 	}
 	pthread_mutex_unlock(&capture->lock);
-	return payload;
+	return part;
 }
 
 const struct capture_thread *capture_find_thread(const struct capture *capture, uint32_t index)

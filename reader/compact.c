@@ -119,12 +119,11 @@ static bool book(struct compact *compact, const struct entry *entry, bool tempor
 
 static bool put_pages(struct compact *compact, uint64_t number)
 {
-	size_t size;
-	uint8_t *payload = capture_take_pages(compact->capture, number, &size);
-	bool ok = !payload || capture_out_metadata(&compact->out, CAPTURE_PAGES, payload, size, NULL, NULL, 0,
+	const struct capture_page_part part = capture_take_pages(compact->capture, number);
+	bool ok = !part.payload || capture_out_metadata(&compact->out, CAPTURE_PAGES, part.payload, part.size, NULL, NULL, 0,
 		compact->error);
 
-	free(payload);
+	free(part.payload);
 	return ok;
 }
 

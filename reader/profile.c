@@ -291,8 +291,10 @@ static bool find_peak(struct build *build, const char *const *paths, size_t path
 	options.timeline_points = 0;
 	options.function = options.file = options.module = NULL;
 	ok = profile_build(&profile, paths, path_count, &options, build->error);
-	if (ok)
+	if (ok) {
 		build->analyses.at_epoch = ((struct profile_owner *)profile)->epoch;
+		build->analyses.at_ns = profile->peak_time_ns;
+	}
 	profile_free(profile);
 	return ok;
 }

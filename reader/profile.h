@@ -216,6 +216,7 @@ struct profile_sample {
 struct profile_pages {
 	uint32_t process;             /* index of its capture */
 	uint64_t time_ns;
+	uint64_t capture_ns;          /* the same by its capture's own clock */
 	const struct capture_pages *head;
 	const uint8_t *ranges;        /* formats/pages.h; checked */
 	size_t size;

@@ -422,18 +422,17 @@ static void take_sample(struct replay *replay, struct replay_process *process, c
 /* Whoever wants to know takes it now: what lives is that of its moment. */
 static void take_pages(const struct replay *replay, struct replay_process *process, uint64_t number)
 {
-	size_t size;
-	uint8_t *payload = capture_take_pages(process->capture, number, &size);
+	const struct capture_page_part part = capture_take_pages(process->capture, number);
 	struct capture_pages head;
 
 	process->events--;            /* it is none of the program's */
-	if (payload && replay_observed(replay) && replay->options.observer->pages) {
-		memcpy(&head, payload, sizeof(head));
+	if (part.payload && replay_observed(replay) && replay->options.observer->pages) {
+		memcpy(&head, part.payload, sizeof(head));
 		replay->options.observer->pages(replay->options.observer->context, &(struct profile_pages){
-			.process = process->number, .time_ns = replay->now_ns, .head = &head,
-			.ranges = payload + sizeof(head), .size = size - sizeof(head) });
+			.process = process->number, .time_ns = replay->now_ns, .capture_ns = part.time_ns, .head = &head,
+			.ranges = part.payload + sizeof(head), .size = part.size - sizeof(head) });
 	}
-	free(payload);
+	free(part.payload);
 }
 
 /* Sums of blocks that lived and died since the last border of a compacted capture. */
