@@ -35,8 +35,16 @@ enum pages_flag {
 	PAGES_FILES_CUT = 1 << 3,     /* not all private memory of files was looked at */
 };
 enum pages_reason { PAGES_ASKED, PAGES_EXIT };
-/* Memory that was looked at, ZEROED being anonymous memory right behind a file's; and, from PAGES_OWN on, whose some of it is: such ranges have one run of state 0. */
-enum pages_kind { PAGES_ANONYMOUS = 1, PAGES_BREAK, PAGES_STACK, PAGES_FILE, PAGES_ZEROED, PAGES_OWN = 16, PAGES_THREAD_STACK };
+enum pages_kind {
+	PAGES_ANONYMOUS = 1,
+	PAGES_BREAK,
+	PAGES_STACK,                  /* the main thread's */
+	PAGES_FILE,                   /* resident is what the process has written of it */
+	PAGES_ZEROED,                 /* anonymous memory right behind a file's */
+	/* Whose some of that memory is; these have one run of state 0. */
+	PAGES_OWN = 16,
+	PAGES_THREAD_STACK,
+};
 enum pages_state { PAGES_ABSENT, PAGES_RESIDENT, PAGES_STATE_COUNT };
 
 #define PAGES_PAGE_BYTES 4096      /* what page numbers count in */

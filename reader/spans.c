@@ -16,8 +16,14 @@ void spans_finish(struct spans *spans)
 
 bool spans_add(struct spans *spans, uint64_t start, uint64_t end, uint32_t owner, struct error *error)
 {
+	struct span *last = spans->count ? &spans->list[spans->count - 1] : NULL;
+
 	if (end <= start)
 		return true;
+	if (last && last->end == start && last->owner == owner) {
+		last->end = end;
+		return true;
+	}
 	if (!array_reserve(&spans->list, &spans->capacity, spans->count + 1, sizeof(*spans->list), error))
 		return false;
 	spans->list[spans->count++] = (struct span){ start, end, owner };

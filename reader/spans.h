@@ -30,7 +30,7 @@ static inline void spans_clear(struct spans *spans)
 
 void spans_finish(struct spans *spans);
 
-/* Adds one behind the others; empty ones are left out. */
+/* Adds one behind the others; empty ones are left out, and what goes on where the last one ended is joined with it. */
 MUST_CHECK bool spans_add(struct spans *spans, uint64_t start, uint64_t end, uint32_t owner, struct error *error);
 
 /* Puts those that were added in any order in order; where some overlap, the one that begins first keeps it. */

@@ -150,6 +150,16 @@ def test_untouched_memory_is_bounded_from_below(tell):
     assert total(untouched, "make_index", "bytes") == 32 * MIB
 
 
+def test_whose_buffer_was_never_touched_is_measured(tell):
+    resident, = tell("untouched_buffer.c", "resident")
+    assert resident["notable"]
+    assert resident["facts"]["live_unseen_bytes"] == 0
+    # Where the system gives pages of 2 MiB one may hold more than was touched.
+    assert 238 * MIB <= total(resident, "make_buffer", "absent_bytes") <= 240 * MIB
+    rows = [row["location"].split(":")[0] for row in resident["places"]["rows"]]
+    assert rows[0] == "make_buffer" and "make_index" not in rows
+
+
 def test_messages_are_freed_by_the_consumer(tell):
     cross, pairs = tell("pipeline.py", "cross_thread", "pairs")
     assert cross["notable"]

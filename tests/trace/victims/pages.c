@@ -4,8 +4,8 @@
  *
  * It makes memory of each kind, takes a snapshot named "here", and prints what mincore says of it right behind that.
  * MODE: plain; closed, with all descriptors closed before; filter, under a seccomp filter that kills for what a sample
- * needs; fork, a child does all of it, and the parent writes zeroed data of its own; stopped, with a stretch that is not
- * recorded before.
+ * needs; fork, a child does all of it, and the parent writes zeroed data of its own; stopped, with a stretch that is
+ * not recorded before.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -36,6 +36,7 @@ static __attribute__((noinline)) char *make_block(void)
 {
 	char *block = malloc(BLOCK);
 
+	madvise((void *)((uintptr_t)block & ~(uintptr_t)(PAGE - 1)), BLOCK, MADV_NOHUGEPAGE);
 	for (size_t at = 0; at < BLOCK; at += 5 * PAGE)
 		block[at] = 1;
 	/* A hole in what was touched. */
