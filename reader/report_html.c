@@ -167,6 +167,8 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	json_number(json, "features", capture->features);
 	json_number(json, "state", capture->state);
 	json_bool(json, "alive", capture->alive);
+	json_number(json, "segment_first", capture->segment_first);
+	json_number(json, "segment_last", capture->segment_last);
 	json_bool(json, "damaged", capture->damaged);
 	put_text(json, "problem", capture->problem);
 	json_number(json, "damaged_bytes", capture->damaged_bytes);

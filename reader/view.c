@@ -325,6 +325,12 @@ void view_print_warnings(const struct profile *profile, const struct text *text)
 			warn(text, capture->path, "damaged: %s (%s bytes skipped); what was allocated there is in no figure, and what "
 				"was freed there counts as live",
 				capture->problem, text_count(capture->damaged_bytes).text);
+		if (capture->segment_first > 1)
+			warn(text, capture->path, "the segments before number %" PRIu32 " are not here: what was allocated in them is in no "
+				"figure", capture->segment_first);
+		if (capture->state == CAPTURE_CONTINUED)
+			warn(text, capture->path, "the run goes on in segments that are not here: what lives at the end lived when "
+				"number %" PRIu32 " ended", capture->segment_last);
 		if (capture->lost_events)
 			warn(text, capture->path, "%s events were lost; see sctmem stats for the reasons",
 				text_count(capture->lost_events).text);

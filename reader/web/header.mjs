@@ -6,6 +6,7 @@ const STATE_RUNNING = 0;
 const STATE_STOPPED_STORAGE = 2;
 const STATE_STOPPED_MEMORY = 3;
 const STATE_STOPPED_USER = 4;
+const STATE_CONTINUED = 5;
 const PYTHON_FREE_THREADED = 2;
 
 const sum = (captures, key) => captures.reduce((all, capture) => all + capture[key], 0);
@@ -31,7 +32,7 @@ export function captureState(capture) {
 	return {
 		[STATE_RUNNING]: 'ended without notice', [STATE_STOPPED_STORAGE]: 'disk full', [STATE_STOPPED_MEMORY]:
 			'out of memory',
-		[STATE_STOPPED_USER]: 'stopped',
+		[STATE_STOPPED_USER]: 'stopped', [STATE_CONTINUED]: 'goes on in the next segment',
 	}[capture.state] || 'complete';
 }
 
@@ -53,6 +54,17 @@ export function reportBadges(meta) {
 	if (damaged.length) {
 		add('bad', 'damaged' + which(damaged), damaged.map((capture) => capture.problem).join('; ') + ' ('
 			+ formatExact(sum(damaged, 'damaged_bytes')) + ' bytes skipped)');
+	}
+	const later = those((capture) => capture.segment_first > 1);
+	if (later.length) {
+		add('warn', 'first segments missing' + which(later), 'The first segment that is here is number '
+			+ later.map((capture) => capture.segment_first).join(', ')
+			+ ' of the run: what was allocated before is in no figure.');
+	}
+	const continued = those((capture) => capture.state === STATE_CONTINUED);
+	if (continued.length) {
+		add('warn', 'last segments missing' + which(continued), 'The run goes on in segments that are not here: what lives '
+			+ 'at the end lived when the last of these ended.');
 	}
 	const full = those((capture) => capture.state === STATE_STOPPED_STORAGE);
 	if (full.length)

@@ -39,6 +39,7 @@ FORGOTTEN = r"^warning: [^:]+: recording was stopped (meanwhile; what lived then
 CONTRADICTED = r"^warning: [^:]+: \d+ events contradict the others"
 STOPPED = r"^warning: [^:]+: recording was stopped before the end; what lives at the end is what lived then"
 NEVER = r"^warning: [^:]+: recording was never started: nothing is known"
+FIRST_GONE = r"^warning: [^:]+: the segments before number \d+ are not here: what was allocated in them"
 COMPACTED = r"^note: [^:]+: compacted: live memory is exact at the peak"
 
 
@@ -210,7 +211,7 @@ KINDS = {
     "symbolized": Kind(symbolized),
     "rotated": Kind(rotated, symbolize=IN_SEGMENTS),
     "rotated, each file named": Kind(rotated_named, symbolize=(2, b"takes one")),
-    "rotated, the first gone": Kind(without(slice(None, 2)), symbolize=IN_SEGMENTS, top=(3, b"cannot open")),
+    "rotated, the first gone": Kind(without(slice(None, 2)), [FIRST_GONE], symbolize=IN_SEGMENTS),
     "rotated, some between gone": Kind(without(slice(1, 2)), [DAMAGED], [CONTRADICTED], symbolize=(2, b"takes one"),
                                        incomplete=True),
 }
@@ -358,7 +359,7 @@ def read_page(data):
             value, at = readers.varint(columns, at)
             values.append(value)
         return values
-    strings, frames, nodes, threads, sites = row(12)[:5]
+    strings, frames, nodes, threads, sites = row(13)[:5]
     sizes = row(strings)
     at += sum(sizes)
     for count in (frames, frames, frames, frames):

@@ -126,6 +126,24 @@ def test_without_the_oldest_nothing_is_a_leak_that_was_not_seen(tools, rotated, 
     assert 0 < rest["total"]["total_count"] < whole["total_count"]
     assert rest["total"]["live_count"] <= whole["live_count"]
     assert "the first are not here" in read(tools, "stats", str(folder / "capture.bin"))
+    for verb in ("tree", "table", "leaks"):
+        assert "the segments before number 11 are not here" in read(tools, verb, str(folder / "capture.bin")), verb
+
+
+def test_without_the_newest_the_end_is_that_of_the_last_that_is_here(tools, rotated, tmp_path):
+    folder = copy(rotated, tmp_path)
+    newest = max(int(path.name.split(".")[1]) for path in folder.glob("capture.0*.bin"))
+    (folder / "capture.{:06}.bin".format(newest)).unlink()
+    capture = stats(tools, str(folder / "capture.bin"))["captures"][0]
+    check_whole(capture)
+    assert capture["segment_last"] == newest - 1
+    text = read(tools, "stats", str(folder / "capture.bin"))
+    assert "the run goes on in its next segment, which was not read" in text
+    for verb in ("tree", "table", "leaks"):
+        text = read(tools, verb, str(folder / "capture.bin"))
+        assert "the run goes on in segments that are not here" in text, verb
+        assert "number {} ended".format(newest - 1) in text, verb
+        assert "that are not here" not in read(tools, verb, str(rotated / "pieces" / "capture.bin"))
 
 
 def test_keep_bounds_the_bytes_at_every_instant(tools, victim, tmp_path):

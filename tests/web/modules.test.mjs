@@ -580,6 +580,9 @@ test('a clean capture has no badge; each trouble has one, the worst first', () =
 	assert.deepEqual(badges({}), []);
 	assert.deepEqual(badges({ state: 0 }), ['warn']);
 	assert.deepEqual(badges({ state: 0, alive: true }), ['info']);
+	assert.deepEqual(badges({ segment_first: 1, segment_last: 9 }), []);
+	assert.deepEqual(badges({ state: 5, segment_first: 3, segment_last: 9 }), ['warn', 'warn']);
+	assert.equal(sctmem.captureState({ ...capture, state: 5 }), 'goes on in the next segment');
 	assert.deepEqual(badges({ state: 2, lost_events: 3, stacks_truncated: 1 }), ['bad', 'bad', 'warn']);
 	assert.deepEqual(badges({ damaged: true, problem: 'p' }, { clamped: 1, symbols_resolved: false }),
 		['bad', 'warn', 'info']);
