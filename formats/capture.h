@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The capture format, version 3, in C.  formats/capture.md is normative; what it promises about
+ * The capture format, version 5, in C.  formats/capture.md is normative; what it promises about
  * sizes and offsets is asserted here.
  *
  * A capture is one file that is valid at every instant:
@@ -24,8 +24,9 @@
 #include <stdint.h>
 
 #define CAPTURE_MAGIC "SCTMEM\r\n"   /* eight bytes; \r\n shows a file mangled by a text transfer */
-#define CAPTURE_VERSION 4u             /* the newest: of a run's segments */
-#define CAPTURE_VERSION_SAMPLED 3u
+#define CAPTURE_VERSION 5u             /* the newest: of one that was aggregated as it was recorded */
+#define CAPTURE_VERSION_SEGMENTS 4u    /* of a run's segments */
+#define CAPTURE_VERSION_SAMPLED 3u     /* of one that may hold a sample, or was compacted */
 #define CAPTURE_VERSION_EXACT 2u
 #define CAPTURE_BLOCK_MAGIC 0x4b4c4253u   /* "SBLK" */
 
@@ -75,6 +76,7 @@ enum capture_feature {
 	CAPTURE_SAMPLED = 1 << 4,        /* not every allocation is recorded: see SAMPLING */
 	CAPTURE_COMPACTED = 1 << 5,      /* made smaller afterwards: see CULLED */
 	CAPTURE_SEGMENTS = 1 << 6,       /* one segment of a run */
+	CAPTURE_AGGREGATED = 1 << 7,     /* what was soon freed again is in sums: see CULLED and HELD */
 };
 
 enum capture_origin {
@@ -254,6 +256,7 @@ struct capture_stream {
 	X(72, CULLED, culled) \
 	X(73, ABOUT_COMPACTED, about_compacted) \
 	X(74, PAGES, pages) \
+	X(75, HELD, held) \
 	X(80, SYMBOLS, symbols)
 
 enum capture_record {
@@ -389,6 +392,13 @@ struct capture_culled {
 
 /* The payload of PAGES is formats/pages.h's. */
 
+/* Payload of HELD: what the blocks that one window dropped (CAPTURE_AGGREGATED) held at most at one time. */
+struct capture_held {
+	uint64_t bytes, count;        /* each by itself */
+	uint64_t dropped;             /* blocks */
+	uint64_t first_time_ns, last_time_ns;   /* of the first and the last event that was dropped */
+};
+
 /* Payload of ABOUT_COMPACTED. */
 struct capture_compacted {
 	uint64_t width_ns;            /* borders lie at multiples of it, and at the peak, and at marks */
@@ -430,6 +440,7 @@ _Static_assert(sizeof(struct capture_symbols) == 16, "capture.md, SYMBOLS");
 _Static_assert(sizeof(struct capture_named_frame) == 16, "capture.md, SYMBOLS");
 _Static_assert(sizeof(struct capture_place) == 16, "capture.md, SYMBOLS");
 _Static_assert(sizeof(struct capture_culled) == 40, "capture.md, CULLED");
+_Static_assert(sizeof(struct capture_held) == 40, "capture.md, HELD");
 _Static_assert(sizeof(struct capture_compacted) == 16, "capture.md, ABOUT_COMPACTED");
 _Static_assert(sizeof(struct capture_header) == 512, "capture.md, the header");
 _Static_assert(offsetof(struct capture_header, checksum) == 504, "capture.md, the header");

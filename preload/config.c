@@ -254,6 +254,11 @@ static void read_sample(const char *value)
 	config.sample_seed = seed;
 }
 
+static void read_aggregate(const char *value)
+{
+	read_bool(&config.aggregate, value);
+}
+
 static void read_backend(const char *value)
 {
 	if (strcmp(value, "jemalloc") == 0)

@@ -19,6 +19,7 @@
 	X("SCTMEM_PROGRAM", program, "*", "record only in programs whose name matches this pattern") \
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE", sample, "no", "record a sample of the blocks, one about every so many bytes: 512KiB; no: all") \
+	X("SCTMEM_AGGREGATE", aggregate, "no", "sums instead of events for blocks that are soon freed again: yes, no") \
 	X("SCTMEM_MAX_SIZE", max_size, "no", "largest size of a capture; as it nears, fewer blocks are recorded: 2G; no") \
 	X("SCTMEM_ROTATE", rotate, "no", "begin a new file of the capture after so many bytes or so long: 1G, 1h; no") \
 	X("SCTMEM_KEEP", keep, "0", "how many of these files are kept, the newest: 2 to 4096; 0: all") \
@@ -35,6 +36,7 @@ struct config {
 	bool follow_fork, follow_exec, force;
 	bool start;                   /* record from the start */
 	bool jemalloc;
+	bool aggregate;               /* pairs within a window become sums; not together with samples */
 	char follow_glob[256];
 	char program_glob[256];
 	uint32_t depth;

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cull.h"
 #include "lifecycle.h"
 #include "modules.h"
 #include "order.h"
@@ -136,7 +137,9 @@ static enum capture_answer change(struct thread *thread, bool on, unsigned by)
 	/* Nobody passes on unheard once the baton is there again. */
 	if (on)
 		set_quiet(false);
+	cull_moment_begin();
 	ok = on ? resume_recording(thread, by) : pause_recording(thread, by);
+	cull_moment_end(thread->stamp, CULL_MARK);
 	if (ok)
 		atomic_store(status_word(&output_status()->paused), !on);
 	if (ok != on)

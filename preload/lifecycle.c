@@ -25,6 +25,7 @@
 #include "arena.h"
 #include "config.h"
 #include "control.h"
+#include "cull.h"
 #include "intern.h"
 #include "modules.h"
 #include "naming.h"
@@ -188,6 +189,7 @@ static bool begin(bool paused)
 	thread_start();
 	rotate_begin();
 	sample_start();
+	cull_start();
 	birth = arena_pages(4096);
 	if (!birth || !sys_wipe_on_fork(birth, 4096, true))
 		return false;
@@ -230,6 +232,9 @@ bool lifecycle_ready(void)
 		atomic_store(&phase, PHASE_OFF);
 	else if (jemalloc && !config.jemalloc)
 		record_note("backend jemalloc is not available");
+	if (config.aggregate && !cull_on && lifecycle_is_recording())
+		record_note("SCTMEM_AGGREGATE has no effect with SCTMEM_SAMPLE and SCTMEM_MAX_SIZE: of a sample each block stands "
+			"for others");
 	backend_failed = jemalloc && wanted && !config.jemalloc;
 	errno = saved;
 	return lifecycle_is_recording();

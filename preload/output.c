@@ -26,6 +26,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "cull.h"
 #include "naming.h"
 #include "order.h"
 #include "sample.h"
@@ -386,6 +387,8 @@ static uint64_t wanted_features(void)
 		features |= CAPTURE_SAMPLED;
 	if (config_rotates())
 		features |= CAPTURE_SEGMENTS;
+	if (cull_on)
+		features |= CAPTURE_AGGREGATED;
 	return features;
 }
 
@@ -394,7 +397,8 @@ static void write_header(const struct output_origin *origin, size_t text_size, u
 {
 	struct timespec resolution = { 0 };
 	struct capture_header header = {
-		.version = config_rotates() ? CAPTURE_VERSION : sample_is_on() ? CAPTURE_VERSION_SAMPLED : CAPTURE_VERSION_EXACT,
+		.version = cull_on ? CAPTURE_VERSION : config_rotates() ? CAPTURE_VERSION_SEGMENTS
+			: sample_is_on() ? CAPTURE_VERSION_SAMPLED : CAPTURE_VERSION_EXACT,
 		.header_size = (uint32_t)output.header_size,
 		.features = wanted_features(),
 		.start_monotonic_ns = origin->start_monotonic_ns,

@@ -14,6 +14,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "cull.h"
 #include "descriptor.h"
 #include "intern.h"
 #include "lifecycle.h"
@@ -32,7 +33,7 @@
 /* Whoever has less than this at the end is not looked at for where it is: that would be a part of a short life. */
 #define LAST_PAGES_MIN_BYTES ((uint64_t)2 << 20)
 
-/* Room for any event with what may come before it: TIME, SAMPLE, STAMP, SIZE_HIGH. */
+/* Room for any event with what may come before it: TIME, SAMPLE, STAMP (cull.h: twice), SIZE_HIGH. */
 enum { EVENT_WORDS_MAX = 12 };
 
 static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
@@ -75,8 +76,15 @@ static void sample(struct thread *thread, uint64_t now_ns)
 	if (now_ns < due || config.sample_ms == 0 || !atomic_compare_exchange_strong_explicit(&next_sample_ns, &due,
 			UINT64_MAX, memory_order_acquire, memory_order_relaxed))
 		return;
+	/* What lives now is told by events, so the sample needs a stamp from after others can know of it. */
+	if (cull_on) {
+		cull_moment_begin();
+		order_event(thread);          /* false: nobody records any more, so the old one will do */
+	}
 	bool ok = read_resident(&resident, &anonymous);
 
+	if (cull_on)
+		cull_moment_end(thread->stamp, CULL_SAMPLE);
 	atomic_store_explicit(&next_sample_ns, now_ns + ((uint64_t)config.sample_ms * 1000000u << sample_slowness()),
 		memory_order_release);
 	if (!ok)
@@ -203,9 +211,20 @@ void record_every_allocation(struct thread *thread, unsigned kind, const void *b
 	begin_allocation(thread);
 	uint32_t stack = stack_capture(thread, start);
 
-	if (begin_event(thread))
+	if (begin_event(thread)) {
+		if (__builtin_expect(cull_on, 0))
+			cull_own(thread->stream, block);
 		put_allocation(thread, kind, block, size, stack);
+	}
 	thread->gate = gate;
+}
+
+/* Of the word that comes next; what longjmp left there is overwritten. */
+static void note_owned(struct thread *thread, bool owned)
+{
+	uint64_t *word = &thread->owned[thread->used / 64], bit = (uint64_t)1 << thread->used % 64;
+
+	*word = owned ? *word | bit : *word & ~bit;
 }
 
 void record_every_end(struct thread *thread, unsigned kind, const void *block)
@@ -213,8 +232,11 @@ void record_every_end(struct thread *thread, unsigned kind, const void *block)
 	uint8_t gate = thread->gate;
 
 	thread->gate = GATE_OURS;
-	if (begin_event(thread))
+	if (begin_event(thread)) {
+		if (__builtin_expect(cull_on, 0) && thread->owned)
+			note_owned(thread, cull_owns(thread->stream, block));
 		put_end(thread, kind, block);
+	}
 	thread->gate = gate;
 }
 
@@ -377,22 +399,29 @@ bool record_put_mark(struct thread *thread, const char *name, size_t size, bool 
 {
 	const struct stream_part parts[] = { { name, size < 4096 ? size : 4096 } };
 
-	if (!begin_event(thread))
-		return false;
-	if (snapshot) {
+	cull_moment_begin();
+	bool ok = begin_event(thread);
+
+	if (ok && snapshot) {
 		record_now(thread);
 		pages_take(thread, PAGES_ASKED);
 	}
-	return stream_metadata(thread, CAPTURE_MARK, parts, 1);
+	ok = ok && stream_metadata(thread, CAPTURE_MARK, parts, 1);
+	cull_moment_end(thread->stamp, CULL_MARK);
+	return ok;
 }
 
 void record_last_pages(struct thread *thread)
 {
-	if (config.sample_ms == 0 || control_is_paused() || !begin_event(thread))
+	if (config.sample_ms == 0 || control_is_paused())
 		return;
-	record_now(thread);
-	if (atomic_load_explicit(&anonymous_bytes, memory_order_relaxed) >= LAST_PAGES_MIN_BYTES)
-		pages_take(thread, PAGES_EXIT);
+	cull_moment_begin();
+	if (begin_event(thread)) {
+		record_now(thread);
+		if (atomic_load_explicit(&anonymous_bytes, memory_order_relaxed) >= LAST_PAGES_MIN_BYTES)
+			pages_take(thread, PAGES_EXIT);
+	}
+	cull_moment_end(thread->stamp, CULL_SAMPLE);
 }
 
 void record_modules(void)

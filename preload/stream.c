@@ -17,6 +17,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "cull.h"
 #include "formats/events.h"
 #include "lifecycle.h"
 #include "order.h"
@@ -37,18 +38,29 @@ enum {
 struct scratch {
 	uint8_t *columns, *encoded, *packed;
 	size_t packed_size;
+	struct cull_memory *cull;     /* with room for a window's words behind it; NULL: not needed yet, or none to be had */
 	LZ4_stream_t state;
 };
 
 static struct scratch *_Atomic pool[SCRATCH_POOL];
 
+static size_t window_words_max(void)
+{
+	return cull_on ? CULL_WINDOW_WORDS_MAX : WINDOW_WORDS_MAX;
+}
+
 static size_t scratch_bytes(size_t *encoded_at, size_t *packed_at)
 {
-	size_t words = WINDOW_WORDS_MAX + 1024;
+	size_t words = window_words_max() + 1024;
 
 	*encoded_at = (sizeof(struct scratch) + events_scratch_size(words) + 63) & ~(size_t)63;
 	*packed_at = (*encoded_at + events_encoded_max(words) + 63) & ~(size_t)63;
 	return *packed_at + (size_t)LZ4_COMPRESSBOUND(events_encoded_max(words));
+}
+
+static size_t cull_bytes(void)
+{
+	return cull_memory_size() + CULL_WINDOW_WORDS_MAX * sizeof(uint64_t);
 }
 
 static struct scratch *scratch_take(void)
@@ -84,6 +96,8 @@ static void scratch_give(struct scratch *scratch)
 				memory_order_release, memory_order_relaxed))
 			return;
 	}
+	if (scratch->cull)
+		arena_give(scratch->cull, cull_bytes());
 	arena_give(scratch, scratch_bytes(&encoded_at, &packed_at));
 }
 
@@ -106,13 +120,16 @@ static void note_memory(void)
 /* The last words are kept free, so that a record begun can always be ended. */
 static uint64_t window_capacity(const struct capture_stream *window)
 {
-	return window->capacity < WINDOW_WORDS_MAX ? window->capacity : WINDOW_WORDS_MAX;
+	const size_t most = window_words_max();
+
+	return window->capacity < most ? window->capacity : most;
 }
 
 bool stream_open(struct thread *thread)
 {
+	const size_t most = window_words_max();
 	uint32_t segment = atomic_load(&output_segment);
-	size_t words = thread->stream < 4 ? WINDOW_WORDS_MAX : thread->stream < 64 ? WINDOW_WORDS_MAX / 4
+	size_t words = thread->stream < 4 ? most : thread->stream < 64 ? most / 4
 		: WINDOW_WORDS_MIN;
 
 	/* Segments are to hold more than the windows of some threads. */
@@ -142,6 +159,31 @@ void stream_close(struct thread *thread)
 	thread->window = NULL;
 }
 
+/*
+ * What is to be written of the window: its words, or less of them (cull.h).  A signal handler's state, and one that has
+ * such a state, is left alone: numbers of allocations of one thread are spread over two streams then.
+ */
+static const uint64_t *cull(const struct thread *thread, struct scratch *scratch, size_t *count)
+{
+	uint64_t moments[CULL_MOMENTS_MAX];
+	size_t moment_count, left = 0;
+
+	*count = thread->used;
+	if (!thread->owned || thread->nested || !cull_moments(thread->window->first_stamp, moments, &moment_count))
+		return thread->words;
+	if (!scratch->cull)
+		scratch->cull = arena_pages(cull_bytes());
+	uint64_t *out = scratch->cull ? (uint64_t *)((char *)scratch->cull + cull_memory_size()) : NULL;
+
+	if (out)
+		left = cull_window(scratch->cull, thread->words, thread->used, thread->owned, thread->window, moments,
+			moment_count, out);
+	if (left == 0)
+		return thread->words;
+	*count = left;
+	return out;
+}
+
 static bool append_words(struct thread *thread)
 {
 	struct capture_stream *window = thread->window;
@@ -153,7 +195,9 @@ static bool append_words(struct thread *thread)
 		stream_stop(CAPTURE_STOPPED_MEMORY);
 		return false;
 	}
-	size_t size = events_encode(thread->words, thread->used, window, scratch->encoded, scratch->columns, &summary);
+	size_t count;
+	const uint64_t *words = cull(thread, scratch, &count);
+	size_t size = events_encode(words, count, window, scratch->encoded, scratch->columns, &summary);
 	int packed = LZ4_compress_fast_extState(&scratch->state, (char *)scratch->encoded, (char *)scratch->packed,
 		(int)size, (int)scratch->packed_size, 1);
 	bool smaller = packed > 0 && (size_t)packed < size;
@@ -182,6 +226,8 @@ static void begin_window(struct thread *thread, const struct capture_stream *car
 {
 	struct capture_stream *window = thread->window;
 
+	if (thread->owned)
+		memset(thread->owned, 0, CULL_OWNED_BYTES);
 	thread->used = 0;
 	stream_commit(thread);
 	/* A window of the old number without words until the last store makes it the next one. */

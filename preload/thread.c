@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "cull.h"
 #include "control.h"
 #include "lifecycle.h"
 #include "order.h"
@@ -201,6 +202,7 @@ static struct thread *new_state(void)
 		return NULL;
 	}
 	thread->stream = atomic_fetch_add(&stream_count, 1);
+	cull_stream_begins(thread->stream);
 	if (thread->stream >= ORDER_PAUSED || !stream_open(thread)) {
 		stream_stop(CAPTURE_STOPPED_STORAGE);
 		stack_finish(thread);
@@ -223,6 +225,8 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	stack_forget(thread);
 	thread->index = index;
 	sample_begin(thread);
+	if (cull_on && !thread->owned && thread->owner != OWNER_NONE)
+		thread->owned = arena_alloc(CULL_OWNED_BYTES);
 	if (!stream_room(thread, 1))
 		return false;
 	if (thread->window->used == 0 && thread->window->sequence == 0) {

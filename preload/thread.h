@@ -72,6 +72,7 @@ struct thread {
 	uint64_t capacity;
 	uint64_t *words;
 	struct capture_stream *window;
+	uint64_t *owned;              /* by word of the window, a bit: cull.h; NULL: nothing is culled */
 	uint64_t tick_ns;             /* coarse clock at the last TIME record */
 	uint64_t tick_raw;            /* what the coarse clock said last, as record.c packs it; 0: nothing */
 	uint64_t stamp;               /* of the last STAMP record */

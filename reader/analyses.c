@@ -386,7 +386,7 @@ static bool is_compacted(const struct replay *replay)
 	bool compacted = false;
 
 	for (uint32_t i = 0; i < replay->process_count; i++)
-		compacted |= replay->processes[i].capture->header.features & CAPTURE_COMPACTED;
+		compacted |= (replay->processes[i].capture->header.features & (CAPTURE_COMPACTED | CAPTURE_AGGREGATED)) != 0;
 	return compacted;
 }
 
@@ -429,7 +429,8 @@ bool analyses_end(struct analyses *analyses, uint64_t duration_ns, struct analys
 		for (unsigned table = 0; table < ANALYSIS_TABLES_MAX; table++)
 			result->tables[table].class = call->class->tables[table];
 		if (is_compacted(analyses->context.replay) && !call->class->of_moments)
-			result->unavailable = "the capture was compacted, and the blocks that it left out are what this counts";
+			result->unavailable =
+				"the capture was compacted or aggregated, and the blocks that it left out are what this counts";
 		else
 			analyses->failed = !call->class->on_end(call->state, &analyses->context, result);
 	}

@@ -154,12 +154,13 @@ struct capture {
 	size_t named_count;
 	struct capture_names { const void *payload; size_t size; } *name_records;
 	size_t name_record_count;
+	struct capture_held *helds; size_t held_count;   /* what was dropped as it was recorded held, a window each */
 	struct capture_step { uint64_t mean_bytes, time_ns; } steps[CAPTURE_STEPS_MAX];   /* means of sampling, by size */
 	unsigned step_count;
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
-		culled_capacity, page_part_capacity, segment_capacity, named_capacity, name_record_capacity;
+		culled_capacity, held_capacity, page_part_capacity, segment_capacity, named_capacity, name_record_capacity;
 	struct map64 repeated;        /* metadata that each segment has a copy of */
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
 	struct map64 thread_by_index, code_by_id, named_by_frame;
@@ -216,6 +217,15 @@ static inline uint32_t capture_skip_nodes(const struct capture *capture, uint32_
 
 /* The name of a mark, by the index that its decoded event carries.  Takes the lock. */
 const char *capture_mark_name(struct capture *capture, uint64_t index);
+
+/*
+ * What the blocks that were dropped as they were recorded may have held together at one time, at most: added over the
+ * windows of all threads whose times overlap.  Call when all windows have been decoded.
+ */
+struct capture_unseen {
+	uint64_t bytes, count, dropped;
+};
+MUST_CHECK bool capture_unseen(const struct capture *capture, struct capture_unseen *unseen, struct error *error);
 
 /* The sums of a CULLED record, by the index that its decoded event carries.  Takes the lock. */
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);

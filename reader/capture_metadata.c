@@ -217,10 +217,11 @@ static bool absorb_culled(struct capture *capture, const struct capture_event *e
 {
 	struct capture_culled culled = { .kind = CAPTURE_MALLOC };
 	bool fits = event->payload_size >= sizeof(culled);
+	const bool expected = capture->header.features & (CAPTURE_COMPACTED | CAPTURE_AGGREGATED);
 
 	if (fits)
 		memcpy(&culled, event->payload, sizeof(culled));
-	if (!fits || !(capture->header.features & CAPTURE_COMPACTED) || !CAPTURE_IS_ALLOCATION(culled.kind) ||
+	if (!fits || !expected || !CAPTURE_IS_ALLOCATION(culled.kind) ||
 	    culled.bin > 64 || culled.temporary_count > culled.count || culled.temporary_bytes > culled.bytes) {
 		refuse(capture, "sums of dropped blocks that cannot be");
 		culled = (struct capture_culled){ .kind = CAPTURE_MALLOC };
@@ -298,6 +299,23 @@ static bool absorb_symbols(struct capture *capture, const struct capture_event *
 	return true;
 }
 
+/* Bounds that no sum of can overflow, whatever a file says: 2^20 windows of 2^43 bytes each are refused by none. */
+static bool absorb_held(struct capture *capture, const struct capture_event *event, struct error *error)
+{
+	struct capture_held held;
+
+	if (event->payload_size < sizeof(held))
+		return refuse(capture, "a record of what dropped blocks held that is too short");
+	memcpy(&held, event->payload, sizeof(held));
+	if (!(capture->header.features & CAPTURE_AGGREGATED) || held.bytes >> 43 || held.count >> 32 || held.dropped >> 32 ||
+	    held.count > held.dropped || held.first_time_ns > held.last_time_ns || held.last_time_ns >> 56)
+		return refuse(capture, "a record of what dropped blocks held that cannot be");
+	if (!array_reserve(&capture->helds, &capture->held_capacity, capture->held_count + 1, sizeof(*capture->helds), error))
+		return false;
+	capture->helds[capture->held_count++] = held;
+	return true;
+}
+
 bool capture_absorb(struct capture *capture, const struct capture_event *event, struct error *error)
 {
 	switch (event->kind) {
@@ -317,6 +335,8 @@ bool capture_absorb(struct capture *capture, const struct capture_event *event, 
 		return absorb_pages(capture, event, error);
 	case CAPTURE_SYMBOLS:
 		return absorb_symbols(capture, event, error);
+	case CAPTURE_HELD:
+		return absorb_held(capture, event, error);
 	case CAPTURE_ABOUT_COMPACTED:
 		if (event->payload_size < sizeof(capture->compacted))
 			return refuse(capture, "a record of compaction that is too short");
@@ -341,6 +361,47 @@ const char *capture_mark_name(struct capture *capture, uint64_t index)
 	name = index < capture->note_count ? capture->notes[index].text : "";
 	pthread_mutex_unlock(&capture->lock);
 	return name;
+}
+
+struct held_edge {
+	uint64_t time_ns, bytes, count;
+	bool ends;
+};
+
+/* At one time beginnings come first: times are coarse. */
+static int compare_edges(const void *left, const void *right)
+{
+	const struct held_edge *a = left, *b = right;
+
+	if (a->time_ns != b->time_ns)
+		return a->time_ns < b->time_ns ? -1 : 1;
+	return (int)a->ends - (int)b->ends;
+}
+
+bool capture_unseen(const struct capture *capture, struct capture_unseen *unseen, struct error *error)
+{
+	struct held_edge *edges = calloc(capture->held_count + 1, 2 * sizeof(*edges));
+	uint64_t bytes = 0, count = 0;
+
+	*unseen = (struct capture_unseen){ 0 };
+	if (!edges)
+		return fail_memory(error);
+	for (size_t i = 0; i < capture->held_count; i++) {
+		const struct capture_held *held = &capture->helds[i];
+
+		edges[2 * i] = (struct held_edge){ held->first_time_ns, held->bytes, held->count, false };
+		edges[2 * i + 1] = (struct held_edge){ held->last_time_ns, held->bytes, held->count, true };
+		unseen->dropped += held->dropped;
+	}
+	qsort(edges, 2 * capture->held_count, sizeof(*edges), compare_edges);
+	for (size_t i = 0; i < 2 * capture->held_count; i++) {
+		bytes += edges[i].ends ? -edges[i].bytes : edges[i].bytes;
+		count += edges[i].ends ? -edges[i].count : edges[i].count;
+		unseen->bytes = bytes > unseen->bytes ? bytes : unseen->bytes;
+		unseen->count = count > unseen->count ? count : unseen->count;
+	}
+	free(edges);
+	return true;
 }
 
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index)
@@ -449,6 +510,7 @@ void capture_metadata_finish(struct capture *capture)
 	free(capture->named);
 	free(capture->name_records);
 	map64_finish(&capture->named_by_frame);
+	free(capture->helds);
 	map64_finish(&capture->thread_by_index);
 	map64_finish(&capture->code_by_id);
 	map64_finish(&capture->repeated);

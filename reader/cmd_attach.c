@@ -166,7 +166,7 @@ static bool attach_run(struct invocation *invocation, struct error *error)
 	bool done = false;
 	pid_t pid;
 
-	if (!command_parse(invocation, &settings, error))
+	if (!command_parse(invocation, &settings, error) || !recording_check(&settings.recording, error))
 		return false;
 	if (invocation->arguments.count != 1)
 		return fail(error, STATUS_USAGE, "which process? sctmem attach PID; see: ps, pgrep -a python");

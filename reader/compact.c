@@ -525,6 +525,9 @@ static bool check(struct capture *capture, struct error *error)
 	if (capture->header.features & CAPTURE_SAMPLED)
 		return fail(error, STATUS_USAGE,
 			"%s holds a sample, or has a limited size and may have come to hold one: it is small already", capture->path);
+	if (capture->header.features & CAPTURE_AGGREGATED)
+		return fail(error, STATUS_USAGE, "%s was aggregated as it was recorded (SCTMEM_AGGREGATE): it is small already",
+			capture->path);
 	if (capture->header.features & CAPTURE_COMPACTED)
 		return fail(error, STATUS_USAGE, "%s is compact already", capture->path);
 	return true;

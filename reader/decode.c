@@ -296,7 +296,8 @@ static size_t leave_out_early(struct decoder *decoder, struct decoded_event *eve
 		return count;
 	for (size_t i = 0; i < count; i++)
 		if (events[i].stamp >= first || DECODED_KIND(&events[i]) < CAPTURE_FREE ||
-		    (DECODED_KIND(&events[i]) >= 64 && DECODED_KIND(&events[i]) != CAPTURE_PAGES))
+		    (DECODED_KIND(&events[i]) >= 64 && DECODED_KIND(&events[i]) != CAPTURE_PAGES &&
+		    DECODED_KIND(&events[i]) != CAPTURE_CULLED))
 			events[kept++] = events[i];
 	pthread_mutex_lock(&decoder->capture->lock);
 	decoder->capture->left_out += count - kept;

@@ -383,7 +383,10 @@ bool build_describe_capture(struct build *build, uint32_t number)
 	const struct capture_runtime *runtime = capture->runtime_count ? &capture->runtimes[capture->runtime_count - 1] : NULL;
 	struct profile_capture *out = &build->profile->captures[number];
 	const struct profile_capture before = *out;
+	struct capture_unseen unseen;
 
+	if (!capture_unseen(capture, &unseen, build->error))
+		return false;
 	*out = (struct profile_capture){
 		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
 		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = build_duration(build, number),
@@ -413,7 +416,9 @@ bool build_describe_capture(struct build *build, uint32_t number)
 		.compacted_ns = !(capture->header.features & CAPTURE_COMPACTED) ? 0 :
 			capture->compacted.width_ns + !capture->compacted.width_ns,
 		.embedded_symbols = capture->named_count,
-		.compacted_limit = capture->compacted.temporary_limit,
+		.compacted_limit = capture->header.features & CAPTURE_AGGREGATED ? 1 : capture->compacted.temporary_limit,
+		.aggregated = (capture->header.features & CAPTURE_AGGREGATED) != 0,
+		.unseen_blocks = unseen.dropped, .unseen_bytes = unseen.bytes, .unseen_count = unseen.count,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};
 	/* A capture that grows is described again and again: what does not change stays where it is. */

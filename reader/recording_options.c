@@ -85,6 +85,11 @@ static bool parse_rotate(const char *value, void *field, struct error *error)
 
 bool recording_check(const struct recording *recording, struct error *error)
 {
+	const char *other = recording->sample ? "--sample" : recording->max_size ? "--max-size" : NULL;
+
+	if (recording->aggregate && other)
+		return fail(error, STATUS_USAGE, "--aggregate and %s do not go together: of a sample each block stands for others, "
+			"so none may be left to sums; give one of them", other);
 	if (recording->rotate && recording->max_size)
 		return fail(error, STATUS_USAGE, "--rotate and --max-size exclude each other: "
 			"--rotate SIZE --keep N bounds what a run takes, and keeps every block of the newest files");
@@ -111,6 +116,8 @@ bool recording_check(const struct recording *recording, struct error *error)
 		"deepest stack that is kept (default 1024)")) \
 	X("SCTMEM_SAMPLE", OPTION_CUSTOM(0, "sample", "SIZE", struct recording, sample, const char *, parse_sample, NULL, \
 		"record a sample of the blocks, one about every SIZE bytes: 512KiB; 512KiB,seed=N draws the same each time")) \
+	X("SCTMEM_AGGREGATE", OPTION_FLAG(0, "aggregate", struct recording, aggregate, \
+		"sums instead of events for blocks that are soon freed again; totals and leaks stay exact")) \
 	X("SCTMEM_MAX_SIZE", OPTION_CUSTOM(0, "max-size", "SIZE", struct recording, max_size, const char *, \
 		parse_max_size, NULL, \
 		"largest size of a capture: as it nears, fewer and fewer blocks are recorded: 2G; at least 4M")) \

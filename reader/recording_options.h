@@ -19,7 +19,7 @@
 /* -1, NULL or UINT64_MAX: not asked for, so that the environment (attach: the default) holds. */
 struct recording {
 	const char *output;
-	bool force, quiet, no_python_allocators;
+	bool force, quiet, no_python_allocators, aggregate;
 	int native, backend, start;
 	uint64_t depth, sample_ms, keep;
 	const char *follow, *program, *sample, *max_size, *rotate;

@@ -173,6 +173,8 @@ static void put_capture(struct json *json, const struct profile_capture *capture
 	put_text(json, "problem", capture->problem);
 	json_number(json, "damaged_bytes", capture->damaged_bytes);
 	json_number(json, "compacted_us", (capture->compacted_ns + 999) / 1000);
+	json_number(json, "aggregated_blocks", capture->unseen_blocks);
+	json_number(json, "aggregated_peak_bytes", capture->unseen_bytes);
 	json_number(json, "lost_events", capture->lost_events);
 	json_number(json, "lost_memory", capture->lost_memory);
 	json_number(json, "lost_storage", capture->lost_storage);

@@ -65,6 +65,9 @@ static void write_capture(struct json *json, const char *key, const struct profi
 		{ "sample_mean_bytes", capture->sample_mean_bytes },
 		{ "compacted_ns", capture->compacted_ns },
 		{ "embedded_symbols", capture->embedded_symbols },
+		{ "aggregated_blocks", capture->unseen_blocks },
+		{ "aggregated_peak_bytes", capture->unseen_bytes },
+		{ "aggregated_peak_count", capture->unseen_count },
 		{ "clock_resolution_ns", capture->clock_resolution_ns },
 	};
 

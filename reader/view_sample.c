@@ -49,6 +49,35 @@ static void print_compacted(const struct text *text, const struct profile *profi
 	putc('\n', text->file);
 }
 
+/* Over several processes the peaks of each need not fall together: the sum is a bound all the same. */
+static void print_aggregated(const struct text *text, const struct profile *profile)
+{
+	uint64_t blocks = 0, bytes = 0, count = 0;
+	bool aggregated = false;
+
+	for (uint32_t i = 0; i < profile->capture_count; i++) {
+		aggregated |= profile->captures[i].aggregated;
+		blocks += profile->captures[i].unseen_blocks;
+		bytes += profile->captures[i].unseen_bytes;
+		count += profile->captures[i].unseen_count;
+	}
+	if (!aggregated)
+		return;
+	text_style(text, TEXT_WARNING);
+	fputs("note: ", text->file);
+	text_style(text, TEXT_PLAIN);
+	fprintf(text->file, "aggregated: of %s blocks that were soon freed again there are sums only; totals, and what is "
+		"live at samples of resident memory, at marks and at the end are exact", text_count(blocks).text);
+	if (profile->window_levels == 0 && profile->total.peak_bytes > 0)
+		fprintf(text->file, ", the peak lies between %s and %s",
+			text_bytes(profile->total.peak_bytes).text, text_bytes(profile->total.peak_bytes + bytes).text);
+	fprintf(text->file, ", other moments are low by at most %s in %s blocks", text_bytes(bytes).text,
+		text_count(count).text);
+	if (profile->temporary_limit != 1)
+		fputs("; of the sums, temporary is what was freed within 1 allocation", text->file);
+	putc('\n', text->file);
+}
+
 void view_print_sample(const struct profile *profile, const struct text *text)
 {
 	const uint64_t mean = profile->sample_mean_bytes;
@@ -61,6 +90,7 @@ void view_print_sample(const struct profile *profile, const struct text *text)
 	for (uint32_t i = 0; i < profile->capture_count; i++)
 		if (profile->captures[i].compacted_ns)
 			print_compacted(text, profile, &profile->captures[i]);
+	print_aggregated(text, profile);
 	if (mean == 0)
 		return;
 	for (uint32_t i = 0; i < profile->capture_count; i++) {

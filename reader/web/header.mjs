@@ -90,6 +90,14 @@ export function reportBadges(meta) {
 			+ compacted.map((capture) => formatTime(capture.compacted_us)).join(', ')
 			+ ', and a lower bound in between, where what was freed again has its sums only.');
 	}
+	const aggregated = those((capture) => capture.aggregated_blocks);
+	if (aggregated.length) {
+		const sum = (key) => aggregated.reduce((all, capture) => all + capture[key], 0);
+		add('info', 'aggregated' + which(aggregated), 'Of ' + formatExact(sum('aggregated_blocks'))
+			+ ' blocks that were soon freed again there are sums only. Totals, and what is live at samples of resident '
+			+ 'memory, at marks and at the end are exact; the peak and other moments are low by at most '
+			+ formatBytes(sum('aggregated_peak_bytes')) + '.');
+	}
 	if (meta.sample) {
 		const [, recorded, passed, ...ends] = meta.sample;
 		const interval = (name, index) => name + ' ' + formatBytes(ends[index]) + ' to ' + formatBytes(ends[index + 1]);

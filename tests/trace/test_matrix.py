@@ -41,6 +41,7 @@ STOPPED = r"^warning: [^:]+: recording was stopped before the end; what lives at
 NEVER = r"^warning: [^:]+: recording was never started: nothing is known"
 FIRST_GONE = r"^warning: [^:]+: the segments before number \d+ are not here: what was allocated in them"
 COMPACTED = r"^note: [^:]+: compacted: live memory is exact at the peak"
+AGGREGATED = r"^note: aggregated: of .* there are sums only; totals, and what is live at samples of resident memory"
 
 
 class Kind:
@@ -208,6 +209,13 @@ KINDS = {
     "never started": Kind(lambda maker, folder: maker.run(folder, "plain", SCTMEM_START="off")._replace(account=None),
                           [NEVER]),
     "compacted": Kind(compacted, [COMPACTED], compact=(2, b"compact already"), top=(2, b"is compacted")),
+    "aggregated": Kind(lambda maker, folder: maker.run(folder, "plain", "40000", SCTMEM_AGGREGATE="yes"), [AGGREGATED],
+                       compact=(2, b"aggregated as it was recorded"), top=(2, b"is aggregated")),
+    "aggregated, a family": Kind(lambda maker, folder: maker.run(folder, "fork", "40000", SCTMEM_AGGREGATE="yes"),
+                                 [AGGREGATED]),
+    "aggregated, stopped and started": Kind(
+        lambda maker, folder: maker.run(folder, "stops", "40000", SCTMEM_AGGREGATE="yes"), [AGGREGATED, FORGOTTEN],
+        compact=(2, b"aggregated as it was recorded"), top=(2, b"is aggregated")),
     "symbolized": Kind(symbolized),
     "rotated": Kind(rotated, symbolize=IN_SEGMENTS),
     "rotated, each file named": Kind(rotated_named, symbolize=(2, b"takes one")),
@@ -487,10 +495,11 @@ def check_massif(shown, data):
 
 
 def check_events(read):
-    """Formats of each event have those that were recorded: of a sample or a compacted capture not all."""
+    """Formats of each event have those that were recorded: of a sample, a compacted or aggregated capture not all."""
     def check(shown, data):
         found = read(data)
-        if shown.kind.exact and not shown.stats["captures"][0]["compacted_ns"]:
+        capture = shown.stats["captures"][0]
+        if shown.kind.exact and not capture["compacted_ns"] and not capture["aggregated_blocks"]:
             for metric, value in found.items():
                 assert value == shown.figures(metric), metric
     return check

@@ -231,6 +231,39 @@ void golden_write_compacted(struct writer *writer)
 	writer_finish(writer);
 }
 
+/* As it is aggregated: a window with sums and what they held, and one as it was recorded. */
+void golden_write_aggregated(struct writer *writer)
+{
+	static const struct capture_culled culled = { .stack = 1, .kind = CAPTURE_CALLOC, .bin = 7, .count = 30, .bytes = 3000,
+		.temporary_count = 10, .temporary_bytes = 1000 };
+	static const struct capture_held held = { .bytes = 700, .count = 8, .dropped = 30, .first_time_ns = 1000000,
+		.last_time_ns = 2000000 };
+	struct writer_stream *stream;
+
+	writer_init(writer);
+	writer->header.version = 5;
+	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_AGGREGATED;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+	stream = writer_stream(writer, 0, 128);
+	write_metadata(stream);
+	put_stamp(stream, 100);
+	put_time(stream, 1000000);
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_skip(stream, 20, 0);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 1000, 1);
+	put_time(stream, 2000000);
+	put_metadata(stream, CAPTURE_CULLED, &culled, sizeof(culled));
+	put_skip(stream, 10, 0);
+	put_metadata(stream, CAPTURE_HELD, &held, sizeof(held));
+	writer_flush(stream);
+	put_free(stream, CAPTURE_FREE, 0x5000);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer_finish(writer);
+}
+
 /* As symbolize leaves it: a record of names behind all else; one is hostile, one frame has a function inlined. */
 void golden_write_symbols(struct writer *writer)
 {

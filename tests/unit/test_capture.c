@@ -122,6 +122,7 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 	compare_golden("capture_v3_symbols.bin", golden_write_symbols);
 	compare_golden("capture_v3_compacted.bin", golden_write_compacted);
 	compare_golden("capture_v1_pages.bin", golden_write_pages);
+	compare_golden("capture_v5_aggregated.bin", golden_write_aggregated);
 }
 
 static void a_sample_is_read_whole(void **state)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Captures that are aggregated as they are recorded, against what the program itself has counted.
+
+SCTMEM_AGGREGATE_RUNS=64 in front runs the storm more often than usual.
+"""
+import json
+import os
+import signal
+
+import pytest
+
+from recording import clean_environment, run
+from segments import segments, start
+
+RUNS = int(os.environ.get("SCTMEM_AGGREGATE_RUNS", "2"))
+THREADS, ROUNDS = 4, 6
+
+
+def stats(tools, *words):
+    return json.loads(tools.run_command("stats", "--json", *words).stdout.decode())
+
+
+def costs(found):
+    total = found["total"]
+    return [total[name] for name in ("total_count", "total_bytes", "live_count", "live_bytes")]
+
+
+def taken(tools, *words):
+    """What take() of the victim comes to, and the capture's own figures."""
+    found = stats(tools, "--function", "^take$", *words)
+    return costs(found), found["captures"][0]
+
+
+def accounts(said):
+    return [[int(word) for word in line.split()] for line in said.decode().splitlines()]
+
+
+def record(tools, folder, program, *words, **settings):
+    environment = clean_environment(LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(folder / "%p.bin"),
+                                    SCTMEM_AGGREGATE="yes", SCTMEM_NATIVE="full", **settings)
+    ended = run([program] + [str(word) for word in words], environment)
+    assert (ended.status, ended.stderr) == (0, b"")
+    return accounts(ended.stdout)
+
+
+def check_whole(capture, threads=THREADS):
+    for name in ("lost_events", "contradictions", "unknown_frees", "damaged_bytes"):
+        assert capture[name] == 0, (name, capture[name])
+    assert not capture["damaged"] and capture["aggregated_blocks"] > 1000
+
+
+@pytest.mark.parametrize("turn", range(RUNS))
+def test_the_program_and_its_capture_agree_at_each_mark(tools, victim, tmp_path, turn):
+    said = record(tools, tmp_path, victim("passing"), THREADS, ROUNDS, "plain")
+    path, = tmp_path.iterdir()
+    found, capture = taken(tools, path)
+    assert found == said[-1]
+    check_whole(capture)
+    for number in range(ROUNDS):
+        assert taken(tools, path, "--to", "round {}".format(number))[0] == said[number]
+
+
+def test_of_one_thread_alone_too(tools, victim, tmp_path):
+    said = record(tools, tmp_path, victim("passing"), 1, ROUNDS, "plain")
+    path, = tmp_path.iterdir()
+    found, capture = taken(tools, path)
+    assert found == said[-1]
+    check_whole(capture)
+    assert capture["aggregated_blocks"] > found[0] / 2
+
+
+@pytest.mark.parametrize("mode", ["fork", "exec"])
+def test_children_agree_as_well(tools, victim, tmp_path, mode):
+    lines = record(tools, tmp_path, victim("passing"), THREADS, ROUNDS, mode)
+    captures = {}
+    for path in tmp_path.iterdir():
+        found, capture = taken(tools, path)
+        captures[capture["parent_pid"] in [int(other.stem.split(".")[0]) for other in tmp_path.iterdir()]] = found
+        assert capture["contradictions"] == 0 and not capture["damaged"]
+        assert capture["aggregated_blocks"] > 1000
+    assert captures[False] == lines[-1]
+    if mode == "fork":
+        assert len(captures) == 2 and captures[True][:2] == lines[0][:2]
+    # Of the family the views add up what each allocated.
+    whole = stats(tools, "--function", "^take$", *tmp_path.iterdir())["total"]
+    assert whole["total_count"] == sum(found[0] for found in captures.values())
+
+
+def test_what_is_done_while_recording_is_off_is_left_out(tools, victim, tmp_path):
+    said = record(tools, tmp_path, victim("passing"), THREADS, ROUNDS + 1, "stop")
+    path, = tmp_path.iterdir()
+    found, capture = taken(tools, path)
+    assert found[:2] == said[-1][:2]
+    assert capture["contradictions"] == 0 and capture["gaps"] > 0 and capture["aggregated_blocks"] > 1000
+
+
+def test_segments_are_read_as_one(tools, victim, tmp_path):
+    process = start(tools, tmp_path, victim("passing"), THREADS, 4 * ROUNDS, "plain", SCTMEM_AGGREGATE="yes",
+                    SCTMEM_ROTATE="256K", SCTMEM_NATIVE="full")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and len(segments(tmp_path)) > 4
+    found, capture = taken(tools, tmp_path / "capture.bin")
+    assert found == accounts(said)[-1]
+    check_whole(capture)
+    # Without the first ones, what is left does not contradict itself.
+    whole = [tmp_path / "capture.bin"] + sorted(tmp_path.glob("capture.0*.bin"))
+    for path in whole[:2]:
+        path.unlink()
+    found, capture = taken(tools, *whole[2:])
+    assert 0 < found[0] < accounts(said)[-1][0] and capture["contradictions"] == 0
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_nothing_is_lost_by_sigkill(tools, victim, tmp_path, after):
+    process = start(tools, tmp_path, victim("passing"), THREADS, ROUNDS, "kill", SCTMEM_AGGREGATE="yes",
+                    SCTMEM_NATIVE="full")
+    said = process.stdout.readline()
+    for _ in range(after):
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        said = process.stdout.readline()
+    # Read while it runs, and when it was killed.
+    running = taken(tools, tmp_path / "capture.bin")[0]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    found, capture = taken(tools, tmp_path / "capture.bin")
+    assert running == found == accounts(said)[0]
+    assert capture["contradictions"] == 0 and capture["unknown_frees"] == 0 and not capture["damaged"]
+
+
+def test_the_peak_lies_within_what_is_said(tools, tmp_path):
+    """One thread does the same each time, so the peak of a run that keeps all is the truth."""
+    program = "import json\nfor i in range(30):\n json.loads(json.dumps([{'a': k, 'b': str(k)} for k in range(900)]))"
+    peaks = {}
+    for mode in ("no", "yes"):
+        folder = tmp_path / mode
+        folder.mkdir()
+        ended = run(["/usr/bin/python3", "-S", "-E", "-c", program], clean_environment(
+            LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(folder / "run.bin"), SCTMEM_AGGREGATE=mode,
+            SCTMEM_NATIVE="no", PYTHONHASHSEED="0"))
+        assert ended.status == 0, ended.stderr
+        peaks[mode] = stats(tools, "--no-symbols", folder / "run.bin")
+    exact, found = peaks["no"], peaks["yes"]
+    capture = found["captures"][0]
+    assert capture["aggregated_blocks"] > 10000 and capture["contradictions"] == 0
+    # Hashes of addresses decide where a few blocks go.
+    assert found["peak"]["bytes"] <= exact["peak"]["bytes"] * 1.01
+    assert found["peak"]["bytes"] + capture["aggregated_peak_bytes"] >= exact["peak"]["bytes"] * 0.99
+    assert abs(found["total"]["total_count"] - exact["total"]["total_count"]) < exact["total"]["total_count"] / 1000
+    text = tools.run_command("summary", "--no-symbols", tmp_path / "yes" / "run.bin").stdout.decode()
+    assert "note: aggregated: of " in text
+
+
+@pytest.mark.parametrize("words, wrong", [
+    (["--aggregate", "--sample", "1M"], "--aggregate and --sample do not go together"),
+    (["--aggregate", "--max-size", "1G"], "--aggregate and --max-size do not go together"),
+])
+def test_a_sample_is_not_aggregated(tools, tmp_path, words, wrong):
+    done = tools.run_command("run", *words, "-o", tmp_path / "x.bin", "--", "true", check=False)
+    assert done.returncode == 2 and wrong in done.stderr.decode() and not list(tmp_path.iterdir())
+
+
+def test_by_the_environment_the_sample_wins_and_the_capture_says_so(tools, victim, tmp_path):
+    environment = clean_environment(LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(tmp_path / "x.bin"),
+                                    SCTMEM_AGGREGATE="yes", SCTMEM_SAMPLE="4KiB,seed=1")
+    ended = run([victim("passing"), "1", "1", "plain"], environment)
+    assert (ended.status, ended.stderr) == (0, b"")
+    assert stats(tools, "--no-symbols", tmp_path / "x.bin")["captures"][0]["aggregated_blocks"] == 0
+    dumped = tools.run_command("dump", tmp_path / "x.bin").stdout.decode()
+    assert dumped.count("SCTMEM_AGGREGATE has no effect") == 1
