@@ -31,6 +31,7 @@
 #include "naming.h"
 #include "order.h"
 #include "output.h"
+#include "pages.h"
 #include "python.h"
 #include "real.h"
 #include "record.h"
@@ -77,6 +78,7 @@ bool lifecycle_is_child(void)
 
 void lifecycle_before_fork(void)
 {
+	pages_before_fork();
 	if (lifecycle_is_recording() && !lifecycle_is_child())
 		thread_before_fork((uintptr_t)__builtin_frame_address(0));
 }
@@ -85,6 +87,7 @@ void lifecycle_forked_parent(void)
 {
 	static atomic_flag noted = ATOMIC_FLAG_INIT;
 
+	pages_forked_parent();
 	if (lifecycle_is_recording() && !lifecycle_is_child() && thread_forked_parent()
 			&& !atomic_flag_test_and_set(&noted))
 		record_note("a child was forked while a signal handler had interrupted the recorder: it is not recorded");
@@ -92,6 +95,7 @@ void lifecycle_forked_parent(void)
 
 void lifecycle_forked_child(void)
 {
+	pages_forked_child();
 	if (!lifecycle_is_child())
 		return;
 	/* The code of ours that the handler returns to belongs to the parent's capture: it runs to its end, into nothing. */

@@ -9,9 +9,9 @@
  *     the part is full: a PAGES record               all of them under the stamp of the event that has begun
  *
  * What it may cost the program: SPENT_MAX_NS on the thread that takes it, then it ends wherever it is, and says so.
- * Signals wait meanwhile, since whoever jumped out would leave a descriptor behind.  One thread at a time; another one
- * that wants to goes without.  Nothing is read under a seccomp filter: what a sample needs may be what ends the
- * process.
+ * Signals wait meanwhile, since whoever jumped out would leave a descriptor behind, and so does a fork, whose child
+ * would have it.  One thread at a time; another one that wants to goes without, as does one while another thread
+ * forks.  Nothing is read under a seccomp filter: what a sample needs may be what ends the process.
  */
 #include "pages.h"
 
@@ -36,6 +36,7 @@ enum {
 	THREADS_MAX = 1024,
 	SPENT_MAX_NS = 20000000,
 	SPENT_FILES_MAX_NS = 5000000,     /* of that on files: one large one is not to take all */
+	FORK_WAITS_NS = 2 * SPENT_MAX_NS,
 	PAGE_SIZE = PAGES_PAGE_BYTES,
 	THREAD_BLOCK_BYTES = 2304,    /* what the C library keeps at a thread pointer */
 	THREAD_STACK_BYTES = 8 << 20, /* the default; more of a larger one is not known to be stack */
@@ -50,6 +51,7 @@ struct work {
 	struct thread *thread;
 	struct capture_pages head;
 	uint64_t begin_ns, files_ns, previous_end;
+	uintptr_t own_start, own_end; /* of our own memory, not written yet */
 	uintptr_t file_end;           /* of the private mapping of a file that was the last one */
 	bool stopped;                 /* recording has been */
 	uint8_t *at;
@@ -60,10 +62,16 @@ struct work {
 	size_t pointer_count;
 };
 
-static struct work *_Atomic free_work;     /* NULL: none was made yet, or a thread has it */
-static _Atomic bool made;
+/*
+ * A thread sets `taken` and then looks whether anybody forks; whoever forks says so and then looks whether any thread
+ * has taken it.  So one of them sees the other.
+ */
+static _Atomic bool taken;
+static _Atomic uint32_t forks;             /* under way */
 static _Atomic uint32_t next_number;
-static struct descriptor maps = { .fd = -1 }, pagemap = { .fd = -1 };   /* of the thread that has the work */
+/* All this is the thread's that has taken it. */
+static struct work *only_work;             /* NULL: none was made yet */
+static struct descriptor maps = { .fd = -1 }, pagemap = { .fd = -1 };
 
 static uint64_t spent_ns(const struct work *work)
 {
@@ -106,11 +114,28 @@ static bool put_owner(struct work *work, unsigned kind, uintptr_t start, uintptr
 	return true;
 }
 
-static bool put_own(void *context, uintptr_t start, size_t size)
+/* Chunks mostly lie one beside the other. */
+static bool take_own(void *context, uintptr_t start, size_t size)
 {
 	struct work *work = context;
 
-	return may_go_on(work) && put_owner(work, PAGES_OWN, start, start + size);
+	if (start == work->own_end) {
+		work->own_end += size;
+	} else if (start + size == work->own_start) {
+		work->own_start = start;
+	} else {
+		if (!may_go_on(work) || (work->own_end && !put_owner(work, PAGES_OWN, work->own_start, work->own_end)))
+			return false;
+		work->own_start = start;
+		work->own_end = start + size;
+	}
+	return true;
+}
+
+static bool take_all_own(struct work *work)
+{
+	work->own_start = work->own_end = 0;
+	return arena_each(take_own, work) && put_owner(work, PAGES_OWN, work->own_start, work->own_end);
 }
 
 /*
@@ -275,7 +300,7 @@ static void take_all(struct work *work)
 	}
 	descriptor_open(&pagemap, "/proc/self/pagemap", &none);
 	work->pointer_count = thread_pointers(work->pointers, THREADS_MAX);
-	if (arena_each(put_own, work)) {
+	if (take_all_own(work)) {
 		while (may_go_on(work) && (got = sys_pread(maps.fd, work->text + held, TEXT_BYTES - held, offset)) > 0) {
 			offset += (uint64_t)got;
 			held += (size_t)got;
@@ -302,16 +327,14 @@ static void sample(struct work *work)
 		put_part(work);
 }
 
-void pages_take(struct thread *thread, enum pages_reason reason)
+static void take(struct thread *thread, enum pages_reason reason)
 {
-	struct work *work = atomic_exchange_explicit(&free_work, NULL, memory_order_acquire);
-	uint64_t signals;
+	struct work *work = only_work;
 
-	if (!work && !atomic_exchange(&made, true))
-		work = arena_pages((sizeof(*work) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1));
+	if (!work)
+		work = only_work = arena_pages((sizeof(*work) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1));
 	if (!work)
 		return;
-	sys_signals_block(&signals);
 	work->thread = thread;
 	work->begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	work->files_ns = work->previous_end = 0;
@@ -320,15 +343,45 @@ void pages_take(struct thread *thread, enum pages_reason reason)
 	work->at = work->part;
 	work->head = (struct capture_pages){ .number = atomic_fetch_add(&next_number, 1), .reason = (uint16_t)reason };
 	sample(work);
-	atomic_store_explicit(&free_work, work, memory_order_release);
+}
+
+void pages_take(struct thread *thread, enum pages_reason reason)
+{
+	uint64_t signals;
+
+	sys_signals_block(&signals);
+	if (!atomic_exchange(&taken, true)) {
+		if (atomic_load(&forks) == 0)
+			take(thread, reason);
+		atomic_store(&taken, false);
+	}
 	sys_signals_restore(&signals);
+}
+
+void pages_before_fork(void)
+{
+	const uint64_t begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
+
+	atomic_fetch_add(&forks, 1);
+	/* Whoever has it may be slower than its bound, on a machine that is busy; but a fork waits for no more. */
+	for (unsigned tries = 0; atomic_load(&taken) && sys_clock_ns(CLOCK_MONOTONIC) - begin_ns < FORK_WAITS_NS;)
+		sys_wait_turn(&tries);
+}
+
+void pages_forked_parent(void)
+{
+	atomic_fetch_sub(&forks, 1);
+}
+
+void pages_forked_child(void)
+{
+	atomic_store(&forks, 0);
 }
 
 void pages_reset(void)
 {
-	/* A thread of the parent had the work at the fork: it is lost. */
-	if (!atomic_load(&free_work))
-		atomic_store(&made, false);
+	/* A thread of the parent's may have been at it, after a fork that did not come by here. */
+	atomic_store(&taken, false);
 	atomic_store(&next_number, 0);
 	descriptor_close(&maps);
 	descriptor_close(&pagemap);

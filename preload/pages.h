@@ -8,6 +8,10 @@
 
 /* Writes a sample into the thread's stream, behind an event that has begun.  The thread's gate is at OURS. */
 void pages_take(struct thread *thread, enum pages_reason reason);
+/* Around a fork: no sample is being taken while it happens. */
+void pages_before_fork(void);
+void pages_forked_parent(void);
+void pages_forked_child(void);
 /* In a fork child, and before another capture of this process. */
 void pages_reset(void);
 

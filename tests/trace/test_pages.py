@@ -107,6 +107,18 @@ def test_a_fork_child_has_its_own(victim, trace, tools, tmp_path):
     assert family["process_count"] == 2
 
 
+def test_forks_while_samples_are_taken(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "forks", tmp_path / "mapped")
+    assert recording.ended.status == 0
+    pids = recording.by_pid()
+    children = [capture for capture in recording.captures if capture.header["parent_pid"] in pids]
+    assert len(children) == 60
+    for child in children:
+        sample, = samples(tools, child.path)
+        assert (sample["sample"], sample["flags"], sample["reason"]) == (0, 1, 0)
+        assert sample["resident_pages"] > 20
+
+
 def test_what_was_not_recorded_is_not_called_free(victim, trace, tools, tmp_path):
     recording = trace(victim("pages"), "stopped", tmp_path / "mapped")
     facts = assert_known(tools, recording.only().path, own_account(recording.ended.stdout))

@@ -5,7 +5,7 @@
  * It makes memory of each kind, takes a snapshot named "here", and prints what mincore says of it right behind that.
  * MODE: plain; closed, with all descriptors closed before; filter, under a seccomp filter that kills for what a sample
  * needs; fork, a child does all of it, and the parent writes zeroed data of its own; stopped, with a stretch that is
- * not recorded before.
+ * not recorded before; forks, children are forked while another thread takes samples.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -31,6 +31,14 @@ enum {
 
 static pthread_barrier_t barrier;
 static char zeroed[ZEROED];
+
+/* An event. */
+static void allocate(void)
+{
+	void *volatile block = malloc(100);
+
+	free(block);
+}
 
 static __attribute__((noinline)) char *make_block(void)
 {
@@ -90,7 +98,7 @@ static void *use_stack(void *unused)
 	volatile char bytes[STACK_BYTES];
 
 	/* Known to the recorder from here on. */
-	free(malloc(100));
+	allocate();
 	for (int i = 0; i < STACK_BYTES; i += PAGE)
 		bytes[i] = 1;
 	pthread_barrier_wait(&barrier);
@@ -137,7 +145,7 @@ static int all(const char *mode, const char *path)
 
 	if (strcmp(mode, "stopped") == 0 && sctmem_stop) {
 		sctmem_stop();
-		free(malloc(100));
+		allocate();
 		sctmem_start();
 	}
 	freed = make_freed(&freed_end);
@@ -165,10 +173,69 @@ static int all(const char *mode, const char *path)
 	return file[0] != 2;
 }
 
+static _Atomic int over;
+
+static void *take_samples(void *unused)
+{
+	while (!over)
+		if (sctmem_snapshot)
+			sctmem_snapshot("again");
+	return unused;
+}
+
+/* Descriptors that a sample needs for a moment. */
+static int proc_descriptors(void)
+{
+	char path[64], target[256];
+	int count = 0;
+
+	for (int fd = 0; fd < 1024; fd++) {
+		ssize_t size;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		size = readlink(path, target, sizeof(target) - 1);
+		if (size <= 0)
+			continue;
+		target[size] = 0;
+		count += strstr(target, "/maps") || strstr(target, "/pagemap");
+	}
+	return count;
+}
+
+/* Whatever the other thread was at, no child keeps anything of it, and each can take samples of its own. */
+static int fork_many(void)
+{
+	pthread_t thread;
+	int failed = 0;
+
+	allocate();
+	pthread_create(&thread, NULL, take_samples, NULL);
+	for (int i = 0; i < 60; i++) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0) {
+			allocate();
+			if (proc_descriptors())
+				_exit(1);
+			if (sctmem_snapshot)
+				sctmem_snapshot("child");
+			_exit(proc_descriptors() ? 1 : 0);
+		}
+		waitpid(child, &status, 0);
+		failed += status != 0;
+	}
+	over = 1;
+	pthread_join(thread, NULL);
+	return failed;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3)
 		return 2;
+	if (strcmp(argv[1], "forks") == 0)
+		return fork_many();
 	if (strcmp(argv[1], "fork") == 0) {
 		pid_t child = fork();
 		int status;
