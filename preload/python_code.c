@@ -43,7 +43,11 @@ static struct python_code *_Atomic *bucket_of(uintptr_t code, bool make)
 		if (atomic_compare_exchange_strong(&buckets, &table, fresh))
 			table = fresh;
 	}
-	return &table[(code >> 4) * 0x9e3779b97f4a7c15u >> (64 - 15)];
+	/*
+	 * Neighbours in memory are neighbours here: code objects take 128 bytes and more, and a start of Python that meets
+	 * 300 of them spread over all of the table would touch all of its pages.
+	 */
+	return &table[(code >> 7 ^ code >> 22 ^ code >> 37) % BUCKETS];
 }
 
 static struct python_code *chain_find(struct python_code *entry, uintptr_t code)

@@ -63,7 +63,7 @@ bool unwind_row_find(uintptr_t pc, struct unwind_row *row)
 	struct unwind_module module;
 
 	return unwind_is_code_address(pc) && unwind_module_find(pc, unwind_generation(), &module) &&
-		unwind_cfi_row(&module, pc, row);
+		unwind_cfi_row(&module, pc, UNWIND_ALL_REGISTERS, row);
 }
 
 static bool term_is(const struct unwind_term *term, unsigned base, unsigned loads, int32_t first)
@@ -165,9 +165,9 @@ uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, ui
 	struct unwind_row row;
 
 	if (unwind_module_find(pc, generation, &module)) {
-		if (unwind_cfi_row(&module, pc, &row))
+		if (unwind_cfi_row(&module, pc, UNWIND_WALKED_REGISTERS, &row))
 			code = code_of_row(table, &row);
-		else if (unwind_cfi_row(&module, pc + 1, &row))
+		else if (unwind_cfi_row(&module, pc + 1, UNWIND_WALKED_REGISTERS, &row))
 			/* Not a call's return address but the first of a function, pushed by hand. */
 			code = row.end || row.signal ? code_of_row(table, &row) : UNWIND_ENTRY;
 	}

@@ -51,9 +51,12 @@ static uint64_t bytes_fixed(struct bytes *bytes, size_t size)
 	return value;
 }
 
-static uint8_t bytes_u8(struct bytes *bytes)
+static inline uint8_t bytes_u8(struct bytes *bytes)
 {
-	return (uint8_t)bytes_fixed(bytes, 1);
+	if (bytes->at < bytes->end)
+		return *bytes->at++;
+	bytes_fail(bytes);
+	return 0;
 }
 
 static uint64_t bytes_leb(struct bytes *bytes, bool is_signed)
@@ -75,8 +78,11 @@ static uint64_t bytes_leb(struct bytes *bytes, bool is_signed)
 	return value;
 }
 
-static uint64_t bytes_uleb(struct bytes *bytes)
+/* Nearly all are of one byte. */
+static inline uint64_t bytes_uleb(struct bytes *bytes)
 {
+	if (bytes->at < bytes->end && *bytes->at < 0x80)
+		return *bytes->at++;
 	return bytes_leb(bytes, false);
 }
 
@@ -805,7 +811,7 @@ static struct unwind_term term_of_register(const struct machine *machine, unsign
 	}
 }
 
-bool unwind_cfi_row(const struct unwind_module *module, uintptr_t pc, struct unwind_row *row)
+bool unwind_cfi_row(const struct unwind_module *module, uintptr_t pc, uint32_t wanted, struct unwind_row *row)
 {
 	struct frame_entry entry;
 	struct machine machine;
@@ -831,8 +837,11 @@ bool unwind_cfi_row(const struct unwind_module *module, uintptr_t pc, struct unw
 	else
 		row->cfa = (struct unwind_term){ .base = (uint8_t)machine.now.cfa_register,
 			.first = machine.now.cfa.operand };
-	for (unsigned i = 0; i < UNWIND_REGISTERS_COUNT; i++)
-		row->registers[i] = term_of_register(&machine, i);
+	for (uint32_t left = wanted; left; left &= left - 1) {
+		const unsigned number = (unsigned)__builtin_ctz(left);
+
+		row->registers[number] = term_of_register(&machine, number);
+	}
 	row->signal = entry.signal;
 	row->end = machine.now.registers[UNWIND_RA].kind == RULE_UNDEFINED;
 	return true;

@@ -818,7 +818,7 @@ static void damaged_tables_are_survived(void **state)
 		/* Most of the time next to what will be read. */
 		if (i > 20000)
 			memory[i % 3 ? at : at % 4096] = (char)cases_random(&random);
-		found += unwind_cfi_row(&copy, pc, &row);
+		found += unwind_cfi_row(&copy, pc, UNWIND_ALL_REGISTERS, &row);
 		if (i % 1000 == 999)
 			memcpy(memory, (void *)module.frame_header, size);
 	}
