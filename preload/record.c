@@ -395,6 +395,13 @@ void record_now(struct thread *thread)
 		sample(thread, thread->tick_ns);
 }
 
+/* Where not every block is recorded nothing could be told of them, and the room in the file is for other things. */
+static void take_pages(struct thread *thread, enum pages_reason reason)
+{
+	if (!sample_is_on())
+		pages_take(thread, reason);
+}
+
 bool record_put_mark(struct thread *thread, const char *name, size_t size, bool snapshot)
 {
 	const struct stream_part parts[] = { { name, size < 4096 ? size : 4096 } };
@@ -404,7 +411,7 @@ bool record_put_mark(struct thread *thread, const char *name, size_t size, bool 
 
 	if (ok && snapshot) {
 		record_now(thread);
-		pages_take(thread, PAGES_ASKED);
+		take_pages(thread, PAGES_ASKED);
 	}
 	ok = ok && stream_metadata(thread, CAPTURE_MARK, parts, 1);
 	cull_moment_end(thread->stamp, CULL_MARK);
@@ -419,7 +426,7 @@ void record_last_pages(struct thread *thread)
 	if (begin_event(thread)) {
 		record_now(thread);
 		if (atomic_load_explicit(&anonymous_bytes, memory_order_relaxed) >= LAST_PAGES_MIN_BYTES)
-			pages_take(thread, PAGES_EXIT);
+			take_pages(thread, PAGES_EXIT);
 	}
 	cull_moment_end(thread->stamp, CULL_SAMPLE);
 }

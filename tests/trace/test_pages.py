@@ -56,9 +56,9 @@ def assert_known(tools, path, account):
     return facts
 
 
-@pytest.mark.parametrize("mode", ["plain", "closed"])
-def test_a_known_program(victim, trace, tools, tmp_path, mode):
-    recording = trace(victim("pages"), mode, tmp_path / "mapped")
+@pytest.mark.parametrize("mode, aggregate", [("plain", "no"), ("closed", "no"), ("plain", "yes")])
+def test_a_known_program(victim, trace, tools, tmp_path, mode, aggregate):
+    recording = trace(victim("pages"), mode, tmp_path / "mapped", environment={"SCTMEM_AGGREGATE": aggregate})
     assert recording.ended.status == 0
     capture, account = recording.only(), own_account(recording.ended.stdout)
     facts = assert_known(tools, capture.path, account)
@@ -133,9 +133,18 @@ def test_a_filter_of_system_calls_is_not_tried(victim, trace, tools, tmp_path):
     assert [sample["flags"] & 4 for sample in samples(tools, recording.only().path)] == [4, 4]
 
 
-def test_samples_have_no_answer_but_do_no_harm(victim, trace, tools, tmp_path):
-    recording = trace(victim("pages"), "plain", tmp_path / "mapped", environment={"SCTMEM_SAMPLE": "64KiB"})
+def test_without_a_descriptor_there_is_none(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "full", tmp_path / "mapped")
     assert recording.ended.status == 0
+    assert not resident(tools, recording.only().path)["available"]
+    assert [(sample["flags"] & 4, sample["error"]) for sample in samples(tools, recording.only().path)] == [(4, 24)] * 2
+
+
+@pytest.mark.parametrize("setting", [{"SCTMEM_SAMPLE": "64KiB"}, {"SCTMEM_MAX_SIZE": "4M"}])
+def test_where_not_all_is_recorded_nobody_looks(victim, trace, tools, tmp_path, setting):
+    recording = trace(victim("pages"), "plain", tmp_path / "mapped", environment=setting)
+    assert recording.ended.status == 0
+    assert samples(tools, recording.only().path) == []
     assert "sample" in resident(tools, recording.only().path)["headline"]
     assert not recording.only().stats()["captures"][0]["damaged"]
 

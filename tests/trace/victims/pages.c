@@ -3,9 +3,10 @@
  * A program whose resident pages are known:  pages MODE FILE
  *
  * It makes memory of each kind, takes a snapshot named "here", and prints what mincore says of it right behind that.
- * MODE: plain; closed, with all descriptors closed before; filter, under a seccomp filter that kills for what a sample
- * needs; fork, a child does all of it, and the parent writes zeroed data of its own; stopped, with a stretch that is
- * not recorded before; forks, children are forked while another thread takes samples.
+ * MODE: plain; closed, with all descriptors closed before; full, with no descriptor left to be had; filter, under a
+ * seccomp filter that kills for what a sample needs; fork, a child does all of it, and the parent writes zeroed data
+ * of its own; stopped, with a stretch that is not recorded before; forks, children are forked while another thread
+ * takes samples.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,6 +161,8 @@ static int all(const char *mode, const char *path)
 		for (int fd = 3; fd < 1024; fd++)
 			if (fd != out)
 				close(fd);
+	if (strcmp(mode, "full") == 0)
+		setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 3, 3 });
 	if (strcmp(mode, "filter") == 0)
 		filter();
 	if (sctmem_snapshot)
