@@ -26,7 +26,7 @@ int input_file(const uint8_t *data, size_t size, char path[INPUT_PATH_SIZE])
 	return file;
 }
 
-static void repair_checksums(uint8_t *bytes, size_t size)
+void input_repair(uint8_t *bytes, size_t size)
 {
 	struct capture_header header;
 	struct capture_block block;
@@ -57,7 +57,7 @@ int input_capture(const uint8_t *data, size_t size, char path[INPUT_PATH_SIZE])
 	require(bytes != NULL);
 	if (size)
 		memcpy(bytes, data, size);
-	repair_checksums(bytes, size);
+	input_repair(bytes, size);
 	file = input_file(bytes, size, path);
 	free(bytes);
 	return file;

@@ -30,6 +30,9 @@ int input_file(const uint8_t *data, size_t size, char path[INPUT_PATH_SIZE]);
  */
 int input_capture(const uint8_t *data, size_t size, char path[INPUT_PATH_SIZE]);
 
+/* Makes the checksums of a capture's header and blocks those of its bytes. */
+void input_repair(uint8_t *bytes, size_t size);
+
 /* From here on, what the command prints goes to /dev/null; sanitizers and libFuzzer keep the real descriptors. */
 void input_silence(void);
 

@@ -128,6 +128,42 @@ def make_modules():
             lines.unlink(missing_ok=True)
 
 
+def loaded(data):
+    """A library as it lies in memory, from its first page on."""
+    offset, = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    image = bytearray()
+    for at in range(offset, offset + size * count, size):
+        kind, _, start, address, _, stored, whole, _ = struct.unpack_from("<IIQQQQQQ", data, at)
+        if kind == 1:
+            image.extend(bytes(max(0, address + whole - len(image))))
+            image[address:address + stored] = data[start:start + stored]
+    return bytes(image)
+
+
+def make_remote():
+    """Mappings (first page, pages, flags, offset), then memory: one library, two, one beside which something else lies,
+    and the kernel's own, which nobody relocates."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / "x.c"
+        source.write_text(C + "size malloc(size n) { return n; }\nsize dlopen(size n) { return n + 1; }\n")
+        subprocess.run(["gcc", "-fno-builtin", *LINK, "-o", "x.so", source.name], cwd=folder, check=True)
+        image = loaded((pathlib.Path(folder) / "x.so").read_bytes())
+    pages = (len(image) + 4095) // 4096
+    image += bytes(pages * 4096 - len(image))
+    write("remote_elf", "one", bytes([0, pages, 3, 0, 0, 0, 0, 0]) + image)
+    write("remote_elf", "vdso", bytes([0, pages, 7, 0, 0, 0, 0, 0]) + image)
+    write("remote_elf", "two", bytes([0, pages, 3, 0, pages, pages, 3, 0, 0, 0, 0, 0]) + image + image)
+    write("remote_elf", "cut", bytes([0, 1, 2, 0, 1, pages - 1, 3, 1, 0, 0, 0, 0]) + image[:4096 + 200])
+
+
+def make_segments():
+    golden = [(HERE.parent / "golden" / name).read_bytes() for name in ("capture_v4.bin", "capture_v4.000002.bin")]
+    write("segments", "golden", b"".join(golden))
+    write("segments", "reversed", b"".join(reversed(golden)))
+    write("segments", "second_twice", golden[1] * 2)
+
+
 def make_python_lines():
     """Three tables of each interpreter: kind, first line and an offset in the code, then the table."""
     for path in sorted((HERE.parent / "golden/python_lines").glob("3*.txt")):
@@ -161,6 +197,8 @@ def main(program):
     make_events()
     make_modules()
     make_python_lines()
+    make_remote()
+    make_segments()
     for number, line in enumerate(COMMANDS.strip().replace("\n", " | ").split(" | ")):
         write("command", "{:02}".format(number), "\n".join(line.split(" ")).encode())
     for number, name in enumerate(NAMES):

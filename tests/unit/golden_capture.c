@@ -341,6 +341,87 @@ void golden_write_pages(struct writer *writer)
 	writer_finish(writer);
 }
 
+static void begin_segment(struct writer *writer, uint32_t number, uint64_t stamp, uint64_t time_ns)
+{
+	writer_init(writer);
+	writer->header.version = 4;
+	writer->header.features = CAPTURE_PYTHON_STACKS | CAPTURE_SEGMENTS;
+	writer->header.run_id = 0x5e6e57;
+	writer->header.segment = number;
+	writer->header.segment_stamp = stamp;
+	writer->header.segment_time_ns = time_ns;
+	writer->no_lz4 = true;
+	write_texts(writer);
+	writer_start(writer);
+}
+
+static void put_segment_metadata(struct writer_stream *stream)
+{
+	put_code(stream, 1, 10, CAPTURE_LINES_LNOTAB, "app.py", "serve", NULL, 0);
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_thread_info(stream, 0, 4242, 0, "server");
+}
+
+/* The first thread goes over into the second segment, the other one rests: its window stays where it is. */
+static void write_segments(struct writer *first, struct writer *second)
+{
+	struct writer_stream *server, *worker, *again, *copy;
+	struct writer scratch;
+
+	begin_segment(first, 1, 0, 0);
+	server = writer_stream(first, 0, 64);
+	worker = writer_stream(first, 1, 64);
+	put_segment_metadata(server);
+	put_stamp(server, 10);
+	put_time(server, 1000000);
+	put_alloc(server, CAPTURE_MALLOC, 0x1000, 100, 1);
+	put_alloc(server, CAPTURE_MALLOC, 0x2000, 200, 1);
+	put_thread(worker, 1);
+	put_thread_info(worker, 1, 4243, 1500000, "worker");
+	put_stamp(worker, 20);
+	put_time(worker, 2000000);
+	put_alloc(worker, CAPTURE_CALLOC, 0x3000, 300, 0);
+	first->status.state = CAPTURE_CONTINUED;
+	first->status.end_time_ns = 3000000;
+	begin_segment(second, 2, 20, 3000000);
+	writer_init(&scratch);
+	copy = writer_stream(&scratch, 0, 64);
+	put_segment_metadata(copy);
+	put_thread_info(copy, 1, 4243, 1500000, "worker");
+	writer_words(second, 0, copy->words, (size_t)copy->carry.used);
+	writer_free(&scratch);
+	writer_move_words(server, second);
+	again = writer_move_block(server, second, 64);
+	writer_move_window(server, again);
+	put_stamp(again, 30);
+	put_time(again, 4000000);
+	put_alloc(again, CAPTURE_MALLOC, 0x4000, 400, 1);
+	put_free(again, CAPTURE_FREE, 0x2000);
+	put_free(again, CAPTURE_FREE, 0x3000);
+	second->status.state = CAPTURE_EXITED;
+	second->status.end_time_ns = 5000000;
+	first->status.file_bytes = first->size;
+	second->status.file_bytes = second->size;
+	writer_finish(first);
+	writer_finish(second);
+}
+
+void golden_write_first_segment(struct writer *writer)
+{
+	struct writer second;
+
+	write_segments(writer, &second);
+	writer_free(&second);
+}
+
+void golden_write_second_segment(struct writer *writer)
+{
+	struct writer first;
+
+	write_segments(&first, writer);
+	writer_free(&first);
+}
+
 const char *golden_path(const char *name)
 {
 	static char path[4096];

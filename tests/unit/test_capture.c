@@ -122,6 +122,8 @@ static void the_golden_files_are_what_the_writer_writes(void **state)
 	compare_golden("capture_v3_symbols.bin", golden_write_symbols);
 	compare_golden("capture_v3_compacted.bin", golden_write_compacted);
 	compare_golden("capture_v1_pages.bin", golden_write_pages);
+	compare_golden("capture_v4.bin", golden_write_first_segment);
+	compare_golden("capture_v4.000002.bin", golden_write_second_segment);
 	compare_golden("capture_v5_aggregated.bin", golden_write_aggregated);
 }
 
