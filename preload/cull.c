@@ -2,7 +2,7 @@
 /*
  * See cull.h.  Three passes over the words of a window:
  *
- *     pair      blocks to their ends; a realloc that moved or grew joins two blocks to a chain, whole or not at all
+ *     pair      blocks to their ends; a realloc joins two blocks to a chain, which is dropped whole or not at all
  *     judge     a row of sums must be of ROW_BLOCKS_MIN blocks, or its events are smaller
  *     write     what is kept, with SKIP for what is not; sums where a mark is, and at the end, and what they held
  *
@@ -24,7 +24,6 @@ enum {
 	ROWS_MAX = 1 << (ROW_BITS - 1),
 	ROW_BLOCKS_MIN = 4,
 	BORDERS_MAX = CULL_MOMENTS_MAX,
-	MOVES_MAX = 4,
 	NONE = UINT16_MAX,
 	ROW_WORDS = 1 + sizeof(struct capture_culled) / 8,
 	HELD_WORDS = 1 + sizeof(struct capture_held) / 8,
@@ -38,6 +37,7 @@ struct cull_block {
 	uint16_t before;              /* the block that it is the realloc of; NONE */
 	uint16_t row;
 	bool kept : 1, temporary : 1, last : 1;   /* last: freed, not moved */
+	bool stays : 1;               /* it is the block before with another size, by a realloc in place: no allocation */
 };
 _Static_assert((int)CULL_WINDOW_WORDS_MAX < (int)NONE && (int)BLOCKS_MAX < (int)NONE, "words and blocks fit 16 bits");
 
@@ -73,8 +73,9 @@ struct culling {
 	uint32_t first;               /* blocks before it are from before the last moment */
 	uint32_t sequence;
 	bool high;                    /* SIZE_HIGH came before */
-	struct cull_move moves[MOVES_MAX];
+	struct cull_move moves[CULL_MOVES_MAX];
 	unsigned move_count;
+	bool moves_unknown;           /* there may be more, below */
 	/* Of what is written. */
 	uint64_t *out, *out_end;
 	uint64_t skipped, time, written_time, written_stamp;
@@ -226,7 +227,8 @@ static void keep_in_place(struct culling *culling, const struct cull_move *move)
 static void cut(struct culling *culling)
 {
 	culling->first = culling->block_count;
-	culling->move_count = 0;
+	for (unsigned i = 0; i < culling->move_count; i++)
+		culling->moves[i].block = NONE;
 }
 
 /* And what does not is in sums that come before. */
@@ -264,22 +266,33 @@ static void begin_move(struct culling *culling, size_t at)
 		block->kept |= !is_owned(culling, at);
 		move.temporary = culling->sequence - block->sequence <= CULL_TEMPORARY_LIMIT;
 	}
-	if (culling->move_count == MOVES_MAX) {
+	if (culling->move_count == CULL_MOVES_MAX) {
 		if (culling->moves[0].block != NONE)
 			culling->memory->blocks[culling->moves[0].block].kept = true;
-		memmove(culling->moves, culling->moves + 1, (MOVES_MAX - 1) * sizeof(*culling->moves));
+		memmove(culling->moves, culling->moves + 1, (CULL_MOVES_MAX - 1) * sizeof(*culling->moves));
 		culling->move_count--;
 	}
 	culling->moves[culling->move_count++] = move;
+}
+
+/* Smaller in place: a link of a chain, but no allocation, and temporary if the block is. */
+static void stay_smaller(struct culling *culling, size_t at, uint32_t number)
+{
+	add_block(culling, at, number, false);
+	struct cull_block *block = &culling->memory->blocks[culling->block_count - 1];
+
+	block->stays = true;
+	block->sequence = culling->memory->blocks[number].sequence;
+	culling->sequence--;
 }
 
 static void complete_move(struct culling *culling, size_t at)
 {
 	uint64_t address = culling->words[at] >> 8;
 
-	/* realloc(NULL, size), or the end of a move from before: it stays what the reader takes it for. */
+	/* realloc(NULL, size), unless it may be the end of a move from before. */
 	if (culling->move_count == 0) {
-		add_block(culling, at, NONE, true);
+		add_block(culling, at, NONE, culling->moves_unknown);
 		return;
 	}
 	struct cull_move move = culling->moves[--culling->move_count];
@@ -296,8 +309,12 @@ static void complete_move(struct culling *culling, size_t at)
 	struct cull_block *block = &culling->memory->blocks[move.block];
 
 	if (address == move.address && !culling->high && (uint32_t)culling->words[at + 1] <= block->size) {
-		keep_in_place(culling, &move);
-		block->size = (uint32_t)culling->words[at + 1];
+		if (block->kept || culling->move_count > 0) {
+			keep_in_place(culling, &move);
+			block->size = (uint32_t)culling->words[at + 1];
+		} else {
+			stay_smaller(culling, at, move.block);
+		}
 		return;
 	}
 	block->kept |= culling->move_count > 0;
@@ -386,6 +403,11 @@ static bool pair_record(struct culling *culling, size_t at)
 		cut(culling);
 		return true;
 	case CAPTURE_THREAD:
+		/* Another one, of which nothing waits. */
+		border(culling, at);
+		culling->move_count = 0;
+		culling->moves_unknown = false;
+		return true;
 	case CAPTURE_MARK:
 	case CAPTURE_RECORDING:
 		border(culling, at);
@@ -399,15 +421,24 @@ static bool pair_record(struct culling *culling, size_t at)
 	}
 }
 
-static bool find_pairs(struct culling *culling)
+static bool find_pairs(struct culling *culling, struct cull_moves *moves)
 {
+	for (; culling->move_count < moves->count; culling->move_count++)
+		culling->moves[culling->move_count] = (struct cull_move){ .address = moves->addresses[culling->move_count],
+			.block = NONE };
+	culling->moves_unknown = moves->unknown;
+	moves->unknown = true;
 	for (size_t at = 0; at < culling->count; at += words_of(culling->words + at))
 		if (!pair_record(culling, at))
 			return false;
 	/* The window ends within a realloc: it is seen again in the next one, whose second half needs the first. */
-	for (unsigned i = 0; i < culling->move_count; i++)
+	for (unsigned i = 0; i < culling->move_count; i++) {
 		if (culling->moves[i].block != NONE)
 			culling->memory->blocks[culling->moves[i].block].kept = true;
+		moves->addresses[i] = culling->moves[i].address;
+	}
+	moves->count = culling->move_count;
+	moves->unknown = culling->moves_unknown;
 	return culling->border_count <= BORDERS_MAX;
 }
 
@@ -456,6 +487,14 @@ static bool chain_has_rows(const struct cull_memory *memory, uint32_t number)
 	return true;
 }
 
+/* The block itself, or the one that it was allocated as. */
+static const struct cull_block *allocation_of(const struct cull_memory *memory, uint32_t number)
+{
+	while (memory->blocks[number].stays)
+		number = memory->blocks[number].before;
+	return &memory->blocks[number];
+}
+
 static void judge(struct culling *culling)
 {
 	struct cull_memory *memory = culling->memory;
@@ -466,7 +505,7 @@ static void judge(struct culling *culling)
 			continue;
 		}
 		for (uint32_t number = i; number != NONE; number = memory->blocks[number].before)
-			memory->blocks[number].row = (uint16_t)find_row(culling, &memory->blocks[number]);
+			memory->blocks[number].row = (uint16_t)find_row(culling, allocation_of(memory, number));
 	}
 	for (uint32_t i = 0; i < culling->block_count; i++) {
 		if (!memory->blocks[i].last || !chain_has_rows(memory, i))
@@ -532,13 +571,15 @@ static void drop(struct culling *culling, size_t at, const struct cull_block *bl
 		culling->held_bytes -= size;
 		culling->held_count--;
 	} else {
-		if (culling->held.dropped++ == 0)
-			culling->held.first_time_ns = culling->time;
-		culling->skipped++;
+		if (!block->stays) {
+			if (culling->held.dropped++ == 0)
+				culling->held.first_time_ns = culling->time;
+			culling->skipped++;
+			sums->count++;
+			sums->bytes += size;
+		}
 		culling->held_bytes += size;
 		culling->held_count++;
-		sums->count++;
-		sums->bytes += size;
 		sums->temporary_count += block->temporary;
 		sums->temporary_bytes += block->temporary ? size : 0;
 	}
@@ -589,16 +630,19 @@ static void write_words(struct culling *culling)
 }
 
 size_t cull_window(struct cull_memory *memory, const uint64_t *words, size_t count, const uint64_t *owned,
-	const struct capture_stream *carry, const uint64_t *stamps, size_t stamp_count, uint64_t *out)
+	const struct capture_stream *carry, struct cull_moves *moves, const uint64_t *stamps, size_t stamp_count,
+	uint64_t *out)
 {
 	struct culling culling = { .memory = memory, .words = words, .count = count, .owned = owned, .moments = stamps,
 		.moment_count = stamp_count, .stamp = carry->first_stamp, .out = out, .out_end = out + count };
 
-	if (count > CULL_WINDOW_WORDS_MAX)
+	if (count > CULL_WINDOW_WORDS_MAX) {
+		moves->unknown = true;
 		return 0;
+	}
 	memset(memory->slots, 0, sizeof(memory->slots));
 	memset(memory->block_of, 0, count * sizeof(*memory->block_of));
-	if (!find_pairs(&culling))
+	if (!find_pairs(&culling, moves))
 		return 0;
 	judge(&culling);
 	culling.stamp = culling.written_stamp = carry->first_stamp;

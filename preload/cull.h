@@ -45,6 +45,17 @@ enum {
 	CULL_OWNER_BITS = 16,
 	CULL_MOMENTS_MAX = 512,               /* that one window may have around it; samples come every 10 ms or so */
 	CULL_TEMPORARY_LIMIT = 1,             /* what the sums call temporary */
+	CULL_MOVES_MAX = 4,                   /* as many as a reader remembers */
+};
+
+/*
+ * MOVEs of the thread that wait for their second half, newest last, from one window to the next: without one that waits
+ * a REALLOC is realloc(NULL, size), an allocation like others.
+ */
+struct cull_moves {
+	uint64_t addresses[CULL_MOVES_MAX];
+	uint32_t count;
+	bool unknown;                         /* there may be more, below these */
 };
 
 extern _Atomic uint64_t cull_owners[1 << CULL_OWNER_BITS];
@@ -105,9 +116,10 @@ size_t cull_memory_size(void);
 /*
  * Writes to `out`, which has room for `count` words, what is left of the window's words; returns how many they are, or
  * 0: it is to be written as it is.  Bit i of `owned` belongs to word i: a free or move that is of the thread's own
- * block.  Touches nothing but its arguments.
+ * block.  The moves are those of before, and then those of after the window.  Touches nothing but its arguments.
  */
 size_t cull_window(struct cull_memory *memory, const uint64_t *words, size_t count, const uint64_t *owned,
-	const struct capture_stream *carry, const uint64_t *moments, size_t moment_count, uint64_t *out);
+	const struct capture_stream *carry, struct cull_moves *moves, const uint64_t *moments, size_t moment_count,
+	uint64_t *out);
 
 #endif

@@ -163,22 +163,27 @@ void stream_close(struct thread *thread)
  * What is to be written of the window: its words, or less of them (cull.h).  A signal handler's state, and one that has
  * such a state, is left alone: numbers of allocations of one thread are spread over two streams then.
  */
-static const uint64_t *cull(const struct thread *thread, struct scratch *scratch, size_t *count)
+static const uint64_t *cull(struct thread *thread, struct scratch *scratch, size_t *count)
 {
 	uint64_t moments[CULL_MOMENTS_MAX];
-	size_t moment_count, left = 0;
+	size_t moment_count;
 
 	*count = thread->used;
-	if (!thread->owned || thread->nested || !cull_moments(thread->window->first_stamp, moments, &moment_count))
+	if (!thread->owned)
 		return thread->words;
 	if (!scratch->cull)
 		scratch->cull = arena_pages(cull_bytes());
-	uint64_t *out = scratch->cull ? (uint64_t *)((char *)scratch->cull + cull_memory_size()) : NULL;
+	if (thread->nested || !scratch->cull) {
+		thread->moves.unknown = true;
+		return thread->words;
+	}
+	const bool known = cull_moments(thread->window->first_stamp, moments, &moment_count);
+	uint64_t *out = (uint64_t *)((char *)scratch->cull + cull_memory_size());
+	const size_t left = cull_window(scratch->cull, thread->words, thread->used, thread->owned, thread->window,
+		&thread->moves, moments, moment_count, out);
 
-	if (out)
-		left = cull_window(scratch->cull, thread->words, thread->used, thread->owned, thread->window, moments,
-			moment_count, out);
-	if (left == 0)
+	/* Also where it is not used: for what the window's end leaves waiting. */
+	if (left == 0 || !known)
 		return thread->words;
 	*count = left;
 	return out;

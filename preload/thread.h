@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cull.h"
 #include "formats/capture.h"
 #include "sample.h"
 #include "stack_native.h"
@@ -73,6 +74,7 @@ struct thread {
 	uint64_t *words;
 	struct capture_stream *window;
 	uint64_t *owned;              /* by word of the window, a bit: cull.h; NULL: nothing is culled */
+	struct cull_moves moves;      /* that wait at the start of the window */
 	uint64_t tick_ns;             /* coarse clock at the last TIME record */
 	uint64_t tick_raw;            /* what the coarse clock said last, as record.c packs it; 0: nothing */
 	uint64_t stamp;               /* of the last STAMP record */

@@ -27,9 +27,9 @@ struct window {
 /* What a replay comes to. */
 struct state {
 	uint64_t bytes[STACKS][64][BINS], count[STACKS][64][BINS], temporary[STACKS][64][BINS];
-	struct { bool lives; uint64_t size, sequence; } at[ADDRESSES], at_moment[ADDRESSES];
+	struct place { bool lives; uint64_t size, sequence, *temporary; } at[ADDRESSES], at_moment[ADDRESSES];
 	uint64_t live, peak, sequence, contradictions;
-	struct { bool pending, known; uint64_t address, size, sequence; } move;
+	struct { bool pending, known; uint64_t address; struct place block; } move;
 	struct capture_held held;
 	uint64_t dropped;
 };
@@ -78,7 +78,8 @@ static void make_window(struct window *window)
 			window->words[window->count++] = 0;
 		}
 		if (blocks[address] == GONE) {
-			put_allocation(window, CAPTURE_MALLOC + draw(2), address);
+			/* That of a REALLOC without a MOVE is realloc(NULL, size). */
+			put_allocation(window, CAPTURE_MALLOC + draw(3), address);
 			blocks[address] = OURS;
 		} else if (draw(6) == 0) {
 			unsigned to = draw(3) ? draw(ADDRESSES) : address;
@@ -108,13 +109,21 @@ static unsigned bin_of(uint64_t size)
 	return size ? 64 - (unsigned)__builtin_clzll(size) : 0;
 }
 
-static void lose(struct state *state, unsigned address, uint64_t size)
+/* `sign`: -1 takes it back. */
+static void book_temporary(const struct state *state, const struct place *block, int sign)
 {
-	state->at[address].lives = false;
-	state->live -= size;
+	if (state->sequence - block->sequence <= 1)
+		*block->temporary += block->size * (uint64_t)sign;
 }
 
-static void gain(struct state *state, unsigned address, uint64_t size, uint64_t sequence)
+static void lose(struct state *state, unsigned address)
+{
+	state->at[address].lives = false;
+	state->live -= state->at[address].size;
+	book_temporary(state, &state->at[address], 1);
+}
+
+static void gain(struct state *state, unsigned address, uint64_t size, uint64_t sequence, uint64_t *temporary)
 {
 	if (state->at[address].lives) {
 		state->contradictions++;
@@ -123,6 +132,7 @@ static void gain(struct state *state, unsigned address, uint64_t size, uint64_t 
 	state->at[address].lives = true;
 	state->at[address].size = size;
 	state->at[address].sequence = sequence;
+	state->at[address].temporary = temporary;
 	state->live += size;
 	state->peak = state->live > state->peak ? state->live : state->peak;
 }
@@ -133,14 +143,16 @@ static void allocate(struct state *state, unsigned kind, unsigned address, uint6
 
 	if (kind == CAPTURE_REALLOC && state->move.pending) {
 		state->move.pending = false;
-		if (state->move.known && state->move.address == address && size <= state->move.size) {
-			gain(state, address, size, state->move.sequence);
+		if (state->move.known && state->move.address == address && size <= state->move.block.size) {
+			book_temporary(state, &state->move.block, -1);
+			gain(state, address, size, state->move.block.sequence, state->move.block.temporary);
 			return;
 		}
 	}
 	state->bytes[word >> 32][kind][bin_of(size)] += size;
 	state->count[word >> 32][kind][bin_of(size)]++;
-	gain(state, address, size, ++state->sequence);
+	state->sequence++;
+	gain(state, address, size, state->sequence, &state->temporary[word >> 32][kind][bin_of(size)]);
 }
 
 /* Metadata: sums and what they held. */
@@ -156,6 +168,7 @@ static void take_sums(struct state *state, unsigned kind, const uint64_t *payloa
 	memcpy(&sums, payload, sizeof(sums));
 	state->bytes[sums.stack][sums.kind][sums.bin] += sums.bytes;
 	state->count[sums.stack][sums.kind][sums.bin] += sums.count;
+	state->temporary[sums.stack][sums.kind][sums.bin] += sums.temporary_bytes;
 	state->dropped += sums.count;
 }
 
@@ -186,19 +199,20 @@ static void replay(struct state *state, const uint64_t *words, size_t count)
 		} else if (CAPTURE_IS_ALLOCATION(kind)) {
 			allocate(state, kind, address, words[i + 1]);
 		} else if (kind == CAPTURE_FREE && state->at[address].lives) {
-			lose(state, address, state->at[address].size);
+			lose(state, address);
 		} else if (kind == CAPTURE_MOVE) {
 			state->move.pending = true;
 			state->move.known = state->at[address].lives;
 			state->move.address = address;
-			state->move.size = state->at[address].size;
-			state->move.sequence = state->at[address].sequence;
+			state->move.block = state->at[address];
 			if (state->move.known)
-				lose(state, address, state->move.size);
+				lose(state, address);
 		} else if (kind == CAPTURE_STAY) {
 			state->move.pending = false;
-			if (state->move.known)
-				gain(state, address, state->move.size, state->move.sequence);
+			if (state->move.known) {
+				book_temporary(state, &state->move.block, -1);
+				gain(state, address, state->move.block.size, state->move.block.sequence, state->move.block.temporary);
+			}
 		} else if (CAPTURE_IS_METADATA(kind)) {
 			take_sums(state, kind, words + i + 1);
 		}
@@ -214,6 +228,7 @@ static void a_culled_window_says_the_same(void **unused)
 	static uint64_t out[WORDS];
 	struct cull_memory *memory = calloc(1, cull_memory_size());
 	const struct capture_stream carry = { 0 };
+	struct cull_moves moves = { .count = 0 };
 	const uint64_t moment = MOMENT << 1 | 1;
 	size_t culled = 0;
 
@@ -222,7 +237,9 @@ static void a_culled_window_says_the_same(void **unused)
 	for (unsigned seed = 1; seed <= 300; seed++) {
 		srand(seed);
 		make_window(&window);
-		size_t left = cull_window(memory, window.words, window.count, window.owned, &carry, &moment, 1, out);
+		size_t left = cull_window(memory, window.words, window.count, window.owned, &carry, &moves, &moment, 1, out);
+
+		assert_int_equal(moves.count, 0);
 
 		if (left == 0)
 			continue;
@@ -231,6 +248,7 @@ static void a_culled_window_says_the_same(void **unused)
 		replay(&after, out, left);
 		assert_memory_equal(before.bytes, after.bytes, sizeof(before.bytes));
 		assert_memory_equal(before.count, after.count, sizeof(before.count));
+		assert_memory_equal(before.temporary, after.temporary, sizeof(before.temporary));
 		assert_int_equal(before.sequence, after.sequence);
 		assert_int_equal(before.live, after.live);
 		assert_int_equal(before.contradictions, after.contradictions);
@@ -265,7 +283,8 @@ static void what_only_looks_like_a_pair_is_kept(void **unused)
 			window.words[window.count++] = 64;
 			put_end(&window, CAPTURE_FREE, 255, turn == 1);
 		}
-		size_t left = cull_window(memory, window.words, window.count, window.owned, &carry, NULL, 0, out);
+		struct cull_moves moves = { .count = 0 };
+		size_t left = cull_window(memory, window.words, window.count, window.owned, &carry, &moves, NULL, 0, out);
 
 		/* One row of sums, SKIP, HELD. */
 		assert_int_equal(left, turn == 0 ? 0 : 14);
