@@ -34,7 +34,7 @@ enum pages_flag {
 	PAGES_UNAVAILABLE = 1 << 2,   /* the system refused, or might end the process for it: there are no ranges */
 	PAGES_FILES_CUT = 1 << 3,     /* not all private memory of files was looked at */
 };
-enum pages_reason { PAGES_ASKED, PAGES_EXIT };
+enum pages_reason { PAGES_ASKED, PAGES_EXIT, PAGES_GROWN };
 enum pages_kind {
 	PAGES_ANONYMOUS = 1,
 	PAGES_BREAK,

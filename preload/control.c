@@ -302,6 +302,8 @@ void control_leave(struct thread *thread)
 	struct request request;
 
 	thread->gate = GATE_OURS;
+	if (thread->asked && !thread->failed)
+		record_grown_pages(thread);
 	if (thread->asked && !thread->failed && take_up(&request))
 		see_to(thread, &request);
 	thread->asked = false;

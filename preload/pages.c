@@ -35,7 +35,8 @@ enum {
 	PARTS_MAX = 64,
 	THREADS_MAX = 1024,
 	SPENT_MAX_NS = 20000000,
-	SPENT_FILES_MAX_NS = 5000000,     /* of that on files: one large one is not to take all */
+	SPENT_GROWN_MAX_NS = 2000000,     /* where nobody asked for it */
+	FILES_SHARE = 4,              /* of that on files: one large one is not to take all */
 	FORK_WAITS_NS = 2 * SPENT_MAX_NS,
 	PAGE_SIZE = PAGES_PAGE_BYTES,
 	THREAD_BLOCK_BYTES = 2304,    /* what the C library keeps at a thread pointer */
@@ -50,7 +51,7 @@ _Static_assert(PART_BYTES > PAGES_RANGE_BYTES_MAX(PIECE_PAGES), "a piece fits");
 struct work {
 	struct thread *thread;
 	struct capture_pages head;
-	uint64_t begin_ns, files_ns, previous_end;
+	uint64_t begin_ns, limit_ns, files_ns, previous_end;
 	uintptr_t own_start, own_end; /* of our own memory, not written yet */
 	uintptr_t file_end;           /* of the private mapping of a file that was the last one */
 	bool stopped;                 /* recording has been */
@@ -81,7 +82,7 @@ static uint64_t spent_ns(const struct work *work)
 /* false: the sample is at its bounds. */
 static bool may_go_on(struct work *work)
 {
-	if (spent_ns(work) <= SPENT_MAX_NS && work->head.part < PARTS_MAX)
+	if (spent_ns(work) <= work->limit_ns && work->head.part < PARTS_MAX)
 		return true;
 	work->head.flags |= PAGES_CUT;
 	return false;
@@ -197,7 +198,7 @@ static bool take_file(struct work *work, uintptr_t start, uintptr_t end)
 	while (more && start < end && pagemap.fd >= 0) {
 		size_t own, count;
 
-		if (work->files_ns + sys_clock_ns(CLOCK_MONOTONIC) - begin_ns > SPENT_FILES_MAX_NS)
+		if (work->files_ns + sys_clock_ns(CLOCK_MONOTONIC) - begin_ns > work->limit_ns / FILES_SHARE)
 			break;
 		count = read_entries(work, start, end, &own);
 		if (count == 0)
@@ -327,35 +328,38 @@ static void sample(struct work *work)
 		put_part(work);
 }
 
-static void take(struct thread *thread, enum pages_reason reason)
+static uint64_t take(struct thread *thread, enum pages_reason reason)
 {
 	struct work *work = only_work;
 
 	if (!work)
 		work = only_work = arena_pages((sizeof(*work) + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1));
 	if (!work)
-		return;
+		return 0;
 	work->thread = thread;
 	work->begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	work->limit_ns = reason == PAGES_GROWN ? SPENT_GROWN_MAX_NS : SPENT_MAX_NS;
 	work->files_ns = work->previous_end = 0;
 	work->file_end = 0;
 	work->stopped = false;
 	work->at = work->part;
 	work->head = (struct capture_pages){ .number = atomic_fetch_add(&next_number, 1), .reason = (uint16_t)reason };
 	sample(work);
+	return work->head.duration_ns;
 }
 
-void pages_take(struct thread *thread, enum pages_reason reason)
+uint64_t pages_take(struct thread *thread, enum pages_reason reason)
 {
-	uint64_t signals;
+	uint64_t signals, spent_ns = 0;
 
 	sys_signals_block(&signals);
 	if (!atomic_exchange(&taken, true)) {
 		if (atomic_load(&forks) == 0)
-			take(thread, reason);
+			spent_ns = take(thread, reason);
 		atomic_store(&taken, false);
 	}
 	sys_signals_restore(&signals);
+	return spent_ns;
 }
 
 void pages_before_fork(void)

@@ -38,6 +38,13 @@ enum { EVENT_WORDS_MAX = 12 };
 
 static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
 static _Atomic uint64_t anonymous_bytes;   /* of the newest sample */
+/*
+ * Pages are looked at unasked, too, each time that a quarter more is private than when it was due last: who is killed
+ * for its memory has no end at which to do it.  On average that takes a thousandth of the time.
+ */
+enum { GROWN_MIN_BYTES = 8 << 20, GROWN_CREDIT_NS = 2000000, GROWN_SHARE = 1000 };
+static _Atomic uint64_t grown_due_bytes = GROWN_MIN_BYTES;
+static _Atomic uint64_t grown_spent_ns;
 static struct descriptor statm = { .fd = -1 };    /* used by the thread that samples */
 
 /* Numbers of /proc/self/statm: total, resident, shared ... in pages. */
@@ -90,6 +97,8 @@ static void sample(struct thread *thread, uint64_t now_ns)
 	if (!ok)
 		return;
 	atomic_store_explicit(&anonymous_bytes, anonymous, memory_order_relaxed);
+	if (__builtin_expect(anonymous >= atomic_load_explicit(&grown_due_bytes, memory_order_relaxed), 0))
+		thread->asked = true;
 	stream_put(thread, stream_head(CAPTURE_SAMPLE, resident));
 	stream_put(thread, anonymous);
 	stream_put(thread, arena_bytes());
@@ -109,6 +118,8 @@ void record_reset(void)
 	/* The descriptor is of the parent's memory. */
 	descriptor_close(&statm);
 	pages_reset();
+	/* What is due stays: a child begins with its parent's memory. */
+	atomic_store(&grown_spent_ns, 0);
 	atomic_store(&next_sample_ns, 0);
 }
 
@@ -395,11 +406,31 @@ void record_now(struct thread *thread)
 		sample(thread, thread->tick_ns);
 }
 
-/* Where not every block is recorded nothing could be told of them, and the room in the file is for other things. */
-static void take_pages(struct thread *thread, enum pages_reason reason)
+/* Whether a sample is due since memory has grown; from now on it is when a quarter more is there. */
+static bool take_due(void)
 {
-	if (!sample_is_on())
-		pages_take(thread, reason);
+	uint64_t due = atomic_load(&grown_due_bytes), now = atomic_load(&anonymous_bytes);
+
+	return now >= due && atomic_compare_exchange_strong(&grown_due_bytes, &due, now + now / 4);
+}
+
+/* Where not every block is recorded nothing could be told of them, and the room in the file is for other things. */
+static uint64_t take_pages(struct thread *thread, enum pages_reason reason)
+{
+	return sample_is_on() ? 0 : pages_take(thread, reason);
+}
+
+void record_grown_pages(struct thread *thread)
+{
+	const uint64_t elapsed_ns = sys_elapsed_ns(lifecycle_start_ns(), sys_clock_ns(CLOCK_MONOTONIC));
+
+	if (control_is_paused() || !take_due() ||
+	    atomic_load(&grown_spent_ns) > GROWN_CREDIT_NS + elapsed_ns / GROWN_SHARE)
+		return;
+	cull_moment_begin();
+	if (begin_event(thread))
+		atomic_fetch_add(&grown_spent_ns, take_pages(thread, PAGES_GROWN));
+	cull_moment_end(thread->stamp, CULL_SAMPLE);
 }
 
 bool record_put_mark(struct thread *thread, const char *name, size_t size, bool snapshot)
@@ -411,6 +442,7 @@ bool record_put_mark(struct thread *thread, const char *name, size_t size, bool 
 
 	if (ok && snapshot) {
 		record_now(thread);
+		take_due();
 		take_pages(thread, PAGES_ASKED);
 	}
 	ok = ok && stream_metadata(thread, CAPTURE_MARK, parts, 1);

@@ -120,6 +120,8 @@ void record_reset(void);
 /* For control.c, with the gate at OURS: the time and a sample of resident memory, and a mark, with one or without. */
 void record_now(struct thread *thread);
 bool record_put_mark(struct thread *thread, const char *name, size_t size, bool snapshot);
+/* At the end of a hook: which pages are resident, if a sample has said that memory has grown. */
+void record_grown_pages(struct thread *thread);
 /* Which pages are resident now that the program ends; its gate is at OURS. */
 void record_last_pages(struct thread *thread);
 

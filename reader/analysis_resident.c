@@ -495,8 +495,8 @@ static const char *why_not(const struct resident *own, const struct analysis_con
 	if (any)
 		return NULL;
 	return unavailable ? "the system did not let the recorder look at its pages, or a seccomp filter might not have" :
-		"no sample of pages is in the capture: sctmem ctl PID snapshot takes one, and the orderly end of a program of "
-		"2 MiB or more";
+		"no sample of pages is in the capture: sctmem ctl PID snapshot takes one, as do the orderly end of a program of "
+		"2 MiB or more, and growth from 8 MiB on";
 }
 
 static void add_facts(const struct resident *own, struct analysis_result *result)

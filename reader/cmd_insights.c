@@ -123,7 +123,7 @@ const struct command insights_command = {
 		"much, over time. churn: equal sizes again and again. growth: blocks that grow by realloc, and what to "
 		"reserve. slop: what allocators take beyond what is asked for. arenas: memory that Python's allocator cannot "
 		"give back, and who holds it. pages: resident against live memory, and whose blocks lie thinly on pages. "
-		"resident: where resident memory is, as measured at snapshots and at the program's end. "
+		"resident: where resident memory is, as measured at snapshots, at the program's end and as it grows. "
 		"untouched: memory asked for and never used. cross_thread: who frees what others allocated. pairs: allocating "
 		"place and thread, freeing thread, lifetime.\n\n"
 		"arenas, pages and resident look at one moment: the end, or what --at says. What is an estimate says so.",

@@ -18,9 +18,11 @@ def resident(tools, path, *options):
     return found["analyses"]["resident"]
 
 
-def samples(tools, path):
+def samples(tools, path, grown=False):
+    """Those that were asked for and of the end; or those that were taken as memory grew."""
     lines = tools.run_command("dump", "--json", path).stdout.splitlines()
-    return [event for event in map(json.loads, lines) if event.get("kind") == "pages"]
+    found = [event for event in map(json.loads, lines) if event.get("kind") == "pages"]
+    return [event for event in found if grown == (event["reason"] == 2)]
 
 
 def place(found, function):
@@ -99,7 +101,10 @@ def test_a_fork_child_has_its_own(victim, trace, tools, tmp_path):
     parent = pids[child.header["parent_pid"]]
     facts = assert_known(tools, child.path, own_account(recording.ended.stdout))
     assert facts["blind_count"] == 1 and facts["other_bytes"] > 8 << 20
-    assert [sample["sample"] for sample in samples(tools, child.path) if sample["part"] == 0] == [0, 1]
+    assert [sample["reason"] for sample in samples(tools, child.path) if sample["part"] == 0] == [0, 1]
+    numbers = [sample["sample"] for grown in (False, True) for sample in samples(tools, child.path, grown)
+               if sample["part"] == 0]
+    assert sorted(numbers) == list(range(len(numbers)))
     assert [sample["reason"] for sample in samples(tools, parent.path)] == [1]
     assert ZEROED <= resident(tools, parent.path)["facts"]["module_bytes"] < ZEROED + (1 << 20)
     family = resident(tools, child.path, parent.path)["facts"]
@@ -185,3 +190,19 @@ def test_a_program_of_hardly_any_memory_is_left_alone(trace, tools):
     recording = trace("/bin/true")
     assert samples(tools, recording.only().path) == []
     assert "2 MiB" in resident(tools, recording.only().path)["headline"]
+
+
+def test_who_is_killed_as_it_grows_was_looked_at(trace, tools):
+    code = ("import os, time\nkept = []\nfor turn in range(40):\n\tkept.append([bytes(3000) for i in range(700)])\n"
+            "\ttime.sleep(0.02)\nos.kill(os.getpid(), 9)\n")
+    capture = trace("/usr/bin/python3", "-c", code).only()
+    taken = [sample for sample in samples(tools, capture.path, grown=True) if sample["part"] == 0]
+    assert samples(tools, capture.path) == [] and 5 <= len(taken) <= 20
+    assert [sample["sample"] for sample in taken] == list(range(len(taken)))
+    facts = resident(tools, capture.path)["facts"]
+    assert_adds_up(facts)
+    peak = json.loads(tools.run_command("stats", "--json", capture.path).stdout)["peak"]["bytes"]
+    assert facts["block_bytes"] > peak * 0.6
+    # A few steps at most, each of a quarter.
+    resident_pages = [sample["resident_pages"] for sample in taken]
+    assert all(after > before * 1.15 for before, after in zip(resident_pages, resident_pages[1:]))
