@@ -128,6 +128,21 @@ def test_nothing_is_lost_by_sigkill(tools, victim, tmp_path, after):
     assert capture["contradictions"] == 0 and capture["unknown_frees"] == 0 and not capture["damaged"]
 
 
+@pytest.mark.parametrize("rounds", [5, 17])
+@pytest.mark.parametrize("rotate", ["no", "256K"])
+def test_killed_at_any_moment_it_does_not_contradict_itself(tools, victim, tmp_path, rounds, rotate):
+    process = start(tools, tmp_path, victim("passing"), THREADS, 1000, "plain", SCTMEM_AGGREGATE="yes",
+                    SCTMEM_NATIVE="full", SCTMEM_ROTATE=rotate)
+    said = [accounts(process.stdout.readline())[0] for _ in range(rounds)]
+    # They go on meanwhile.
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    found, capture = taken(tools, tmp_path / "capture.bin")
+    check_whole(capture)
+    assert found[0] >= said[-1][0]
+    assert taken(tools, tmp_path / "capture.bin", "--to", "round {}".format(rounds - 1))[0] == said[-1]
+
+
 def test_the_peak_lies_within_what_is_said(tools, tmp_path):
     """One thread does the same each time, so the peak of a run that keeps all is the truth."""
     program = "import json\nfor i in range(30):\n json.loads(json.dumps([{'a': k, 'b': str(k)} for k in range(900)]))"
@@ -149,6 +164,11 @@ def test_the_peak_lies_within_what_is_said(tools, tmp_path):
     assert abs(found["total"]["total_count"] - exact["total"]["total_count"]) < exact["total"]["total_count"] / 1000
     text = tools.run_command("summary", "--no-symbols", tmp_path / "yes" / "run.bin").stdout.decode()
     assert "note: aggregated: of " in text
+    # The records themselves say the same.
+    lines = tools.run_command("dump", "--json", tmp_path / "yes" / "run.bin").stdout.decode().splitlines()
+    dumped = [json.loads(line) for line in lines if '"culled"' in line or '"held"' in line]
+    assert sum(line["count"] for line in dumped if line["kind"] == "culled") == capture["aggregated_blocks"]
+    assert sum(line["dropped"] for line in dumped if line["kind"] == "held") == capture["aggregated_blocks"]
 
 
 @pytest.mark.parametrize("words, wrong", [
