@@ -146,7 +146,13 @@ def test_only_the_newest_are_kept_also_of_those_asked_for(tools, victim, tmp_pat
     wait_until_recorded(tools, process)
     for number in range(2, 8):
         assert json.loads(read(tools, "ctl", "--json", process.pid, "rotate"))["segment"] == number
+    # The run is asked by its name, also when the file of that name is gone, and by any of its files.
+    for name in ("capture.bin", "capture.000006.bin", "capture.000007.bin"):
+        told = json.loads(read(tools, "ctl", "--json", tmp_path / name, "status"))
+        assert (told["segment"], told["state"], told["pid"]) == (7, "recording", process.pid), told
+        assert json.loads(read(tools, "ctl", "--json", tmp_path / name, "mark", name))["changed"]
     end(process)
+    assert json.loads(read(tools, "ctl", "--json", tmp_path / "capture.bin", "status"))["state"] == "killed"
     assert [path.name for path in segments(tmp_path)] == ["capture.000006.bin", "capture.000007.bin"]
     check_whole(stats(tools, tmp_path / "capture.bin")["captures"][0])
 
