@@ -16,9 +16,9 @@
  * addresses share a place, the older one's free is not marked: its pair is kept, and nothing is wrong.  As long as
  * there is one stream only, all blocks are its own, and nobody looks at the table.
  *
- * Kept whole, too, is what lives across a moment: a sample of resident memory, a mark, or a start or stop of recording,
- * of whatever thread.  So the live heap is exact there.  Each of those registers its stamp before a window can be
- * handed on that lies around it:
+ * Kept whole, too, is what lives across a moment: a sample of resident memory or of its pages, a mark, or a start or
+ * stop of recording, of whatever thread.  So the live heap is exact there.  Each of those registers its stamp before a
+ * window can be handed on that lies around it:
  *
  *     who makes a moment               who hands a window on
  *     moments_open + 1                 the stamps of its last events
