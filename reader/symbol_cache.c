@@ -113,8 +113,9 @@ static int open_folder(const char *path)
 			return -1;
 		memcpy(parent, path, (size_t)(slash - path));
 		parent[slash - path] = '\0';
-		if (mkdir(path, 0700) != 0 && errno == ENOENT && mkdir(parent, 0700) == 0 && mkdir(path, 0700) != 0)
-			return -1;
+		/* Others may be at it too: whether they or we have made it is for open() to find out. */
+		if (mkdir(path, 0700) != 0 && errno == ENOENT && (mkdir(parent, 0700) == 0 || errno == EEXIST))
+			mkdir(path, 0700);
 		folder = open(path, flags);
 	}
 	if (folder >= 0 && (fstat(folder, &status) != 0 || status.st_uid != geteuid() || (status.st_mode & 022) != 0)) {
