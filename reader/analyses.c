@@ -355,9 +355,9 @@ bool analyses_begin(struct analyses *analyses)
 	bool needed = false;
 
 	for (unsigned i = 0; i < analyses->wanted_count; i++)
-		needed |= analyses->wanted[i].class->needs_size_classes;
-	analyses->size_classes = calloc(replay->process_count + (size_t)1, sizeof(*analyses->size_classes));
-	if (!analyses->size_classes)
+		needed |= analyses->wanted[i].class->needs_foresight;
+	analyses->foresights = calloc(replay->process_count + (size_t)1, sizeof(*analyses->foresights));
+	if (!analyses->foresights)
 		return fail_memory(analyses->context.error);
 	if (replay->options.sampled)
 		analyses->context.incomplete = "it needs every block, and the capture is a sample";
@@ -371,11 +371,11 @@ bool analyses_begin(struct analyses *analyses)
 		const uint64_t at_ns = analyses->at_ns == UINT64_MAX ? UINT64_MAX :
 			analyses->at_ns > start_ns ? analyses->at_ns - start_ns : 0;
 
-		if (!size_classes_read(replay->processes[i].capture->path, at_ns, analyses->at_mark, &analyses->size_classes[i],
+		if (!foresight_read(replay->processes[i].capture->path, at_ns, analyses->at_mark, &analyses->foresights[i],
 			analyses->context.error))
 			return false;
 	}
-	analyses->context.size_classes = analyses->size_classes;
+	analyses->context.foresights = analyses->foresights;
 	analyses->context.epoch = replay->epoch;
 	return true;
 }
@@ -449,7 +449,7 @@ void analyses_finish(struct analyses *analyses)
 	free(analyses->spare_blocks);
 	free(analyses->site_keys);
 	map64_finish(&analyses->site_by_key);
-	free(analyses->size_classes);
+	free(analyses->foresights);
 	*analyses = (struct analyses){ 0 };
 }
 

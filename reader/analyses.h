@@ -35,7 +35,7 @@ struct analyses {
 	const char *at_mark;          /* or the first mark of this name */
 	bool at_done;
 	bool failed;                  /* context.error says why */
-	struct size_classes *size_classes;
+	struct foresight *foresights;
 	/* Sites by replay's keys: replay numbers its own anew when it cuts the run into slices. */
 	struct map64 site_by_key;
 	uint64_t *site_keys;          /* 0 is the site of nothing */

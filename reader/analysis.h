@@ -20,8 +20,8 @@
 
 #include "error.h"
 #include "estimate.h"
+#include "foresight.h"
 #include "profile.h"
-#include "size_class.h"
 
 enum {
 	ANALYSIS_COLUMNS_MAX = 12,
@@ -185,7 +185,7 @@ struct analysis_context {
 	uint64_t duration_ns;         /* known in on_end only */
 	uint64_t clock_ns;
 	const char *incomplete;       /* why not every block is seen; NULL: each is */
-	const struct size_classes *size_classes;    /* by process; those that ask for them only: needs_size_classes */
+	const struct foresight *foresights;    /* by process; those that ask for them only: needs_foresight */
 	/* Records of blocks, live or free, for on_at and on_end. */
 	const struct analysis_block *blocks;
 	size_t block_count;
@@ -197,7 +197,7 @@ struct analysis_class {
 	const char *name;             /* as --analysis and JSON spell it */
 	const char *title;
 	size_t state_size;            /* zeroed before use */
-	bool needs_size_classes;
+	bool needs_foresight;
 	bool shows_facts;             /* also in text */
 	bool of_moments;              /* of what is live at a moment, not of all that ever was: also of a compacted capture */
 	const struct analysis_table_class *tables[ANALYSIS_TABLES_MAX];

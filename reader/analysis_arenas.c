@@ -79,7 +79,7 @@ static int compare_items(const void *a, const void *b)
 static bool take_arena(struct arenas *own, const struct analysis_context *context, const struct item *arena,
 	const struct item *items, size_t count)
 {
-	const struct size_classes *classes = &context->size_classes[arena->process];
+	const struct size_classes *classes = &context->foresights[arena->process].classes;
 	struct arena sum = { .address = arena->address, .size = arena->size, .process = arena->process, .blocks = count };
 	uint64_t pool = UINT64_MAX, left;
 	__extension__ typedef unsigned __int128 wide;
@@ -147,7 +147,7 @@ static bool on_at(void *state, const struct analysis_context *context)
 		return fail_memory(context->error);
 	for (size_t i = 0; i < context->block_count; i++) {
 		const struct analysis_block *block = &context->blocks[i];
-		const struct size_classes *classes = &context->size_classes[block->process];
+		const struct size_classes *classes = &context->foresights[block->process].classes;
 		const bool arena = block->domain == DOMAIN_ARENA;
 
 		if (!block->used || block->ended || !classes->arena_bytes)
@@ -175,7 +175,7 @@ static void add_facts(const struct arenas *own, const struct analysis_context *c
 		used += arena->used;
 		given += arena->given;
 		blocks += arena->blocks;
-		pool_bytes += arena->pools * context->size_classes[arena->process].pool_bytes;
+		pool_bytes += arena->pools * context->foresights[arena->process].classes.pool_bytes;
 		if (arena->given * NEARLY_EMPTY < arena->size) {
 			nearly_empty++;
 			nearly_empty_bytes += arena->size;
@@ -203,7 +203,7 @@ static bool on_end(void *state, const struct analysis_context *context, struct a
 	bool pymalloc = false;
 
 	for (uint32_t i = 0; i < context->replay->process_count; i++)
-		pymalloc |= context->size_classes[i].arena_bytes && !context->replay->processes[i].arenas_counted;
+		pymalloc |= context->foresights[i].classes.arena_bytes && !context->replay->processes[i].arenas_counted;
 	if (!pymalloc)
 		result->unavailable = "no process had Python's small-block allocator with its blocks recorded";
 	else
@@ -246,5 +246,5 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_arenas = { .name = "arenas", .title = "Arenas of Python's allocator",
-	.state_size = sizeof(struct arenas), .needs_size_classes = true, .of_moments = true,
+	.state_size = sizeof(struct arenas), .needs_foresight = true, .of_moments = true,
 	.tables = { &places, &arena_list }, .on_at = on_at, .on_end = on_end, .finish = finish };

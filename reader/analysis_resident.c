@@ -153,7 +153,7 @@ static bool add_pages(struct spans *pages, uint64_t start, uint64_t end, struct 
 static bool lay_out_blocks(struct resident *own, const struct analysis_context *context, uint32_t process,
 	const struct analysis_block *const *blocks, size_t count)
 {
-	const struct size_classes *classes = &context->size_classes[process];
+	const struct size_classes *classes = &context->foresights[process].classes;
 	uint64_t end = 0;             /* of all that was laid out so far */
 
 	for (size_t i = 0; i < count; i++) {
@@ -452,7 +452,7 @@ static bool on_pages(void *state, const struct analysis_context *context, const 
 		return false;
 	/* The newest before the moment; where there is none the first one behind it. */
 	if ((own->looked && own->readings[process].any) ||
-	    (!own->looked && pages->capture_ns < context->size_classes[process].pages_from_ns))
+	    (!own->looked && pages->capture_ns < context->foresights[process].pages_from_ns))
 		return true;
 	gathering = &own->gatherings[process];
 	if (pages->head->part == 0 || !gathering->open || gathering->number != pages->head->number) {
@@ -582,6 +582,6 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_resident = { .name = "resident", .title = "Where resident memory is, measured",
-	.state_size = sizeof(struct resident), .needs_size_classes = true, .shows_facts = true, .of_moments = true,
+	.state_size = sizeof(struct resident), .needs_foresight = true, .shows_facts = true, .of_moments = true,
 	.tables = { &places }, .on_alloc = on_alloc, .on_sample = on_sample, .on_pages = on_pages, .on_at = on_at,
 	.on_end = on_end, .finish = finish };

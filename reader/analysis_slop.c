@@ -58,7 +58,7 @@ static bool slop_of(const struct analysis_context *context, const struct analysi
 
 	if (block->domain != DOMAIN_HEAP && block->domain != DOMAIN_PYTHON)
 		return false;
-	given = size_class_given(&context->size_classes[block->process], block->domain == DOMAIN_PYTHON, size,
+	given = size_class_given(&context->foresights[block->process].classes, block->domain == DOMAIN_PYTHON, size,
 		block->address);
 	*known = given != 0;
 	*slop = given > size ? given - size : 0;
@@ -147,5 +147,5 @@ static void finish(void *state)
 }
 
 const struct analysis_class analysis_slop = { .name = "slop", .title = "Slop of size classes",
-	.state_size = sizeof(struct slop), .needs_size_classes = true, .tables = { &places },
+	.state_size = sizeof(struct slop), .needs_foresight = true, .tables = { &places },
 	.on_alloc = on_alloc, .on_change = on_change, .on_end = on_end, .finish = finish };

@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "error.h"
-
 struct capture;
 
 enum size_rule {
@@ -27,22 +25,12 @@ struct size_classes {
 	uint32_t python_extra;        /* bytes that Python's debug allocator adds to each request */
 	uint32_t page_size;
 	uint32_t arena_bytes, pool_bytes;   /* of pymalloc in this version of Python; 0: it is not in use */
-	uint64_t pages_from_ns;       /* samples of pages from before it are not the newest before the moment */
 };
 
 enum { SIZE_PYMALLOC_MAX = 512 };
 
 /* By what an opened capture has brought so far. */
 struct size_classes size_classes_of(const struct capture *capture);
-
-/*
- * Of the whole capture: which allocators a process has is known only once all its records have been read, and they are
- * needed from its first block on.  So this looks through all windows once, and decodes those that say something of it.
- * The same for the samples of pages: each that is evaluated costs as much as there is live memory, and only one is
- * shown, of the moment at_ns by the capture's clock, or of its first mark of that name.
- */
-MUST_CHECK bool size_classes_read(const char *path, uint64_t at_ns, const char *mark, struct size_classes *classes,
-	struct error *error);
 
 /* The bytes that a block of this size takes, with what the allocator needs beside it; 0: not known. */
 uint64_t size_class_given(const struct size_classes *classes, bool python, uint64_t size, uint64_t address);
