@@ -60,34 +60,34 @@ static inline uint8_t *pages_put_number(uint8_t *at, uint64_t value)
 	return at;
 }
 
+/* What begins a range. */
+static inline uint8_t *pages_put_head(uint8_t *at, unsigned kind, uint64_t first, uint64_t *previous_end, size_t count)
+{
+	const int64_t ahead = (int64_t)(first - *previous_end);
+
+	*previous_end = first + count;
+	*at++ = (uint8_t)kind;
+	at = pages_put_number(at, (uint64_t)ahead << 1 ^ (uint64_t)(ahead >> 63));
+	return pages_put_number(at, count);
+}
+
 /* One range, of which bit 0 of each byte of `resident` says whether the page is; as mincore() writes them. */
 static inline uint8_t *pages_put_range(uint8_t *at, unsigned kind, uint64_t first, uint64_t *previous_end,
 	const uint8_t *resident, size_t count)
 {
-	const int64_t ahead = (int64_t)(first - *previous_end);
-
-	*at++ = (uint8_t)kind;
-	at = pages_put_number(at, (uint64_t)ahead << 1 ^ (uint64_t)(ahead >> 63));
-	at = pages_put_number(at, count);
+	at = pages_put_head(at, kind, first, previous_end, count);
 	for (size_t i = 0, end; i < count; i = end) {
 		for (end = i + 1; end < count && ((resident[end] ^ resident[i]) & 1) == 0;)
 			end++;
 		at = pages_put_number(at, (uint64_t)(end - i) << 2 | (resident[i] & 1));
 	}
-	*previous_end = first + count;
 	return at;
 }
 
 /* A range of memory that is somebody's. */
 static inline uint8_t *pages_put_owner(uint8_t *at, unsigned kind, uint64_t first, uint64_t *previous_end, size_t count)
 {
-	const int64_t ahead = (int64_t)(first - *previous_end);
-
-	*at++ = (uint8_t)kind;
-	at = pages_put_number(at, (uint64_t)ahead << 1 ^ (uint64_t)(ahead >> 63));
-	at = pages_put_number(at, count);
-	*previous_end = first + count;
-	return pages_put_number(at, (uint64_t)count << 2);
+	return pages_put_number(pages_put_head(at, kind, first, previous_end, count), (uint64_t)count << 2);
 }
 
 /* Where in a payload a reader is; `left` pages of the range are still to come. */

@@ -259,9 +259,9 @@ MUST_CHECK bool capture_open_growing(struct capture **out, const char *path, str
 MUST_CHECK bool capture_refresh_status(struct capture *capture, bool *more, struct error *error);
 /* Whether a block begins at this offset; *block is its header then. */
 bool capture_block_at(int file, uint64_t offset, struct capture_block *block);
-/* The offset of the next block at or after this one, or the file's size.  `buffer`: CAPTURE_SCAN_BYTES to work in. */
+/* The offset of the next block at or after this one, or `end`, the file's size.  `buffer`: CAPTURE_SCAN_BYTES. */
 enum { CAPTURE_SCAN_BYTES = 128 * 1024 };
-uint64_t capture_find_block(int file, uint64_t file_size, uint8_t *buffer, uint64_t offset);
+uint64_t capture_find_block(int file, uint64_t end, uint8_t *buffer, uint64_t offset);
 
 /* Used by capture_open only, one file each. */
 MUST_CHECK bool capture_read_header(struct capture *capture, struct error *error);

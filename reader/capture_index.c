@@ -54,10 +54,8 @@ static uint64_t align8(uint64_t offset)
  * The offset of the next valid block header at or after `offset`, or the end of the file.  Holes of the file are
  * skipped without reading them.
  */
-uint64_t capture_find_block(int file, uint64_t file_size, uint8_t *buffer, uint64_t offset)
+uint64_t capture_find_block(int file, uint64_t end, uint8_t *buffer, uint64_t offset)
 {
-	const uint64_t end = file_size;
-
 	while (end - offset >= sizeof(struct capture_block)) {
 		off_t data = lseek(file, (off_t)offset, SEEK_DATA);
 

@@ -76,8 +76,7 @@ static void print_table(const struct text *text, const struct rank *rank, const 
 		{ "total", true }, { "95 % interval", true }, { "%", true }, { "own", true }, { "95 % interval", true },
 		{ "%", true }, { "count", true }, { "own count", true }, { "", false },
 	};
-	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
-	struct text_table *table = rank->spreads ? &sampled_table : &exact_table;
+	struct text_table table = TEXT_TABLE_EITHER(rank->spreads, sampled, columns);
 	const struct profile *profile = rank->tree->profile;
 	uint64_t all = metric_bytes(&profile->total, metric);
 
@@ -89,23 +88,22 @@ static void print_table(const struct text *text, const struct rank *rank, const 
 		uint64_t total = metric_bytes(&row->total, metric), own = metric_bytes(&row->own, metric);
 		char name[VIEW_FRAME_SIZE];
 
-		text_table_add(table, TEXT_PLAIN, text_bytes(total).text);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(total).text);
 		if (rank->spreads)
-			text_table_add(table, TEXT_DIM, view_interval(view_bytes_interval(profile, metric, &row->total,
+			text_table_add(&table, TEXT_DIM, view_interval(view_bytes_interval(profile, metric, &row->total,
 				&rank->spreads[row->spread].total), true).text);
-		text_table_add(table, text_share_style(all ? (double)total / (double)all : 0), text_percent(total, all).text);
-		text_table_add(table, TEXT_PLAIN, text_bytes(own).text);
+		text_table_add(&table, text_share_style(all ? (double)total / (double)all : 0), text_percent(total, all).text);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(own).text);
 		if (rank->spreads)
-			text_table_add(table, TEXT_DIM, view_interval(view_bytes_interval(profile, metric, &row->own,
+			text_table_add(&table, TEXT_DIM, view_interval(view_bytes_interval(profile, metric, &row->own,
 				&rank->spreads[row->spread].own), true).text);
-		text_table_add(table, text_share_style(all ? (double)own / (double)all : 0), text_percent(own, all).text);
-		text_table_add(table, TEXT_PLAIN, text_count(metric_count(&row->total, metric)).text);
-		text_table_add(table, TEXT_PLAIN, text_count(metric_count(&row->own, metric)).text);
-		text_table_add(table, TEXT_PLAIN, rank_row_text(rank, row, name, sizeof name));
+		text_table_add(&table, text_share_style(all ? (double)own / (double)all : 0), text_percent(own, all).text);
+		text_table_add(&table, TEXT_PLAIN, text_count(metric_count(&row->total, metric)).text);
+		text_table_add(&table, TEXT_PLAIN, text_count(metric_count(&row->own, metric)).text);
+		text_table_add(&table, TEXT_PLAIN, rank_row_text(rank, row, name, sizeof name));
 	}
-	text_table_print(table, text, "");
-	text_table_finish(&exact_table);
-	text_table_finish(&sampled_table);
+	text_table_print(&table, text, "");
+	text_table_finish(&table);
 }
 
 static void write_frame(struct json *json, const struct frame *frame, int by)

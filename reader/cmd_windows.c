@@ -220,16 +220,14 @@ static void print_level(const struct level *level, const struct text *text)
 		{ "window", false },
 	};
 	const struct profile *profile = level->profile;
-	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
-	struct text_table *table = profile->sample_mean_bytes ? &sampled_table : &exact_table;
+	struct text_table table = TEXT_TABLE_EITHER(profile->sample_mean_bytes, sampled, columns);
 
 	if (level->number > 0)
 		fprintf(text->file, "\nwithin %u other%s:\n", level->number, level->number == 1 ? "" : "s");
 	for (uint32_t i = 0; i < profile->window_count; i++)
-		add_row(profile, &profile->windows[i], table);
-	text_table_print(table, text, "");
-	text_table_finish(&exact_table);
-	text_table_finish(&sampled_table);
+		add_row(profile, &profile->windows[i], &table);
+	text_table_print(&table, text, "");
+	text_table_finish(&table);
 	for (uint32_t i = 0; i < profile->window_count; i++) {
 		const struct profile_window *window = &profile->windows[i];
 

@@ -245,8 +245,7 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		if (!capture_absorb(decoder->capture, event, NULL))
 			decoder->no_memory = true;
 		pthread_mutex_unlock(&decoder->capture->lock);
-		if ((event->kind != CAPTURE_MARK && event->kind != CAPTURE_RECORDING && event->kind != CAPTURE_CULLED &&
-		     event->kind != CAPTURE_PAGES) || decoder->no_memory)
+		if (!decoded_is_moment(event->kind) || decoder->no_memory)
 			return out;
 		if (event->kind == CAPTURE_RECORDING) {
 			if (event->payload_size < sizeof(recording))

@@ -27,6 +27,12 @@ enum { DECODED_MEAN = 15 };
 #define DECODED_KIND(event) ((unsigned)((event)->head & 0xff))
 #define DECODED_OPERAND(event) ((event)->head >> 8)
 
+/* Metadata that has its place among the events. */
+static inline bool decoded_is_moment(unsigned kind)
+{
+	return kind == CAPTURE_MARK || kind == CAPTURE_RECORDING || kind == CAPTURE_CULLED || kind == CAPTURE_PAGES;
+}
+
 struct decoder {
 	struct capture *capture;
 	const struct capture_stream_parts *stream;

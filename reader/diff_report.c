@@ -173,27 +173,25 @@ static void print_totals(const struct diff_report *report, const struct text *te
 	static const enum metric metrics[] = { METRIC_PEAK, METRIC_LEAKED, METRIC_TOTAL, METRIC_TEMPORARY };
 	const struct cost *before = &report->diff->before_total, *after = &report->diff->after_total;
 	const struct diff_spread spread = { report->diff->before_total_spread, report->diff->after_total_spread };
-	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
-	struct text_table *table = report->spreads ? &sampled_table : &exact_table;
+	struct text_table table = TEXT_TABLE_EITHER(report->spreads, sampled, columns);
 
 	for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
 		const uint64_t old = metric_bytes(before, metrics[i]), now = metric_bytes(after, metrics[i]);
 		const enum text_style style = now > old ? TEXT_HOT : now < old ? TEXT_COOL : TEXT_PLAIN;
 
-		text_table_add(table, TEXT_PLAIN, metric_title(metrics[i], report->view));
-		text_table_add(table, TEXT_PLAIN, text_bytes(old).text);
-		text_table_add(table, TEXT_PLAIN, text_bytes(now).text);
-		text_table_add(table, style, signed_number((int64_t)(now - old), true).text);
+		text_table_add(&table, TEXT_PLAIN, metric_title(metrics[i], report->view));
+		text_table_add(&table, TEXT_PLAIN, text_bytes(old).text);
+		text_table_add(&table, TEXT_PLAIN, text_bytes(now).text);
+		text_table_add(&table, style, signed_number((int64_t)(now - old), true).text);
 		if (report->spreads)
-			text_table_add(table, TEXT_DIM, growth_interval_text(growth_interval(report, metrics[i], before, after, &spread,
+			text_table_add(&table, TEXT_DIM, growth_interval_text(growth_interval(report, metrics[i], before, after, &spread,
 				true)).text);
-		text_table_add(table, style, growth_percent(old, now).text);
-		text_table_add(table, TEXT_PLAIN, signed_number((int64_t)(metric_count(after, metrics[i]) -
+		text_table_add(&table, style, growth_percent(old, now).text);
+		text_table_add(&table, TEXT_PLAIN, signed_number((int64_t)(metric_count(after, metrics[i]) -
 			metric_count(before, metrics[i])), false).text);
 	}
-	text_table_print(table, text, "  ");
-	text_table_finish(&exact_table);
-	text_table_finish(&sampled_table);
+	text_table_print(&table, text, "  ");
+	text_table_finish(&table);
 }
 
 static void print_stack(const struct diff_report *report, const struct text *text, uint32_t node)
@@ -246,8 +244,7 @@ static void print_list(const struct diff_report *report, const struct text *text
 	static const struct text_column sampled[] = { { "growth", true }, { "95 % interval", true }, { "before", true },
 		{ "after", true }, { "blocks", true }, { "", false }, { "", false } };
 	const size_t shown = report->number && report->number < count ? (size_t)report->number : count;
-	struct text_table exact_table = TEXT_TABLE(columns), sampled_table = TEXT_TABLE(sampled);
-	struct text_table *table = report->spreads ? &sampled_table : &exact_table;
+	struct text_table table = TEXT_TABLE_EITHER(report->spreads, sampled, columns);
 
 	if (count == 0)
 		return;
@@ -257,7 +254,7 @@ static void print_list(const struct diff_report *report, const struct text *text
 		const struct diff_row *row = &report->rows[step > 0 ? first + i : first - i];
 
 		if (report->by != DIFF_STACK) {
-			add_row(report, table, row);
+			add_row(report, &table, row);
 			continue;
 		}
 		fprintf(text->file, "%s%s ", i ? "\n" : "", signed_number(growth(row, report->metric), true).text);
@@ -271,9 +268,8 @@ static void print_list(const struct diff_report *report, const struct text *text
 		print_stack(report, text, row->node);
 	}
 	if (report->by != DIFF_STACK)
-		text_table_print(table, text, "  ");
-	text_table_finish(&exact_table);
-	text_table_finish(&sampled_table);
+		text_table_print(&table, text, "  ");
+	text_table_finish(&table);
 	if (shown < count)
 		fprintf(text->file, "  ... %zu more; -n 0 lists all\n", count - shown);
 }

@@ -229,24 +229,12 @@ static bool put_pages(struct dump_writer *writer, const struct capture_event *ev
 	return true;
 }
 
-/* What stands for blocks that are no events. */
-static bool put_sums(struct dump_writer *writer, const struct capture_event *event)
+static bool put_culled(struct dump_writer *writer, const struct capture_event *event)
 {
-	struct tail tail = { .at = event->payload, .left = event->payload_size };
 	struct capture_culled culled;
-	struct capture_held held;
+	struct tail tail;
 	const char *name;
 
-	if (event->kind == CAPTURE_HELD) {
-		if (!take_fixed(event, &held, sizeof held, &tail))
-			return false;
-		put_number(writer, "bytes", held.bytes);
-		put_number(writer, "count", held.count);
-		put_number(writer, "dropped", held.dropped);
-		put_number(writer, "first_time_ns", held.first_time_ns);
-		put_number(writer, "last_time_ns", held.last_time_ns);
-		return true;
-	}
 	if (!take_fixed(event, &culled, sizeof culled, &tail))
 		return false;
 	name = culled.kind < 256 ? events_kind_name(culled.kind) : NULL;
@@ -257,6 +245,21 @@ static bool put_sums(struct dump_writer *writer, const struct capture_event *eve
 	put_number(writer, "bytes", culled.bytes);
 	put_number(writer, "temporary_count", culled.temporary_count);
 	put_number(writer, "temporary_bytes", culled.temporary_bytes);
+	return true;
+}
+
+static bool put_held(struct dump_writer *writer, const struct capture_event *event)
+{
+	struct capture_held held;
+	struct tail tail;
+
+	if (!take_fixed(event, &held, sizeof held, &tail))
+		return false;
+	put_number(writer, "bytes", held.bytes);
+	put_number(writer, "count", held.count);
+	put_number(writer, "dropped", held.dropped);
+	put_number(writer, "first_time_ns", held.first_time_ns);
+	put_number(writer, "last_time_ns", held.last_time_ns);
 	return true;
 }
 
@@ -305,8 +308,9 @@ static bool put_metadata(struct dump_writer *writer, const struct capture_event 
 	case CAPTURE_PAGES:
 		return put_pages(writer, event);
 	case CAPTURE_CULLED:
+		return put_culled(writer, event);
 	case CAPTURE_HELD:
-		return put_sums(writer, event);
+		return put_held(writer, event);
 	case CAPTURE_SYMBOLS:
 		if (!take_fixed(event, &symbols, sizeof symbols, &tail))
 			return false;

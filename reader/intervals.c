@@ -2,19 +2,19 @@
 /* See intervals.h. */
 #include "intervals.h"
 
-static uint64_t bytes_of(const struct cost *cost, enum cost_figure figure)
+uint64_t cost_bytes(const struct cost *cost, enum cost_figure figure)
 {
 	return figure == COST_TOTAL ? cost->total_bytes : figure == COST_PEAK ? cost->peak_bytes :
 		figure == COST_LIVE ? cost->live_bytes : cost->temporary_bytes;
 }
 
-static uint64_t count_of(const struct cost *cost, enum cost_figure figure)
+uint64_t cost_count(const struct cost *cost, enum cost_figure figure)
 {
 	return figure == COST_TOTAL ? cost->total_count : figure == COST_PEAK ? cost->peak_count :
 		figure == COST_LIVE ? cost->live_count : cost->temporary_count;
 }
 
-static struct spread spread_of(const struct cost_spread *spread, enum cost_figure figure)
+struct spread cost_spread_of(const struct cost_spread *spread, enum cost_figure figure)
 {
 	if (!spread)
 		return (struct spread){ 0 };
@@ -32,17 +32,17 @@ static uint64_t mean_of(const struct profile *profile, enum cost_figure figure)
 struct interval interval_bytes(const struct profile *profile, enum cost_figure figure, const struct cost *cost,
 	const struct cost_spread *spread)
 {
-	const struct spread its = spread_of(spread, figure);
+	const struct spread its = cost_spread_of(spread, figure);
 
-	return estimate_bytes(bytes_of(cost, figure), &its, mean_of(profile, figure));
+	return estimate_bytes(cost_bytes(cost, figure), &its, mean_of(profile, figure));
 }
 
 struct interval interval_count(const struct profile *profile, enum cost_figure figure, const struct cost *cost,
 	const struct cost_spread *spread)
 {
-	const struct spread its = spread_of(spread, figure);
+	const struct spread its = cost_spread_of(spread, figure);
 
-	return estimate_count(count_of(cost, figure), &its, mean_of(profile, figure));
+	return estimate_count(cost_count(cost, figure), &its, mean_of(profile, figure));
 }
 
 void intervals_of(const struct profile *profile, const struct cost *cost, const struct cost_spread *spread,

@@ -326,7 +326,7 @@ struct profile_options {
 	const char *cache_folder;     /* of names looked up before (symbol_cache.h); NULL: none */
 	int thread;                   /* tid to keep, or -1 */
 	unsigned domains;             /* bit mask of domains to keep; 0: all */
-	const char *function, *file, *module;   /* regular expressions (POSIX extended): keep stacks with a matching frame */
+	const char *function, *file, *module;   /* regular expressions (expression.h): keep stacks with a matching frame */
 	const struct profile_observer *observer;   /* NULL: nobody */
 	unsigned analyses;            /* bits of enum analysis_number; not together with windows or an observer */
 	uint64_t temporary_ns;        /* for the analysis: what is freed within this time is temporary, too */

@@ -520,8 +520,7 @@ static inline bool replay_event(struct replay *replay, struct replay_process *pr
 	const unsigned kind = DECODED_KIND(event);
 
 	if (__builtin_expect(thread->unmapping, 0) && kind >= CAPTURE_FREE && kind != CAPTURE_MAP &&
-	    kind != CAPTURE_UNMAP_FAILED && kind != CAPTURE_MARK && kind != CAPTURE_RECORDING &&
-	    kind != CAPTURE_CULLED && kind != CAPTURE_PAGES)
+	    kind != CAPTURE_UNMAP_FAILED && !decoded_is_moment(kind))
 		replay_forget_unmapped(replay, thread);
 	if (is_plain_allocation(kind))
 		return allocate_block(replay, process, thread, event, NULL);

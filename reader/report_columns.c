@@ -10,11 +10,11 @@
  */
 #include "report_columns.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
+#include "intervals.h"
 #include "report_text.h"
 
 enum {
@@ -218,6 +218,16 @@ static void put_signed(struct writer *writer, int64_t value)
 	put_packed(writer, value < 0 ? size * 2 - 1 : size << 1);
 }
 
+/* The bytes of an IEEE 754 number, the low ones first. */
+static void put_double(struct writer *writer, double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	for (unsigned i = 0; i < sizeof(bits); i++)
+		put_byte(writer, (uint8_t)(bits >> 8 * i));
+}
+
 /* One column: `value` is an expression in the row number i. */
 #define COLUMN_VARINT(writer, first, count, value) \
 	do { \
@@ -239,6 +249,12 @@ static void put_signed(struct writer *writer, int64_t value)
 	do { \
 		for (size_t i = (first); i < (count); i++) \
 			put_byte((writer), (uint8_t)(value)); \
+	} while (0)
+
+#define COLUMN_DOUBLE(writer, first, count, value) \
+	do { \
+		for (size_t i = (first); i < (count); i++) \
+			put_double((writer), (value)); \
 	} while (0)
 
 static void put_text(struct writer *writer, const char *text)
@@ -361,29 +377,11 @@ static void put_before(struct writer *writer, const struct profile *profile)
 	COLUMN_VARINT(writer, 0, count, before[i].temporary_count);
 }
 
-/* The bytes of an IEEE 754 number, the low ones first. */
-static void put_double(struct writer *writer, double value)
+static struct spread site_spread(const struct profile *profile, size_t site, unsigned figure)
 {
-	uint64_t bits;
+	const uint32_t number = profile->sites[site].spread;
 
-	memcpy(&bits, &value, sizeof(bits));
-	for (unsigned i = 0; i < sizeof(bits); i++)
-		put_byte(writer, (uint8_t)(bits >> 8 * i));
-}
-
-static void put_spread(struct writer *writer, const struct profile *profile, size_t where)
-{
-	static const struct cost_spread exact;
-
-	for (unsigned variance = 0; variance < 2; variance++) {
-		for (size_t i = 0; i < profile->site_count; i++) {
-			const uint32_t number = profile->sites[i].spread;
-			const struct cost_spread *all = number ? &profile->spreads[number] : &exact;
-			const struct spread *spread = (const void *)((const char *)all + where);
-
-			put_double(writer, variance ? spread->variance_bytes : spread->unseen_bytes);
-		}
-	}
+	return cost_spread_of(number ? &profile->spreads[number] : NULL, (enum cost_figure)figure);
 }
 
 /* In a page of differences a figure has two sides, and a spread would say little. */
@@ -394,10 +392,10 @@ static bool has_spreads(const struct profile *profile)
 
 static void put_spreads(struct writer *writer, const struct profile *profile)
 {
-	put_spread(writer, profile, offsetof(struct cost_spread, total));
-	put_spread(writer, profile, offsetof(struct cost_spread, peak));
-	put_spread(writer, profile, offsetof(struct cost_spread, live));
-	put_spread(writer, profile, offsetof(struct cost_spread, temporary));
+	for (unsigned figure = 0; figure < COST_FIGURES; figure++) {
+		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).unseen_bytes);
+		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).variance_bytes);
+	}
 }
 
 static void put_sources(struct writer *writer, const struct report_sources *sources,

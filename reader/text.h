@@ -80,6 +80,9 @@ struct text_table {
 };
 
 #define TEXT_TABLE(list) { .columns = (list), .column_count = sizeof(list) / sizeof(list)[0] }
+/* The one of two lists, as an expression. */
+#define TEXT_TABLE_EITHER(condition, list, other) \
+	((condition) ? (struct text_table)TEXT_TABLE(list) : (struct text_table)TEXT_TABLE(other))
 void text_table_add(struct text_table *table, enum text_style style, const char *bytes);
 void text_table_print(const struct text_table *table, const struct text *text, const char *indent);
 void text_table_finish(struct text_table *table);

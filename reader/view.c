@@ -230,28 +230,26 @@ const char *metric_title(enum metric metric, const struct view *view)
 	return view->at.time_ns == UINT64_MAX ? "live at the end" : "live at the time asked for";
 }
 
-uint64_t metric_bytes(const struct cost *cost, enum metric metric)
+enum cost_figure metric_figure(enum metric metric)
 {
 	switch (metric) {
-	case METRIC_PEAK: return cost->peak_bytes;
-	case METRIC_TOTAL: return cost->total_bytes;
-	case METRIC_TEMPORARY: return cost->temporary_bytes;
+	case METRIC_PEAK: return COST_PEAK;
+	case METRIC_TOTAL: return COST_TOTAL;
+	case METRIC_TEMPORARY: return COST_TEMPORARY;
 	case METRIC_LEAKED:
 	case METRIC_LIVE: break;
 	}
-	return cost->live_bytes;
+	return COST_LIVE;
+}
+
+uint64_t metric_bytes(const struct cost *cost, enum metric metric)
+{
+	return cost_bytes(cost, metric_figure(metric));
 }
 
 uint64_t metric_count(const struct cost *cost, enum metric metric)
 {
-	switch (metric) {
-	case METRIC_PEAK: return cost->peak_count;
-	case METRIC_TOTAL: return cost->total_count;
-	case METRIC_TEMPORARY: return cost->temporary_count;
-	case METRIC_LEAKED:
-	case METRIC_LIVE: break;
-	}
-	return cost->live_count;
+	return cost_count(cost, metric_figure(metric));
 }
 
 void cost_add(struct cost *sum, const struct cost *cost)

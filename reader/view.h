@@ -11,6 +11,7 @@
 
 #include "command.h"
 #include "options.h"
+#include "intervals.h"
 #include "profile.h"
 #include "text.h"
 
@@ -78,6 +79,7 @@ enum metric view_metric(const struct view *view, enum metric usual);
 const char *metric_name(enum metric metric);                 /* "peak" ... as the option spells it */
 /* "live at the peak", "allocated in all" ...; depends on --at for METRIC_LIVE. */
 const char *metric_title(enum metric metric, const struct view *view);
+enum cost_figure metric_figure(enum metric metric);
 uint64_t metric_bytes(const struct cost *cost, enum metric metric);
 uint64_t metric_count(const struct cost *cost, enum metric metric);
 

@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 
-#include "intervals.h"
 #include "json.h"
 
 struct sample_text view_interval(struct interval interval, bool bytes)
@@ -136,18 +135,6 @@ void view_write_cost(struct json *json, const char *key, const struct cost *cost
 	json_number(json, "temporary_bytes", cost->temporary_bytes);
 	json_number(json, "temporary_count", cost->temporary_count);
 	json_object_end(json);
-}
-
-static enum cost_figure metric_figure(enum metric metric)
-{
-	switch (metric) {
-	case METRIC_PEAK: return COST_PEAK;
-	case METRIC_TOTAL: return COST_TOTAL;
-	case METRIC_TEMPORARY: return COST_TEMPORARY;
-	case METRIC_LEAKED:
-	case METRIC_LIVE: break;
-	}
-	return COST_LIVE;
 }
 
 struct interval view_bytes_interval(const struct profile *profile, enum metric metric, const struct cost *cost,

@@ -21,6 +21,23 @@ static void write_texts(struct writer *writer)
 	writer_text(writer, CAPTURE_TEXT_WRITER, "sctmem 0.1.0", 12);
 }
 
+/* What may still be changed before writer_start. */
+static void prepare(struct writer *writer, uint32_t version, uint32_t features)
+{
+	writer_init(writer);
+	writer->header.version = version;
+	writer->header.features = features;
+	/* So that the bytes do not depend on the version of liblz4. */
+	writer->no_lz4 = true;
+	write_texts(writer);
+}
+
+static void begin(struct writer *writer, uint32_t version, uint32_t features)
+{
+	prepare(writer, version, features);
+	writer_start(writer);
+}
+
 static void write_metadata(struct writer_stream *stream)
 {
 	/* Line 10, then 12 from byte offset 6 on. */
@@ -87,13 +104,7 @@ void golden_write(struct writer *writer)
 {
 	struct writer_stream *first, *second;
 
-	writer_init(writer);
-	writer->header.version = 1;
-	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS;
-	/* So that the bytes do not depend on the version of liblz4. */
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 1, CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS);
 	first = writer_stream(writer, 0, 128);
 	second = writer_stream(writer, 1, 64);
 	write_metadata(first);
@@ -150,12 +161,7 @@ void golden_write_v2(struct writer *writer)
 {
 	struct writer_stream *first, *second;
 
-	writer_init(writer);
-	writer->header.version = 2;
-	writer->header.features = CAPTURE_NATIVE_LEAF;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 2, CAPTURE_NATIVE_LEAF);
 	first = writer_stream(writer, 0, 64);
 	second = writer_stream(writer, 1, 64);
 	put_thread_info(first, 0, 4242, 0, "server");
@@ -175,12 +181,7 @@ void golden_write_sample(struct writer *writer)
 	static const uint64_t mean = 512 << 10;
 	struct writer_stream *stream;
 
-	writer_init(writer);
-	writer->header.version = 3;
-	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_SAMPLED;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 3, CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_SAMPLED);
 	stream = writer_stream(writer, 0, 128);
 	write_metadata(stream);
 	put_stamp(stream, 100);
@@ -212,12 +213,7 @@ void golden_write_compacted(struct writer *writer)
 		.temporary_count = 10, .temporary_bytes = 1000 };
 	struct writer_stream *stream;
 
-	writer_init(writer);
-	writer->header.version = 3;
-	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_COMPACTED;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 3, CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_COMPACTED);
 	stream = writer_stream(writer, 0, 128);
 	write_metadata(stream);
 	put_metadata(stream, CAPTURE_ABOUT_COMPACTED, &about, sizeof(about));
@@ -240,12 +236,7 @@ void golden_write_aggregated(struct writer *writer)
 		.last_time_ns = 2000000 };
 	struct writer_stream *stream;
 
-	writer_init(writer);
-	writer->header.version = 5;
-	writer->header.features = CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_AGGREGATED;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 5, CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS | CAPTURE_AGGREGATED);
 	stream = writer_stream(writer, 0, 128);
 	write_metadata(stream);
 	put_stamp(stream, 100);
@@ -282,12 +273,7 @@ void golden_write_symbols(struct writer *writer)
 		"\0inner\0main.c\0main\0\033[31m<script>alert(1)</script>\n" };
 	struct writer_stream *stream;
 
-	writer_init(writer);
-	writer->header.version = 3;
-	writer->header.features = CAPTURE_NATIVE_FULL;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 3, CAPTURE_NATIVE_FULL);
 	stream = writer_stream(writer, 0, 64);
 	put_module(stream, 0x400000, 0x500000, 0x400000, 0, 1, "/no/such/program");
 	put_node(stream, 1, 0, CAPTURE_NATIVE_FRAME(0x401000, 0));
@@ -312,12 +298,7 @@ void golden_write_pages(struct writer *writer)
 	struct writer_stream *stream;
 	uint64_t end = 0;
 
-	writer_init(writer);
-	writer->header.version = 1;
-	writer->header.features = CAPTURE_NATIVE_LEAF;
-	writer->no_lz4 = true;
-	write_texts(writer);
-	writer_start(writer);
+	begin(writer, 1, CAPTURE_NATIVE_LEAF);
 	stream = writer_stream(writer, 0, 64);
 	put_thread_info(stream, 0, 4242, 0, "server");
 	put_stamp(stream, 100);
@@ -343,15 +324,11 @@ void golden_write_pages(struct writer *writer)
 
 static void begin_segment(struct writer *writer, uint32_t number, uint64_t stamp, uint64_t time_ns)
 {
-	writer_init(writer);
-	writer->header.version = 4;
-	writer->header.features = CAPTURE_PYTHON_STACKS | CAPTURE_SEGMENTS;
+	prepare(writer, 4, CAPTURE_PYTHON_STACKS | CAPTURE_SEGMENTS);
 	writer->header.run_id = 0x5e6e57;
 	writer->header.segment = number;
 	writer->header.segment_stamp = stamp;
 	writer->header.segment_time_ns = time_ns;
-	writer->no_lz4 = true;
-	write_texts(writer);
 	writer_start(writer);
 }
 

@@ -13,6 +13,7 @@
 #undef fail      /* ours fills an error */
 
 #include "reader/names.h"
+#include "draw.h"
 
 enum { FRAMES = 200, PLACES_MAX = 9, TEXTS = 60, TEXT_SIZE = 5000 };
 
@@ -20,10 +21,7 @@ static uint64_t state = 88172645463325252u;
 
 static uint32_t draw(uint32_t below)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 20) % below;
+	return (uint32_t)(draw_bits(&state) >> 20) % below;
 }
 
 /* What was added, kept the obvious way. */

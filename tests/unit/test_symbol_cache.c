@@ -23,6 +23,7 @@
 #include <xxhash.h>
 
 #include "reader/symbol_cache.h"
+#include "draw.h"
 
 enum { ADDRESSES = 500, HEAD_SIZE = 32, CHECKSUM_AT = 24 };
 
@@ -31,10 +32,7 @@ static uint64_t state = 88172645463325252u;
 
 static uint32_t draw(uint32_t below)
 {
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 20) % below;
+	return (uint32_t)(draw_bits(&state) >> 20) % below;
 }
 
 static bool __attribute__((format(printf, 1, 2))) run(const char *format, ...)
