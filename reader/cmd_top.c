@@ -6,6 +6,7 @@
  * Or a program that is started for it, as by sctmem run, but without our terminal, which the screen needs.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,9 +15,11 @@
 #include "launch.h"
 #include "memory.h"
 #include "output.h"
+#include "symbol_cache.h"
 #include "target.h"
 #include "top.h"
 #include "top_screen.h"
+#include "view.h"
 
 enum { LARGE_BYTES = 64 << 20, OUTPUT_LINES = 10, OUTPUT_BYTES = 16 << 10 };
 
@@ -25,7 +28,7 @@ struct settings {
 	uint64_t interval_ns;
 	uint64_t number;              /* of rows */
 	const char *search, *program_output;
-	bool once, json, no_symbols;
+	bool once, json, no_symbols, no_cache;
 	struct recording recording;   /* of a program that is started */
 };
 
@@ -46,6 +49,7 @@ static const struct option_spec top_options[] = {
 	OPTION_CUSTOM('i', "interval", "TIME", struct settings, interval_ns, uint64_t, parse_interval, NULL,
 		"time between looks (default 1)"),
 	OPTION_FLAG(0, "no-symbols", struct settings, no_symbols, "show native frames as module+0xoffset"),
+	VIEW_NO_CACHE(struct settings, no_cache),
 	OPTION_LAST
 };
 
@@ -229,13 +233,18 @@ static bool show(struct top *top, const struct target *target, struct launch *pr
 static bool show_capture(const struct target *target, struct launch *program, const struct settings *settings,
 	struct error *error)
 {
+	struct profile_options options = profile_options_default;
+	char cache[PATH_MAX];
 	struct top top;
-	bool ok = top_open(&top, target->run, settings->no_symbols, error);
 
-	if (ok) {
-		ok = show(&top, target, program, settings, error);
-		top_close(&top);
-	}
+	options.no_symbols = settings->no_symbols;
+	if (!settings->no_cache && symbol_cache_folder(cache, sizeof cache))
+		options.cache_folder = cache;
+
+	if (!top_open(&top, target->run, &options, error))
+		return false;
+	const bool ok = show(&top, target, program, settings, error);
+	top_close(&top);
 	return ok;
 }
 

@@ -42,6 +42,7 @@ bool profile_live_open(struct profile_live **out, const char *path, const struct
 	live->options.timeline_points = options->timeline_points;
 	live->options.no_symbols = options->no_symbols;
 	live->options.debuginfod = options->debuginfod;
+	live->options.cache_folder = options->cache_folder;
 	build = &live->build;
 	*build = (struct build){ .options = &live->options, .error = error, .growing = true };
 	build->captures = calloc(1, sizeof(*build->captures));

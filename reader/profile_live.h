@@ -15,7 +15,10 @@
 
 struct profile_live;
 
-/* options: of these temporary_limit, timeline_points, no_symbols and debuginfod are looked at. */
+/*
+ * options: of these temporary_limit, timeline_points, no_symbols, debuginfod and cache_folder are looked at; the
+ * folder's name must live as long as the profile.
+ */
 MUST_CHECK bool profile_live_open(struct profile_live **out, const char *path, const struct profile_options *options,
 	struct error *error);
 void profile_live_close(struct profile_live *live);

@@ -30,14 +30,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-bool top_open(struct top *top, const char *path, bool no_symbols, struct error *error)
+bool top_open(struct top *top, const char *path, const struct profile_options *options, struct error *error)
 {
-	struct profile_options options = profile_options_default;
-
-	*top = (struct top){ .thread = UINT32_MAX, .no_symbols = no_symbols };
-	options.timeline_points = TIMELINE_POINTS;
-	options.no_symbols = no_symbols;
-	if (!profile_live_open(&top->live, path, &options, error))
+	*top = (struct top){ .thread = UINT32_MAX, .options = *options };
+	top->options.timeline_points = TIMELINE_POINTS;
+	if (!profile_live_open(&top->live, path, &top->options, error))
 		return false;
 	top->path = memory_text(path);
 	return true;
@@ -47,7 +44,7 @@ bool top_switch(struct top *top, const char *path, struct error *error)
 {
 	struct top other;
 
-	if (!top_open(&other, path, top->no_symbols, error))
+	if (!top_open(&other, path, &top->options, error))
 		return false;
 	other.view = top->view;
 	other.sort = top->sort;

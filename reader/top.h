@@ -46,7 +46,7 @@ struct top_numbers {
 struct top {
 	struct profile_live *live;
 	char *path;                           /* of the capture, or of the run in segments */
-	bool no_symbols;
+	struct profile_options options;       /* with which each capture is opened */
 	/* What is asked for. */
 	enum top_view view;
 	enum top_sort sort;
@@ -69,7 +69,9 @@ struct top {
 	bool went_on;                 /* another one than at the look before */
 };
 
-MUST_CHECK bool top_open(struct top *top, const char *path, bool no_symbols, struct error *error);
+/* options: those that profile_live.h looks at; what they point to must live as long as top. */
+MUST_CHECK bool top_open(struct top *top, const char *path, const struct profile_options *options,
+	struct error *error);
 void top_close(struct top *top);
 /* Another capture in its place, under the same settings, with its first look.  false: the one before is still there. */
 MUST_CHECK bool top_switch(struct top *top, const char *path, struct error *error);

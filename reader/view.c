@@ -116,8 +116,7 @@ const struct option_spec view_selection_options[] = {
 		"embedded: names that sctmem symbolize has put into the capture, before those of this machine's files "
 		"(default); local: these files alone"),
 	OPTION_FLAG(0, "debuginfod", struct view, debuginfod, "fetch missing debug information from DEBUGINFOD_URLS"),
-	OPTION_FLAG(0, "no-cache", struct view, no_cache,
-		"look all native names up anew; else those found before are kept in ~/.cache/sctmem"),
+	VIEW_NO_CACHE(struct view, no_cache),
 	OPTION_LAST
 };
 

@@ -70,6 +70,11 @@ extern const struct option_spec view_json_options[];
 /* With --json, too. */
 #define VIEW_OUTPUT_JSON(where) { .title = "Output", .options = view_json_options, .offset = (where) }
 
+/* For every command that looks names up: the field is a bool. */
+#define VIEW_NO_CACHE(type, field) \
+	OPTION_FLAG(0, "no-cache", type, field, \
+		"look all native names up anew; else those found before are kept in ~/.cache/sctmem")
+
 /* Builds the profile from the operands; without any from the newest capture here, named on stderr. */
 MUST_CHECK bool view_load(const struct view *view, struct invocation *invocation, bool need_stacks,
 	uint32_t timeline_points, struct profile **profile, struct error *error);

@@ -259,6 +259,39 @@ def test_once_says_what_the_other_verbs_say(victim, trace):
     assert places(shown["rows"]) == places(table["rows"])
 
 
+def test_names_that_were_looked_up_are_kept_and_found_again(victim, trace, tmp_path):
+    kept = tmp_path / "cache" / "sctmem"
+
+    def look(*words):
+        command = [str(trace.tools.command), "top", "--json", "-n", "100000"] + [str(word) for word in words]
+        done = subprocess.run(command, env=clean_environment(XDG_CACHE_HOME=str(kept.parent)), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout.decode())["rows"]
+
+    def files():
+        return {path: path.stat() for path in kept.glob("*")}
+    with Watched(victim, trace) as watched:
+        look("--interval", "100ms", "--no-cache", watched.process.pid)
+        look("--interval", "100ms", "--no-symbols", watched.process.pid)
+        assert not kept.exists()
+        look("--interval", "100ms", watched.process.pid)
+        assert files() and all(path.suffix == ".names" for path in files())
+        watched.end()
+    capture, = watched.folder.iterdir()
+    anew = look("--no-cache", capture)
+    assert [row for row in anew if row["language"] == "native" and row["function"]]
+    assert look(capture) == anew
+    # What is read is marked as used, once a day; what had to be looked up would be another file.
+    before = files()
+    for path in before:
+        os.utime(str(path), (1, 1))
+    assert look("--no-cache", capture) == anew
+    assert all(status.st_mtime == 1 for status in files().values())
+    assert look(capture) == anew
+    used = {path: status for path, status in files().items() if status.st_mtime > 1}
+    assert used and all(before[path].st_ino == status.st_ino for path, status in used.items())
+
+
 def test_what_cannot_be_shown_is_said(trace, tmp_path):
     def problem(*words):
         done = trace.tools.run_command("top", *words, check=False)
