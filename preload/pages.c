@@ -8,10 +8,13 @@
  *     maps, 4 KiB at a time -> a line -> pieces of pages -> mincore | pagemap -> a range in the part
  *     the part is full: a PAGES record               all of them under the stamp of the event that has begun
  *
- * What it may cost the program: SPENT_MAX_NS on the thread that takes it, then it ends wherever it is, and says so.
- * Signals wait meanwhile, since whoever jumped out would leave a descriptor behind, and so does a fork, whose child
- * would have it.  One thread at a time; another one that wants to goes without, as does one while another thread
- * forks.  Nothing is read under a seccomp filter: what a sample needs may be what ends the process.
+ * What it may cost the program: WORKED_MAX_NS of the thread that takes it, then it ends wherever it is, and says so.
+ * That is processor time: on a busy machine the thread may have to wait for its turn as often as it likes, and nobody
+ * is to learn less of the program for it.  It can also wait for the kernel's lock on the address space, though, or
+ * never get its turn; ELAPSED_SHARE bounds that.  Signals wait meanwhile, since whoever jumped out would leave a
+ * descriptor behind, and so does a fork, whose child would have it: for a fork a sample makes haste.  One thread at a
+ * time; another one that wants to goes without, as does one while another thread forks.  Nothing is read under a
+ * seccomp filter: what a sample needs may be what ends the process.
  */
 #include "pages.h"
 
@@ -34,10 +37,12 @@ enum {
 	TEXT_BYTES = 4096,
 	PARTS_MAX = 64,
 	THREADS_MAX = 1024,
-	SPENT_MAX_NS = 20000000,
-	SPENT_GROWN_MAX_NS = 2000000,     /* where nobody asked for it */
+	WORKED_MAX_NS = 20000000,
+	WORKED_GROWN_MAX_NS = 2000000,    /* where nobody asked for it */
 	FILES_SHARE = 4,              /* of that on files: one large one is not to take all */
-	FORK_WAITS_NS = 2 * SPENT_MAX_NS,
+	ELAPSED_SHARE = 50,           /* so many times that may go by until it is done; once, while a fork waits */
+	STEP_MAX_NS = 200000,         /* a piece of pages takes less, unless the thread waits */
+	FORK_WAITS_NS = 2 * WORKED_MAX_NS,
 	PAGE_SIZE = PAGES_PAGE_BYTES,
 	THREAD_BLOCK_BYTES = 2304,    /* what the C library keeps at a thread pointer */
 	THREAD_STACK_BYTES = 8 << 20, /* the default; more of a larger one is not known to be stack */
@@ -51,7 +56,10 @@ _Static_assert(PART_BYTES > PAGES_RANGE_BYTES_MAX(PIECE_PAGES), "a piece fits");
 struct work {
 	struct thread *thread;
 	struct capture_pages head;
-	uint64_t begin_ns, limit_ns, files_ns, previous_end;
+	uint64_t begin_ns, looked_ns; /* when the sample began, and when anybody last looked at the clock */
+	uint64_t worked_ns, before_ns;    /* of the thread: in this sample, and before it */
+	uint64_t limit_ns, files_ns;  /* of worked_ns: the most, and what files took */
+	uint64_t previous_end;
 	uintptr_t own_start, own_end; /* of our own memory, not written yet */
 	uintptr_t file_end;           /* of the private mapping of a file that was the last one */
 	bool stopped;                 /* recording has been */
@@ -74,15 +82,33 @@ static _Atomic uint32_t next_number;
 static struct work *only_work;             /* NULL: none was made yet */
 static struct descriptor maps = { .fd = -1 }, pagemap = { .fd = -1 };
 
-static uint64_t spent_ns(const struct work *work)
+/*
+ * The thread's processor time in this sample.  Its clock is a system call, as much as a line of the maps: so it is
+ * asked only where more time went by than a step takes.  Everything else is taken to have been work.
+ */
+static uint64_t worked_ns(struct work *work)
 {
-	return sys_clock_ns(CLOCK_MONOTONIC) - work->begin_ns;
+	const uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	uint64_t step_ns = sys_elapsed_ns(work->looked_ns, now_ns);
+
+	if (step_ns > STEP_MAX_NS) {
+		const uint64_t all_ns = sys_elapsed_ns(work->before_ns, sys_clock_ns(CLOCK_THREAD_CPUTIME_ID));
+		const uint64_t new_ns = all_ns > work->worked_ns ? all_ns - work->worked_ns : 0;
+
+		step_ns = new_ns < step_ns ? new_ns : step_ns;
+	}
+	work->looked_ns = now_ns;
+	work->worked_ns += step_ns;
+	return work->worked_ns;
 }
 
 /* false: the sample is at its bounds. */
 static bool may_go_on(struct work *work)
 {
-	if (spent_ns(work) <= work->limit_ns && work->head.part < PARTS_MAX)
+	const uint64_t elapsed_max_ns = atomic_load(&forks) ? work->limit_ns : work->limit_ns * ELAPSED_SHARE;
+
+	if (worked_ns(work) <= work->limit_ns && sys_elapsed_ns(work->begin_ns, work->looked_ns) <= elapsed_max_ns &&
+	    work->head.part < PARTS_MAX)
 		return true;
 	work->head.flags |= PAGES_CUT;
 	return false;
@@ -192,13 +218,13 @@ static size_t read_entries(struct work *work, uintptr_t start, uintptr_t end, si
 
 static bool take_file(struct work *work, uintptr_t start, uintptr_t end)
 {
-	const uint64_t begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	const uint64_t begin_ns = worked_ns(work);
 	bool more = true;
 
 	while (more && start < end && pagemap.fd >= 0) {
 		size_t own, count;
 
-		if (work->files_ns + sys_clock_ns(CLOCK_MONOTONIC) - begin_ns > work->limit_ns / FILES_SHARE)
+		if (work->files_ns + worked_ns(work) - begin_ns > work->limit_ns / FILES_SHARE)
 			break;
 		count = read_entries(work, start, end, &own);
 		if (count == 0)
@@ -210,7 +236,7 @@ static bool take_file(struct work *work, uintptr_t start, uintptr_t end)
 	}
 	if (start < end)
 		work->head.flags |= PAGES_FILES_CUT;
-	work->files_ns += sys_clock_ns(CLOCK_MONOTONIC) - begin_ns;
+	work->files_ns += worked_ns(work) - begin_ns;
 	return more;
 }
 
@@ -300,6 +326,7 @@ static void take_all(struct work *work)
 		return;
 	}
 	descriptor_open(&pagemap, "/proc/self/pagemap", &none);
+	work->before_ns = sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	work->pointer_count = thread_pointers(work->pointers, THREADS_MAX);
 	if (take_all_own(work)) {
 		while (may_go_on(work) && (got = sys_pread(maps.fd, work->text + held, TEXT_BYTES - held, offset)) > 0) {
@@ -323,7 +350,7 @@ static void sample(struct work *work)
 		take_all(work);
 	}
 	work->head.flags |= PAGES_LAST;
-	work->head.duration_ns = spent_ns(work);
+	work->head.duration_ns = sys_elapsed_ns(work->begin_ns, sys_clock_ns(CLOCK_MONOTONIC));
 	if (!work->stopped)
 		put_part(work);
 }
@@ -337,29 +364,29 @@ static uint64_t take(struct thread *thread, enum pages_reason reason)
 	if (!work)
 		return 0;
 	work->thread = thread;
-	work->begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
-	work->limit_ns = reason == PAGES_GROWN ? SPENT_GROWN_MAX_NS : SPENT_MAX_NS;
-	work->files_ns = work->previous_end = 0;
+	work->begin_ns = work->looked_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	work->limit_ns = reason == PAGES_GROWN ? WORKED_GROWN_MAX_NS : WORKED_MAX_NS;
+	work->worked_ns = work->files_ns = work->previous_end = 0;
 	work->file_end = 0;
 	work->stopped = false;
 	work->at = work->part;
 	work->head = (struct capture_pages){ .number = atomic_fetch_add(&next_number, 1), .reason = (uint16_t)reason };
 	sample(work);
-	return work->head.duration_ns;
+	return work->worked_ns;
 }
 
 uint64_t pages_take(struct thread *thread, enum pages_reason reason)
 {
-	uint64_t signals, spent_ns = 0;
+	uint64_t signals, worked_ns = 0;
 
 	sys_signals_block(&signals);
 	if (!atomic_exchange(&taken, true)) {
 		if (atomic_load(&forks) == 0)
-			spent_ns = take(thread, reason);
+			worked_ns = take(thread, reason);
 		atomic_store(&taken, false);
 	}
 	sys_signals_restore(&signals);
-	return spent_ns;
+	return worked_ns;
 }
 
 void pages_before_fork(void)

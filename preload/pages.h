@@ -8,7 +8,7 @@
 
 /*
  * Writes a sample into the thread's stream, behind an event that has begun.  The thread's gate is at OURS.  Returns
- * what it took, in nanoseconds; 0: another thread is at it, or forks.
+ * the processor time that it took, in nanoseconds; 0: another thread is at it, or forks.
  */
 uint64_t pages_take(struct thread *thread, enum pages_reason reason);
 /* Around a fork: no sample is being taken while it happens. */

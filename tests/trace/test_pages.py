@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -122,6 +123,21 @@ def test_forks_while_samples_are_taken(victim, trace, tools, tmp_path):
         sample, = samples(tools, child.path)
         assert (sample["sample"], sample["flags"], sample["reason"]) == (0, 1, 0)
         assert sample["resident_pages"] > 20
+
+
+def test_who_has_to_wait_is_looked_at_as_well(victim, trace, tools, tmp_path):
+    process, recording = trace.start(victim("pages"), "many", tmp_path / "mapped")
+    while process.poll() is None:
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.03)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.002)
+    process.communicate()
+    assert process.returncode == 0
+    taken = samples(tools, recording().only().path)
+    assert len(taken) == 400 and all(sample["flags"] == 1 for sample in taken)
+    # Longer than a sample may work.
+    assert any(sample["duration_ns"] > 25000000 for sample in taken)
 
 
 def test_what_was_not_recorded_is_not_called_free(victim, trace, tools, tmp_path):

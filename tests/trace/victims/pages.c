@@ -6,7 +6,7 @@
  * MODE: plain; closed, with all descriptors closed before; full, with no descriptor left to be had; filter, under a
  * seccomp filter that kills for what a sample needs; fork, a child does all of it, and the parent writes zeroed data
  * of its own; stopped, with a stretch that is not recorded before; forks, children are forked while another thread
- * takes samples.
+ * takes samples; many, hundreds of snapshots and nothing else.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -177,6 +177,14 @@ static int all(const char *mode, const char *path)
 	return file[0] != 2;
 }
 
+static int take_many(void)
+{
+	allocate();
+	for (int i = 0; i < 400 && sctmem_snapshot; i++)
+		sctmem_snapshot("again");
+	return 0;
+}
+
 static _Atomic int over;
 
 static void *take_samples(void *unused)
@@ -240,6 +248,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (strcmp(argv[1], "forks") == 0)
 		return fork_many();
+	if (strcmp(argv[1], "many") == 0)
+		return take_many();
 	if (strcmp(argv[1], "fork") == 0) {
 		pid_t child = fork();
 		int status;
