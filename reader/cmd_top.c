@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "family_heaps.h"
 #include "json.h"
 #include "launch.h"
 #include "memory.h"
@@ -22,6 +23,7 @@
 #include "view.h"
 
 enum { LARGE_BYTES = 64 << 20, OUTPUT_LINES = 10, OUTPUT_BYTES = 16 << 10 };
+#define PROCESSES_NS 1000000000u      /* of processor time, for the heaps of the other processes */
 
 struct settings {
 	int sort, view, only;         /* enums of top.h */
@@ -77,6 +79,48 @@ static const struct option_group top_groups[] = {
 		.offset = offsetof(struct settings, recording) },
 	{ 0 }
 };
+
+/*
+ * The processes of the family.  What the others hold is read for as long as that is given; of those that are not read
+ * by then it is not known.
+ */
+static void write_processes(struct json *json, const struct top *top)
+{
+	struct family_heaps heaps = { 0 };
+	struct family_member *members;
+	const size_t count = family_list(top->path, &members);
+
+	family_heaps_want(&heaps, members, count);
+	(void)family_heaps_look(&heaps, UINT64_MAX, PROCESSES_NS);
+	json_array(json, "processes");
+	for (size_t i = 0; i < count; i++) {
+		const struct family_figure figure = top_figure(top, &heaps, &members[i]);
+
+		json_object(json, NULL);
+		json_number(json, "pid", members[i].pid);
+		json_number(json, "parent_pid", members[i].parent_pid);
+		json_text(json, "path", members[i].path);
+		json_text(json, "command", members[i].command);
+		json_bool(json, "shown", members[i].self);
+		json_bool(json, "alive", members[i].alive);
+		if (members[i].resident_bytes)
+			json_number(json, "resident_bytes", members[i].resident_bytes);
+		else
+			json_null(json, "resident_bytes");
+		if (figure.known) {
+			json_number(json, "live_bytes", figure.heap.bytes);
+			json_bool(json, "live_estimated", figure.heap.estimated);
+			json_bool(json, "live_partial", figure.heap.partial);
+			json_decimal(json, "live_age_s", (double)figure.age_ns / 1e9, 3);
+		} else {
+			json_null(json, "live_bytes");
+		}
+		json_object_end(json);
+	}
+	json_array_end(json);
+	family_heaps_finish(&heaps);
+	family_free(members, count);
+}
 
 static void write_json(const struct top *top, const struct target *target, uint64_t number)
 {
@@ -137,6 +181,7 @@ static void write_json(const struct top *top, const struct target *target, uint6
 		json_object_end(&json);
 	}
 	json_array_end(&json);
+	write_processes(&json, top);
 	json_object_end(&json);
 }
 
@@ -416,7 +461,8 @@ const struct command top_command = {
 		"When it has ended, its last figures stay until q; the exit status is its own.\n\n"
 		"Keys: o, t, b, g and n sort by own, total, blocks, growth and all that was allocated; v changes the view, T is "
 		"the tree, enter opens and closes; l shows Python or native code only; < and > one thread; / searches; space "
-		"pauses; z measures growth from now on; f lists the other processes of the run; ? helps; q quits.",
+		"pauses; z measures growth from now on; f lists the processes of the run with their live "
+		"heaps; ? helps; q quits.",
 	.groups = top_groups,
 	.examples = top_examples,
 	.run = top_run,

@@ -16,6 +16,7 @@ enum {
 	WAITS_MAX_GONE = 3,           /* the same where files of the run are gone */
 	CHUNK_EVENTS = 4096,
 	QUEUE_EVENTS_ALL = 1 << 19,   /* of all streams together, and one window more each: 16 MiB */
+	QUEUE_EVENTS_SHORT = 1 << 15,
 	QUEUE_EVENTS_MIN = 4096,
 	WORDS_TRIES = 4,
 };
@@ -220,7 +221,7 @@ static void give_up(struct follow *follow, struct follow_stream *stream, uint64_
 static bool take_windows(struct follow *follow, struct follow_stream *stream, uint64_t until, bool *done,
 	struct error *error)
 {
-	const size_t share = QUEUE_EVENTS_ALL / follow->stream_count;
+	const size_t share = (follow->until_ns ? QUEUE_EVENTS_SHORT : QUEUE_EVENTS_ALL) / follow->stream_count;
 	const size_t room = share > QUEUE_EVENTS_MIN ? share : QUEUE_EVENTS_MIN;
 
 	*done = true;
@@ -518,10 +519,33 @@ static bool replay_queues(struct follow *follow, uint64_t until, struct error *e
 	return true;
 }
 
+static bool is_over(const struct follow *follow)
+{
+	struct timespec used;
+
+	return follow->until_ns && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0 &&
+		(uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec >= follow->until_ns;
+}
+
+static void give_queues_back(struct follow *follow)
+{
+	for (size_t i = 0; i < follow->stream_count; i++) {
+		struct follow_stream *stream = &follow->streams[i];
+
+		if (stream->event_count)
+			continue;
+		free(stream->events);
+		stream->events = NULL;
+		stream->event_capacity = 0;
+	}
+}
+
 bool follow_look(struct follow *follow, bool ended, struct error *error)
 {
 	uint64_t until;
 	bool more;
+
+	follow->behind = false;
 
 	/*
 	 * The first look at a large capture, mostly: piece by piece, so that the queues stay short.  Meanwhile segments may
@@ -537,6 +561,9 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 			break;
 		if (!replay_queues(follow, until, error))
 			return false;
+		follow->behind = is_over(follow);
+		if (follow->behind)
+			return true;
 	}
 	until = newest_stamp(follow);
 	if (!ended && follow->stream_count > 1) {
@@ -549,5 +576,9 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 	if (known_stamp(follow) < until)
 		until = known_stamp(follow);
 	follow_close_files(follow);
-	return replay_queues(follow, until, error);
+	if (!replay_queues(follow, until, error))
+		return false;
+	if (follow->until_ns)
+		give_queues_back(follow);
+	return true;
 }

@@ -68,6 +68,12 @@ struct follow {
 	struct follow_stream *streams; size_t stream_count, stream_capacity;
 	struct follow_file *files; size_t file_count, file_capacity;   /* one; or those of the capture's segments */
 	bool floor_known;             /* what lies before capture->first_stamp is left out */
+	/*
+	 * Not 0: when our thread has had so much processor time (CLOCK_THREAD_CPUTIME_ID) a look leaves the rest to the next;
+	 * queues are kept short, and given back behind it.
+	 */
+	uint64_t until_ns;
+	bool behind;                  /* the look has left some: what was replayed is of an earlier moment */
 	struct decoder decoder;       /* of one window at a time */
 	uint64_t bytes_read;          /* of the file, so far: what a look costs */
 	uint8_t *scan;

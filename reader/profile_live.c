@@ -155,11 +155,12 @@ static bool lend_replay(struct build *build)
 	return ok ? true : fail_memory(build->error);
 }
 
-bool profile_live_look(struct profile_live *live, struct error *error)
+/* What is new is replayed. */
+static bool take_new(struct profile_live *live, struct error *error)
 {
 	struct build *build = &live->build;
 	struct capture *capture = build->captures[0].capture;
-	bool ended, more, ok;
+	bool ended, more;
 
 	build->error = build->replay.error = error;
 	/* Asked before what is there is read: what it wrote until then is there. */
@@ -173,7 +174,43 @@ bool profile_live_look(struct profile_live *live, struct error *error)
 		live->continued = 0;
 	if (!live->ended && !follow_look(&live->follow, ended, error))
 		return false;
-	live->ended = ended;
+	live->ended = ended && !live->follow.behind;
+	return true;
+}
+
+bool profile_live_measure(struct profile_live *live, uint64_t until_ns, struct profile_live_heap *heap,
+	struct error *error)
+{
+	live->follow.until_ns = until_ns;
+	if (!take_new(live, error))
+		return false;
+	*heap = profile_live_heap(live);
+	return true;
+}
+
+struct profile_live_heap profile_live_heap(const struct profile_live *live)
+{
+	const struct capture *capture = live->build.captures[0].capture;
+	const struct capture_status *status = &capture->status;
+	const struct replay_process *process = &live->build.replay.processes[0];
+
+	return (struct profile_live_heap){ .bytes = process->counted_bytes,
+		.behind = live->follow.behind, .moment_ns = capture->header.start_monotonic_ns + live->build.replay.now_ns,
+		.estimated = capture->step_count > 0,
+		.partial = status->lost_memory || status->lost_storage || status->lost_reentry || status->paused ||
+			process->gap_open || process->gap_count || process->contradictions || capture->damage.count ||
+			capture->segments_missing || (capture->segments && capture->segments[0].number > 1) ||
+			capture->header.origin == CAPTURE_ORIGIN_ATTACH };
+}
+
+bool profile_live_look(struct profile_live *live, struct error *error)
+{
+	struct build *build = &live->build;
+	bool ok;
+
+	live->follow.until_ns = 0;
+	if (!take_new(live, error))
+		return false;
 	drop_last(live);
 	settle_sites(&build->replay);
 	ok = build_describe_threads(build) && build_tree(build) && build_describe_capture(build, 0) &&

@@ -26,6 +26,24 @@ void profile_live_close(struct profile_live *live);
 /* Takes what has come since the last look. */
 MUST_CHECK bool profile_live_look(struct profile_live *live, struct error *error);
 
+/* What is known of the heap without knowing who holds it. */
+struct profile_live_heap {
+	uint64_t bytes;               /* that live */
+	bool behind;                  /* there is more than was taken: they lived */
+	uint64_t moment_ns;           /* then, by CLOCK_MONOTONIC */
+	bool estimated;               /* of a sample */
+	bool partial;                 /* something is not known: what was lost, not recorded, or is in a file that is gone */
+};
+
+/*
+ * Takes what has come, as a look does, and describes nothing but the heap: no stack, no name.  Ends soon after our
+ * thread has had until_ns of processor time (CLOCK_THREAD_CPUTIME_ID), however much there is; the next goes on there.
+ */
+MUST_CHECK bool profile_live_measure(struct profile_live *live, uint64_t until_ns, struct profile_live_heap *heap,
+	struct error *error);
+/* Of the last of either. */
+struct profile_live_heap profile_live_heap(const struct profile_live *live);
+
 /* Valid until the next look. */
 const struct profile *profile_live_get(const struct profile_live *live);
 /* Resident memory now, as last sampled; bytes of the file read so far. */

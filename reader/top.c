@@ -197,6 +197,15 @@ void top_next_thread(struct top *top, int step)
 	top_rows(top);
 }
 
+struct family_figure top_figure(const struct top *top, const struct family_heaps *heaps,
+	const struct family_member *member)
+{
+	if (!member->self || !member->alive)
+		return family_heaps_figure(heaps, member);
+	return (struct family_figure){ .known = true, .heap = profile_live_heap(top->live),
+		.age_ns = now_ns() - top->looked_ns };
+}
+
 const char *top_state(const struct top *top)
 {
 	const struct profile_capture *capture = &profile_live_get(top->live)->captures[0];

@@ -11,6 +11,7 @@
 #define SCTMEM_READER_TOP_H
 
 #include "calltree.h"
+#include "family_heaps.h"
 #include "profile_live.h"
 #include "rank.h"
 
@@ -86,6 +87,10 @@ void top_reset(struct top *top);
 void top_turn(struct top *top, const struct top_row *row);
 /* The next thread (1) or the one before (-1); past the ends: all. */
 void top_next_thread(struct top *top, int step);
+
+/* The live heap of a process of the family: of the one that is shown as of the last look. */
+struct family_figure top_figure(const struct top *top, const struct family_heaps *heaps,
+	const struct family_member *member);
 
 /* A state in words: "recording", "stopped", "ended" ... */
 const char *top_state(const struct top *top);

@@ -427,7 +427,7 @@ static void draw_help(const struct screen *screen, int height, int width)
 		"< >   one thread: the one before, the next;  m  all threads",
 		"/     search; esc ends it",
 		"space pause and go on;  z  measure growth from now on",
-		"f     the processes of this run: enter shows another",
+		"f     the processes of this run, what lives in each; enter shows another",
 		"w     what the program wrote last, where top has started it",
 		"up down pgup pgdn home end j k   move",
 		"q     quit;  ? h  this page",
@@ -440,6 +440,22 @@ static void draw_help(const struct screen *screen, int height, int width)
 	put_text(screen, height - 1, 0, "any key goes back", width - 1);
 }
 
+/* Its live heap, where that is known, and how old the figure is, where it is not of now. */
+static void heap_text(const struct screen *screen, const struct family_member *member, char *out, size_t size)
+{
+	const struct family_figure figure = top_figure(screen->top, &screen->heaps, member);
+	char bytes[24], age[32] = "";
+
+	if (!figure.known) {
+		snprintf(out, size, "%s", figure.reading ? "..." : "-");
+		return;
+	}
+	short_bytes(bytes, sizeof bytes, figure.heap.bytes);
+	if (figure.age_ns >= FAMILY_HEAPS_FRESH_NS)
+		snprintf(age, sizeof age, " %" PRIu64 "s", figure.age_ns / 1000000000);
+	snprintf(out, size, "%s%s%s%s", figure.heap.estimated ? "~" : "", bytes, figure.heap.partial ? "?" : "", age);
+}
+
 /* A process of the family a line; whom it comes from is told by how far its command is moved in. */
 static void draw_family(struct screen *screen, int height, int width)
 {
@@ -447,7 +463,7 @@ static void draw_family(struct screen *screen, int height, int width)
 
 	attron(A_UNDERLINE);
 	mvhline(1, 0, ' ', width);
-	put_text(screen, 1, 0, "    PID  STATE    RSS     CAPTURE    COMMAND", width);
+	put_text(screen, 1, 0, "    PID  STATE    LIVE         RSS     CAPTURE    COMMAND", width);
 	attroff(A_UNDERLINE);
 	if (screen->family_selected < screen->family_first)
 		screen->family_first = screen->family_selected;
@@ -456,13 +472,14 @@ static void draw_family(struct screen *screen, int height, int width)
 	for (size_t i = 0; i < fit && screen->family_first + i < screen->family_count; i++) {
 		const struct family_member *member = &screen->family[screen->family_first + i];
 		const int line = 2 + (int)i, indent = 2 * (int)(member->depth < 10 ? member->depth : 10);
-		char text[96], resident[24] = "-", file[24];
+		char text[128], heap[48], resident[24] = "-", file[24];
 
 		if (member->resident_bytes)
 			short_bytes(resident, sizeof resident, member->resident_bytes);
 		short_bytes(file, sizeof file, member->file_bytes);
-		snprintf(text, sizeof text, "%c%7" PRIu32 "  %-7s  %-7s %-9s ", member->self ? '*' : ' ', member->pid,
-			member->alive ? "runs" : "ended", resident, file);
+		heap_text(screen, member, heap, sizeof heap);
+		snprintf(text, sizeof text, "%c%7" PRIu32 "  %-7s  %-12s %-7s %-9s ", member->self ? '*' : ' ', member->pid,
+			member->alive ? "runs" : "ended", heap, resident, file);
 		if (screen->family_first + i == screen->family_selected)
 			attron(A_REVERSE);
 		mvhline(line, 0, ' ', width);
@@ -470,7 +487,8 @@ static void draw_family(struct screen *screen, int height, int width)
 		put_text(screen, line, (int)strlen(text) + indent, member->command, width - (int)strlen(text) - indent);
 		attroff(A_REVERSE);
 	}
-	put_text(screen, height - 1, 0, "enter shows the process, esc goes back", width - 1);
+	put_text(screen, height - 1, 0, "enter shows the process, esc goes back   LIVE: ~ an estimate, ? not all is known, "
+		"5s as of then, ... not yet read", width - 1);
 }
 
 /* The last lines of the file that the program writes into. */

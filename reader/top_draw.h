@@ -3,7 +3,7 @@
 #ifndef SCTMEM_READER_TOP_DRAW_H
 #define SCTMEM_READER_TOP_DRAW_H
 
-#include "family.h"
+#include "family_heaps.h"
 #include "launch.h"
 #include "top.h"
 
@@ -25,6 +25,7 @@ struct screen {
 	char said[160];               /* shown once in the last line */
 	bool said_by_look;            /* until the next one, not until a key */
 	struct family_member *family; size_t family_count, family_first, family_selected;
+	struct family_heaps heaps;
 };
 
 void top_draw(struct screen *screen);

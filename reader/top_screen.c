@@ -28,6 +28,8 @@
 enum {
 	TICK_MS = 50,                 /* how often keys and signals are looked at */
 	COST_SHARE = 5,               /* looking takes at most one part in so many of the time */
+	HEAPS_NS = TICK_MS * 1000000 / COST_SHARE,
+	REDRAW_NS = 500000000,
 	KEY_ESCAPE = 27,
 };
 
@@ -146,6 +148,15 @@ static void show_family(struct screen *screen)
 	for (size_t i = 0; i < screen->family_count; i++)
 		if (screen->family[i].self)
 			screen->family_selected = i;
+}
+
+/* Those that are on the screen, and whoever is next to be. */
+static void want_heaps(struct screen *screen)
+{
+	const size_t first = screen->family_first, lines = (size_t)getmaxy(stdscr);
+	const size_t count = first < screen->family_count ? screen->family_count - first : 0;
+
+	family_heaps_want(&screen->heaps, screen->family + first, count < lines ? count : lines);
 }
 
 /* Shows another capture; where that cannot be, says why and stays. */
@@ -336,10 +347,14 @@ static bool look(struct screen *screen, struct error *error)
 static bool loop(struct screen *screen, struct error *error)
 {
 	bool changed = true;
+	uint64_t drawn_ns = 0;
 
 	while (!ending && !(screen->program && launch_told())) {
-		if (changed)
+		/* Figures of the family grow old, also while nothing else happens. */
+		if (changed || (screen->page == PAGE_FAMILY && now_ns() - drawn_ns >= REDRAW_NS)) {
 			top_draw(screen);
+			drawn_ns = now_ns();
+		}
 
 		const int key = getch();
 		const bool running = screen->program && !screen->program->ended;
@@ -360,6 +375,10 @@ static bool loop(struct screen *screen, struct error *error)
 			if (!look(screen, error))
 				return false;
 			changed = true;
+		}
+		if (screen->page == PAGE_FAMILY && !screen->paused) {
+			want_heaps(screen);
+			changed |= family_heaps_look(&screen->heaps, screen->interval_ns, HEAPS_NS);
 		}
 	}
 	return true;
@@ -412,6 +431,7 @@ bool top_screen_run(struct top *top, uint32_t pid, struct launch *program, uint6
 	give_terminal_back();
 	delscreen(terminal);
 	family_free(screen.family, screen.family_count);
+	family_heaps_finish(&screen.heaps);
 	take_signals(&screen, before, false);
 	/* Whoever waits for us learns what ended us. */
 	if (ending)

@@ -259,6 +259,42 @@ def test_once_says_what_the_other_verbs_say(victim, trace):
     assert places(shown["rows"]) == places(table["rows"])
 
 
+@pytest.mark.parametrize("environment, estimated, partial", [
+    ({}, False, False), ({"SCTMEM_SAMPLE": "4KiB"}, True, False), ({"SCTMEM_START": "off"}, False, True)])
+def test_once_says_what_lives_in_each_process_of_the_family(victim, trace, environment, estimated, partial):
+    process, recorded = trace.start("/usr/bin/python3", victim("started"), environment=environment)
+
+    def look(pid):
+        done = trace.tools.run_command("top", "--json", "--interval", "50ms", pid)
+        return json.loads(done.stdout.decode())
+    try:
+        end = time.monotonic() + SECONDS_MAX
+        while b" terminal" not in process.stdout.readline():
+            assert time.monotonic() < end
+        while True:
+            shown = look(process.pid)
+            if len(shown["processes"]) == 2 and (partial or shown["processes"][1]["live_bytes"] > 4500000):
+                break
+            assert time.monotonic() < end, shown["processes"]
+        us, child = shown["processes"]
+        assert (us["pid"], us["shown"], us["alive"]) == (process.pid, True, True)
+        assert us["live_bytes"] == shown["live_bytes"] and us["resident_bytes"] > 1000000
+        assert (child["parent_pid"], child["shown"], child["alive"]) == (process.pid, False, True)
+        for one in (us, child):
+            assert (one["live_estimated"], one["live_partial"]) == (estimated, partial)
+            assert 0 <= one["live_age_s"] < SECONDS_MAX and "started.py" in one["command"]
+        # The child rests: looked at by itself it says the same.
+        alone = look(child["pid"])
+        assert alone["live_bytes"] == child["live_bytes"] and alone["path"] == child["path"]
+        assert [one["shown"] for one in alone["processes"]] == [False, True]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS_MAX)
+    # What has ended holds nothing.
+    ended = look(next(capture.path for capture in recorded().captures))["processes"]
+    assert [(one["alive"], one["live_bytes"], one["resident_bytes"]) for one in ended] == [(False, None, None)] * 2
+
+
 def test_names_that_were_looked_up_are_kept_and_found_again(victim, trace, tmp_path):
     kept = tmp_path / "cache" / "sctmem"
 

@@ -100,6 +100,18 @@ def test_what_its_processes_are_can_be_seen_and_each_be_shown(victim, started):
         assert len(lines) == 2 and lines[0].lstrip("*").split()[0] == first, text
         child = lines[1].split()[0]
         assert lines[1].index(PYTHON) == lines[0].index(PYTHON) + 2
+        # What lives in each: of the child 50 blocks of 100,000 bytes, and what Python has with them.
+        screen.wait_for(lambda text: re.search(r" {}  runs +4\.8M  ".format(child), text), "the heap of the child")
+        assert re.search(r"\*{:>7}  runs +[0-9.]+[KM]  ".format(first), screen.text())
+        # Nothing is looked at while it pauses: so the figures say how old they are.
+        screen.press("Escape")
+        screen.wait_text("q quit")
+        screen.press("Space", "f")
+        for pid in (child, first):
+            old = r"{}  runs +[0-9.]+[KM] [2-9]s  ".format(pid)
+            screen.wait_for(lambda text: re.search(old, text), "an old figure")
+        screen.press("Escape", "Space", "f")
+        screen.wait_for(lambda text: re.search(r" {}  runs +4\.8M  ".format(child), text), "a new figure")
         screen.press("Down", "Enter")
         text = screen.wait_text("sctmem top {} ".format(child), "hold_in_child")
         assert not any("hold (" in row for row in rows(text))

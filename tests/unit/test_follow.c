@@ -166,6 +166,17 @@ static void look(struct profile_live *live)
 		assert_string_equal(error.text, "");
 }
 
+/* Takes the next piece of what is new; true: there is no more. */
+static bool measure(struct profile_live *live, struct profile_live_heap *heap)
+{
+	struct error error = { .text = "" };
+
+	/* So little time is over at once. */
+	if (!profile_live_measure(live, 1, heap, &error))
+		assert_string_equal(error.text, "");
+	return !heap->behind;
+}
+
 static void put_something(struct writer_stream *stream, uint32_t nodes)
 {
 	const uint32_t what = draw(100);
@@ -236,7 +247,11 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 		if (draw(300) == 0)
 			writer_gap(&writer, NULL, 8 * draw(400));
 		if (draw(steps / 12) == 0) {
+			struct profile_live_heap heap;
+
 			store(&writer);
+			while (draw(2) && !measure(live, &heap))
+				continue;
 			look(live);
 			/* What is as new as the newest stamp of the first is replayed by the second. */
 			look(live);
@@ -244,6 +259,12 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 			snprintf(when, sizeof(when), "seed %u, step %u", seed, i);
 			assert_true(profile_live_is_alive(live));
 			compare(profile_live_get(live), when);
+			assert_int_equal(profile_live_heap(live).bytes, profile_live_get(live)->total.live_bytes);
+			assert_true(measure(live, &heap));
+			assert_int_equal(heap.bytes, profile_live_get(live)->total.live_bytes);
+			assert_int_equal(heap.partial || heap.estimated, profile_live_get(live)->gap_count ||
+				profile_live_get(live)->captures[0].paused || profile_live_get(live)->captures[0].contradictions ||
+				profile_live_get(live)->sample_mean_bytes);
 		}
 	}
 	writer.status.state = CAPTURE_EXITED;
@@ -317,6 +338,27 @@ static void a_window_that_comes_late_is_waited_for(void **state)
 	writer_free(&writer);
 }
 
+/* Who may look for a short time only comes to the same in the end, and knows how far he is. */
+static void measure_in_pieces(const struct profile *profile, uint64_t start_ns)
+{
+	struct profile_live *live = open_live();
+	struct profile_live_heap heap = { 0 };
+	uint64_t last_ns = start_ns, different = 0, bytes = 0, pieces = 0;
+
+	while (!measure(live, &heap)) {
+		assert_true(heap.moment_ns >= last_ns);
+		assert_true(heap.moment_ns - start_ns <= profile->duration_ns);
+		different += heap.bytes != bytes;
+		last_ns = heap.moment_ns;
+		bytes = heap.bytes;
+		pieces++;
+	}
+	assert_true(pieces > 10 && different > 10 && last_ns > start_ns);
+	assert_int_equal(heap.bytes, profile->total.live_bytes);
+	assert_false(heap.partial);
+	profile_live_close(live);
+}
+
 /*
  * What a look costs: it reads what is new, not the whole file.  The first one has more than its queues may hold, of two
  * threads, of which one frees what the other allocated.
@@ -341,6 +383,7 @@ static void a_look_reads_what_is_new(void **state)
 		if (i % 1000 == 0) {
 			put_stamp(stream, 2 * i + 1);
 			put_stamp(other, 2 * i + 2);
+			put_time(stream, i);
 		}
 		put_alloc(stream, CAPTURE_MALLOC, 0x10000 + i % 5000 * 64, (i * 7919) % 5000, 0);
 		put_free(other, CAPTURE_FREE, 0x10000 + i % 5000 * 64);
@@ -360,6 +403,7 @@ static void a_look_reads_what_is_new(void **state)
 	look(live);
 	assert_true(profile_live_bytes_read(live) - before < 128 << 10);
 	compare(profile_live_get(live), "the end");
+	measure_in_pieces(profile_live_get(live), writer.header.start_monotonic_ns);
 	munmap(mapped, 4096);
 	profile_live_close(live);
 	writer_free(&writer);
