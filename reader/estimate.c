@@ -18,13 +18,22 @@ uint64_t estimate_scale(uint64_t x, double weight)
 	return scaled < 0x1p62 ? (uint64_t)llround(scaled) : x;
 }
 
+/* To a whole number, and to 16 bits (Dekker, 1971: what is added is far larger, and pushes the others out). */
+static double shorten(double x)
+{
+	const double with = x * 0x1p37 + x;
+
+	return round(with - (with - x));
+}
+
 void spread_add_block(struct spread *spread, uint64_t size, double weight, double sign)
 {
 	const double bytes = (double)size, variance = weight * (weight - 1), part = weight - floor(weight);
 
-	spread->unseen_bytes += sign * bytes * (weight - 1);
+	/* Sums of short whole numbers are exact: the same in any order, 0 when all is taken away, and they pack well. */
+	spread->unseen_bytes += sign * round(bytes * (weight - 1));
 	spread->unseen_count += sign * (weight - 1);
-	spread->variance_bytes += sign * bytes * bytes * variance;
+	spread->variance_bytes += sign * shorten(bytes * bytes * variance);
 	/* Counts are made whole at random (replay.c), which makes them a little less certain. */
 	spread->variance_count += sign * (variance + part * (1 - part));
 }
@@ -35,6 +44,14 @@ void spread_add(struct spread *sum, const struct spread *spread)
 	sum->unseen_count += spread->unseen_count;
 	sum->variance_bytes += spread->variance_bytes;
 	sum->variance_count += spread->variance_count;
+}
+
+struct spread spread_less(const struct spread *sum, const struct spread *spread)
+{
+	return (struct spread){ .unseen_bytes = sum->unseen_bytes - spread->unseen_bytes,
+		.unseen_count = sum->unseen_count - spread->unseen_count,
+		.variance_bytes = sum->variance_bytes - spread->variance_bytes,
+		.variance_count = sum->variance_count - spread->variance_count };
 }
 
 void cost_spread_add(struct cost_spread *sum, const struct cost_spread *spread)

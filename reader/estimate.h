@@ -43,6 +43,7 @@ uint64_t estimate_scale(uint64_t x, double weight);
 /* Adds a block, or (sign -1) takes it away. */
 void spread_add_block(struct spread *spread, uint64_t size, double weight, double sign);
 void spread_add(struct spread *sum, const struct spread *spread);
+struct spread spread_less(const struct spread *sum, const struct spread *spread);
 void cost_spread_add(struct cost_spread *sum, const struct cost_spread *spread);
 
 /* 95 per cent: of 100 samples of one program, the intervals of about 95 hold the truth. */

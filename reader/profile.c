@@ -20,7 +20,8 @@
 
 enum {
 	DECODERS_MAX = 2,
-	SLICE_ENTRIES = 1000,         /* cells and losses for each slice asked for; about 6 bytes each in a page */
+	SLICE_ENTRIES = 1000,         /* cells and losses for each slice asked for; about 5 bytes each in a page */
+	SLICE_ENTRIES_SAMPLED = 500,  /* these take twice the room, with how uncertain they are */
 };
 
 /* Captures of one family lie within this; more is a damaged header. */
@@ -214,15 +215,17 @@ bool build_is_sampled(const struct build *build)
 
 static bool replay_captures(struct build *build)
 {
+	const bool sampled = build_is_sampled(build);
+	const size_t slice_entries = sampled ? SLICE_ENTRIES_SAMPLED : SLICE_ENTRIES;
 	const struct replay_options options = { .at_ns = build->options->at_ns, .from_ns = build->options->from_ns,
 		.to_ns = build->options->to_ns, .from_mark = build->options->from_mark, .to_mark = build->options->to_mark,
 		.at_mark = build->options->at_mark, .at_to_mark = build->options->at_to_mark, .windows = build->options->windows,
 		.window_names = build->window_names, .window_level = build->options->window_level,
 		.own_thread = build->options->own_thread,
 		.temporary_limit = build->options->temporary_limit, .timeline_points = build->options->timeline_points,
-		.slices = build->options->slices, .slice_entries_max = SLICE_ENTRIES * (size_t)build->options->slices,
+		.slices = build->options->slices, .slice_entries_max = slice_entries * build->options->slices,
 		.observer = build->options->analyses ? &build->analyses.observer : build->options->observer,
-		.sampled = build_is_sampled(build) };
+		.sampled = sampled };
 	struct player *players = calloc(build->capture_count + (size_t)1, sizeof(*players));
 	struct decode_crew *crew = NULL;
 	bool ok = players ? decode_crew_new(&crew, choose_decoders(build), build->error) : fail_memory(build->error);
@@ -389,7 +392,8 @@ bool build_describe_capture(struct build *build, uint32_t number)
 		return false;
 	*out = (struct profile_capture){
 		.pid = capture->header.pid, .parent_pid = capture->header.parent_pid,
-		.start_realtime_ns = capture->header.start_realtime_ns, .duration_ns = build_duration(build, number),
+		.start_realtime_ns = capture->header.start_realtime_ns, .start_ns = build->captures[number].start_ns,
+		.duration_ns = build_duration(build, number),
 		.peak_bytes = process->counted_peak_bytes,
 		/* Its first events come before any time of its own: the clock still stands at another process's. */
 		.peak_time_ns = process->peak_time_ns > process->start_ns ? process->peak_time_ns - process->start_ns : 0,
@@ -670,6 +674,8 @@ void profile_free(struct profile *profile)
 	free(profile->cells);
 	free(profile->losses);
 	free(profile->spreads);
+	free(profile->cell_spreads);
+	free(profile->loss_spreads);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

@@ -92,6 +92,7 @@ struct profile_capture {
 	const char *const *arguments; /* argv, NULL at the end */
 	uint32_t pid, parent_pid;
 	uint64_t start_realtime_ns;
+	uint64_t start_ns;            /* since the start of the earliest capture */
 	uint64_t duration_ns;         /* from the start to the orderly end, or to the last event */
 	uint64_t peak_bytes, peak_time_ns;   /* of this capture alone, whatever is filtered */
 	uint64_t events;              /* allocations, frees, maps ... */
@@ -126,7 +127,8 @@ struct profile_capture {
 	uint64_t unseen_blocks;       /* so many blocks, */
 	uint64_t unseen_bytes, unseen_count;   /* which together held at most this at one time */
 	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
-	struct sample_step { uint64_t mean_bytes, time_ns; } *sample_steps;   /* each mean, and since when; ascending */
+	/* Each mean, and since when, after its start; ascending. */
+	struct sample_step { uint64_t mean_bytes, time_ns; } *sample_steps;
 	unsigned sample_step_count;
 	uint64_t sample_recorded, sample_passed, sample_passed_bytes;   /* allocations that were recorded, and were not */
 };
@@ -158,6 +160,11 @@ struct profile_cell {
 struct profile_loss {
 	uint32_t cell;                /* in cells */
 	int64_t bytes, count;
+};
+
+/* How uncertain the bytes of a cell are. */
+struct profile_cell_spread {
+	struct spread total, kept;
 };
 
 struct profile_slice {
@@ -271,6 +278,8 @@ struct profile {
 	struct profile_slice *slices; uint32_t slice_count;       /* only when asked for */
 	struct profile_cell *cells; size_t cell_count;
 	struct profile_loss *losses; size_t loss_count;
+	struct profile_cell_spread *cell_spreads; /* of each cell, and */
+	struct spread *loss_spreads;              /* of each loss; NULL where nothing is sampled */
 	uint32_t slice_limit;         /* options.slices */
 	bool slices_crowded;          /* there are fewer, because they would have had too many cells */
 	struct profile_gap *gaps; size_t gap_count;               /* in order of their ends; the first 10000 */

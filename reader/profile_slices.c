@@ -22,6 +22,18 @@ static int compare_places(const void *a, const void *b)
 	return left->from < right->from ? -1 : left->from > right->from;
 }
 
+/* Of a sample: what is known of replay's cell goes to the newest of the profile's. */
+static void add_cell_spread(const struct build *build, uint32_t from)
+{
+	const struct slices *slices = &build->replay.slices;
+	const struct profile *profile = build->profile;
+
+	if (!profile->cell_spreads)
+		return;
+	spread_add(&profile->cell_spreads[profile->cell_count - 1].total, &slices->cell_totals[from].total);
+	spread_add(&profile->cell_spreads[profile->cell_count - 1].kept, &slices->cell_spreads[from].kept);
+}
+
 static void take_cells(struct build *build, const uint32_t *site_of, struct place *places, uint32_t *cell_of)
 {
 	struct profile *profile = build->profile;
@@ -52,6 +64,7 @@ static void take_cells(struct build *build, const uint32_t *site_of, struct plac
 			cell->total_count += total->total_count;
 			cell->kept_bytes += kept->kept_bytes;
 			cell->kept_count += kept->kept_count;
+			add_cell_spread(build, places[i].from);
 			cell_of[places[i].from] = (uint32_t)profile->cell_count - 1;
 		}
 		profile->slices[slice] = (struct profile_slice){ .end_ns = slices->ends[slice].time_ns,
@@ -84,6 +97,8 @@ static void take_losses(struct build *build, struct place *places, const uint32_
 				profile->losses[profile->loss_count++] = (struct profile_loss){ .cell = places[i].to };
 			profile->losses[profile->loss_count - 1].bytes += loss->bytes;
 			profile->losses[profile->loss_count - 1].count += loss->count;
+			if (profile->loss_spreads)
+				spread_add(&profile->loss_spreads[profile->loss_count - 1], &slices->loss_spreads[places[i].from]);
 		}
 		profile->slices[slice].loss_end = profile->loss_count;
 	}
@@ -104,7 +119,13 @@ bool build_slices(struct build *build, const uint32_t *site_of)
 	profile->slices = calloc(slices->count + (size_t)1, sizeof(*profile->slices));
 	profile->cells = calloc(slices->cell_count + 1, sizeof(*profile->cells));
 	profile->losses = calloc(slices->loss_count + 1, sizeof(*profile->losses));
-	ok = places && cell_of && profile->slices && profile->cells && profile->losses ? true : fail_memory(build->error);
+	ok = places && cell_of && profile->slices && profile->cells && profile->losses;
+	if (slices->cell_totals) {
+		profile->cell_spreads = calloc(slices->cell_count + 1, sizeof(*profile->cell_spreads));
+		profile->loss_spreads = calloc(slices->loss_count + 1, sizeof(*profile->loss_spreads));
+		ok = ok && profile->cell_spreads && profile->loss_spreads;
+	}
+	ok = ok || fail_memory(build->error);
 	if (ok) {
 		take_cells(build, site_of, places, cell_of);
 		take_losses(build, places, cell_of);

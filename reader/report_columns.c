@@ -390,12 +390,41 @@ static bool has_spreads(const struct profile *profile)
 	return profile->sample_mean_bytes && !profile->before;
 }
 
+static struct profile_cell_spread cell_spread(const struct profile *profile, size_t cell)
+{
+	return profile->cell_spreads ? profile->cell_spreads[cell] : (struct profile_cell_spread){ 0 };
+}
+
+static struct spread loss_spread(const struct profile *profile, size_t loss)
+{
+	return profile->loss_spreads ? profile->loss_spreads[loss] : (struct spread){ 0 };
+}
+
+/* What is too large is for clamp() to see. */
+static int64_t whole(double bytes)
+{
+	const double limit = 0x1p53;
+	return (int64_t)(bytes < -limit ? -limit : bytes > limit ? limit : bytes);
+}
+
+static uint64_t whole_positive(double bytes)
+{
+	return bytes > 0 ? (uint64_t)whole(bytes) : 0;
+}
+
+/* Unseen bytes are whole, variances are not (estimate.c). */
 static void put_spreads(struct writer *writer, const struct profile *profile)
 {
 	for (unsigned figure = 0; figure < COST_FIGURES; figure++) {
-		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).unseen_bytes);
+		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(site_spread(profile, i, figure).unseen_bytes));
 		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).variance_bytes);
 	}
+	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).total.unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).total.variance_bytes);
+	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).kept.unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).kept.variance_bytes);
+	COLUMN_SIGNED(writer, 0, profile->loss_count, whole(loss_spread(profile, i).unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->loss_count, loss_spread(profile, i).variance_bytes);
 }
 
 static void put_sources(struct writer *writer, const struct report_sources *sources,

@@ -68,10 +68,12 @@ static void put_sample(struct json *json, const struct profile *profile)
 	json_array(json, "sample_steps");
 	for (uint32_t i = 0; i < profile->capture_count; i++) {
 		for (unsigned n = 0; n < profile->captures[i].sample_step_count; n++) {
+			const struct sample_step *step = &profile->captures[i].sample_steps[n];
 			json_array(json, NULL);
 			json_number(json, NULL, i);
-			json_number(json, NULL, profile->captures[i].sample_steps[n].mean_bytes);
-			json_number(json, NULL, profile->captures[i].sample_steps[n].time_ns / 1000);
+			json_number(json, NULL, step->mean_bytes);
+			/* Rounded up: whether a border of slices, a whole number, lies before it must not change. */
+			json_number(json, NULL, (profile->captures[i].start_ns + step->time_ns + 999) / 1000);
 			json_array_end(json);
 		}
 	}

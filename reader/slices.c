@@ -31,8 +31,11 @@ void slices_finish(struct slices *slices)
 	free(slices->ends);
 	free(slices->cells);
 	free(slices->losses);
+	free(slices->cell_spreads);
+	free(slices->loss_spreads);
 	free(slices->listed);
 	free(slices->cell_sites);
+	free(slices->cell_totals);
 	free(slices->site_of);
 	*slices = (struct slices){ .due_ns = UINT64_MAX };
 }
@@ -54,24 +57,54 @@ static bool list_cell(struct replay *replay, uint32_t cell)
 	return true;
 }
 
+static bool reserve_losses(struct replay *replay, size_t count)
+{
+	struct slices *slices = &replay->slices;
+
+	return array_reserve(&slices->losses, &slices->loss_capacity, count, sizeof(*slices->losses), replay->error) &&
+		(!replay->spreads || array_reserve(&slices->loss_spreads, &slices->loss_spread_capacity, count,
+			sizeof(*slices->loss_spreads), replay->error));
+}
+
+static bool reserve_cells(struct replay *replay, size_t count)
+{
+	struct slices *slices = &replay->slices;
+
+	return array_reserve(&slices->cells, &slices->cell_capacity, count, sizeof(*slices->cells), replay->error) &&
+		(!replay->spreads || array_reserve(&slices->cell_spreads, &slices->cell_spread_capacity, count,
+			sizeof(*slices->cell_spreads), replay->error));
+}
+
+static void take_loss_spread(const struct replay *replay, uint32_t number, size_t loss)
+{
+	struct spread *last;
+
+	if (!replay->spreads)
+		return;
+	last = &replay->slices.cell_spreads[number].last;
+	replay->slices.loss_spreads[loss] = spread_less(last, &replay->spreads[number].live);
+	*last = replay->spreads[number].live;
+}
+
 /* What ended cells have lost since the border before. */
 static bool take_losses(struct replay *replay)
 {
 	struct slices *slices = &replay->slices;
 	size_t kept = 0;
 
-	if (!array_reserve(&slices->losses, &slices->loss_capacity, slices->loss_count + slices->listed_count,
-		sizeof(*slices->losses), replay->error))
+	if (!reserve_losses(replay, slices->loss_count + slices->listed_count))
 		return false;
 	for (size_t i = 0; i < slices->listed_count; i++) {
 		const uint32_t number = slices->listed[i];
 		const struct replay_site *site = &replay->sites[number];
 		struct slice_cell *cell = &slices->cells[number];
 
-		if (site->live_bytes != cell->last_bytes || site->live_count != cell->last_count)
+		if (site->live_bytes != cell->last_bytes || site->live_count != cell->last_count) {
+			take_loss_spread(replay, number, slices->loss_count);
 			slices->losses[slices->loss_count++] = (struct slice_loss){ .cell = number,
 				.bytes = (int64_t)(cell->last_bytes - site->live_bytes),
 				.count = (int64_t)(cell->last_count - site->live_count) };
+		}
 		cell->last_bytes = site->live_bytes;
 		cell->last_count = site->live_count;
 		cell->listed = site->live_bytes || site->live_count;
@@ -99,14 +132,16 @@ static bool end_slice(struct replay *replay, uint64_t time_ns)
 	struct slices *slices = &replay->slices;
 	const size_t first = first_cell(slices, slices->count);
 
-	if (!take_losses(replay) ||
-	    !array_reserve(&slices->cells, &slices->cell_capacity, replay->site_count, sizeof(*slices->cells), replay->error))
+	if (!take_losses(replay) || !reserve_cells(replay, replay->site_count))
 		return false;
 	for (size_t i = first; i < replay->site_count; i++) {
 		const struct replay_site *site = &replay->sites[i];
 
 		slices->cells[i] = (struct slice_cell){ .kept_bytes = site->live_bytes, .kept_count = site->live_count,
 			.last_bytes = site->live_bytes, .last_count = site->live_count };
+		if (replay->spreads)
+			slices->cell_spreads[i] = (struct slice_cell_spread){ .kept = replay->spreads[i].live,
+				.last = replay->spreads[i].live };
 		if ((site->live_bytes || site->live_count) && !list_cell(replay, (uint32_t)i))
 			return false;
 	}
@@ -150,8 +185,11 @@ static void join_cell(struct replay *replay, size_t to, size_t from)
 	cell->kept_count += gone_cell->kept_count;
 	cell->last_bytes += gone_cell->last_bytes;
 	cell->last_count += gone_cell->last_count;
-	if (replay->spreads)
-		replay_spread_join(&replay->spreads[to], &replay->spreads[from]);
+	if (!replay->spreads)
+		return;
+	replay_spread_join(&replay->spreads[to], &replay->spreads[from]);
+	spread_add(&replay->slices.cell_spreads[to].kept, &replay->slices.cell_spreads[from].kept);
+	spread_add(&replay->slices.cell_spreads[to].last, &replay->slices.cell_spreads[from].last);
 }
 
 /* Cells move down over those that were joined; new_of[i] is where cell i went. */
@@ -180,8 +218,10 @@ static bool join_cells(struct replay *replay, uint32_t *new_of)
 			new_of[from] = (uint32_t)to;
 			replay->sites[to] = replay->sites[from];
 			replay->extras[to] = replay->extras[from];
-			if (replay->spreads)
+			if (replay->spreads) {
 				replay->spreads[to] = replay->spreads[from];
+				slices->cell_spreads[to] = slices->cell_spreads[from];
+			}
 			slices->cells[to++] = slices->cells[from];
 		}
 		map64_finish(&by_key);
@@ -193,6 +233,31 @@ static bool join_cells(struct replay *replay, uint32_t *new_of)
 	memset(&replay->extras[to], 0, (replay->site_count - to) * sizeof(*replay->extras));
 	replay->site_count = to;
 	return true;
+}
+
+/* A loss becomes none: the cell was born in its slice. */
+static void unkeep(struct slices *slices, uint32_t cell, size_t loss)
+{
+	slices->cells[cell].kept_bytes -= (uint64_t)slices->losses[loss].bytes;
+	slices->cells[cell].kept_count -= (uint64_t)slices->losses[loss].count;
+	if (slices->loss_spreads)
+		slices->cell_spreads[cell].kept = spread_less(&slices->cell_spreads[cell].kept, &slices->loss_spreads[loss]);
+}
+
+static void join_loss(struct slices *slices, size_t to, size_t from)
+{
+	slices->losses[to].bytes += slices->losses[from].bytes;
+	slices->losses[to].count += slices->losses[from].count;
+	if (slices->loss_spreads)
+		spread_add(&slices->loss_spreads[to], &slices->loss_spreads[from]);
+}
+
+static void move_loss(struct slices *slices, size_t to, size_t from, uint32_t cell)
+{
+	slices->losses[to] = slices->losses[from];
+	slices->losses[to].cell = cell;
+	if (slices->loss_spreads)
+		slices->loss_spreads[to] = slices->loss_spreads[from];
 }
 
 /* Losses of a pair of slices become those of one; those of cells that are born in it are none any more. */
@@ -210,17 +275,14 @@ static bool join_losses(struct replay *replay, const uint32_t *new_of)
 		const size_t start = to;
 
 		for (; from < end; from++) {
-			const struct slice_loss loss = slices->losses[from];
-			const uint32_t cell = new_of[loss.cell];
+			const uint32_t cell = new_of[slices->losses[from].cell];
 
 			if (cell >= born) {
-				slices->cells[cell].kept_bytes -= (uint64_t)loss.bytes;
-				slices->cells[cell].kept_count -= (uint64_t)loss.count;
+				unkeep(slices, cell, from);
 			} else if (newest[cell] > start) {
-				slices->losses[newest[cell] - 1].bytes += loss.bytes;
-				slices->losses[newest[cell] - 1].count += loss.count;
+				join_loss(slices, newest[cell] - 1, from);
 			} else {
-				slices->losses[to++] = (struct slice_loss){ .cell = cell, .bytes = loss.bytes, .count = loss.count };
+				move_loss(slices, to++, from, cell);
 				newest[cell] = (uint32_t)to;
 			}
 		}
@@ -375,7 +437,7 @@ static bool fold_sites(struct replay *replay)
 	slices->cell_count = replay->site_count;
 	replay->sites = sites;
 	replay->extras = extras;
-	free(replay->spreads);
+	slices->cell_totals = replay->spreads;
 	replay->spreads = spreads;
 	replay->site_count = to;
 	return true;

@@ -14,6 +14,8 @@
  * compared with what they held then; the difference is a loss.  It may be negative: a realloc or munmap that is undone
  * later brings bytes back.
  *
+ * Of a sample the same is kept of how uncertain the bytes are, which adds up as they do.
+ *
  * When there are too many slices, or too many cells and losses, neighbours are joined and the width doubles, as in
  * timeline.h: every border is also one of the narrower slices, so all stays exact.
  */
@@ -25,15 +27,22 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "estimate.h"
 
 struct replay;
 struct replay_site;
+struct replay_spread;
 
 /* One for each of replay.sites: what was allocated at a site in one slice. */
 struct slice_cell {
 	uint64_t kept_bytes, kept_count;   /* alive when the slice ended */
 	uint64_t last_bytes, last_count;   /* alive at the newest border */
 	bool listed;                       /* in slices.listed */
+};
+
+/* How uncertain these are. */
+struct slice_cell_spread {
+	struct spread kept, last;
 };
 
 /* What a cell has less at one border than at the one before. */
@@ -57,9 +66,13 @@ struct slices {
 	struct slice_end *ends;
 	struct slice_cell *cells; size_t cell_capacity;
 	struct slice_loss *losses; size_t loss_count, loss_capacity;
+	/* Of a sample: of each cell, and of each loss. */
+	struct slice_cell_spread *cell_spreads; size_t cell_spread_capacity;
+	struct spread *loss_spreads; size_t loss_spread_capacity;
 	uint32_t *listed; size_t listed_count, listed_capacity;   /* ended cells that hold something */
 	/* After slices_end: the cells (totals), and the site of each, in replay.sites as it is then. */
 	struct replay_site *cell_sites; size_t cell_count;
+	struct replay_spread *cell_totals;    /* of a sample */
 	uint32_t *site_of;
 	bool crowded;                 /* joined because of entries_max, not only because time went on */
 };

@@ -3,9 +3,10 @@
 // state by `set`, and `update` makes the page show it.  It knows the views from their list only (views.mjs).
 import { byId, choiceButtons, element } from './dom.mjs';
 import { Controls } from './controls.mjs';
-import { frameName, framePlace, intervalText, metricLabel } from './details.mjs';
+import { frameName, framePlace, metricLabel } from './details.mjs';
 import { fillHelp } from './help.mjs';
 import { allBadges, commandLine, reportFacts } from './header.mjs';
+import { blocksText, intervalText } from './intervals.mjs';
 import { Model } from './model.mjs';
 import { CATEGORIES, themePalette } from './palette.mjs';
 import { SaveMenu } from './save_menu.mjs';
@@ -146,6 +147,7 @@ export class App {
 			byId('view-' + view.name).hidden = view !== viewed;
 		this.showTab(viewed.name);
 		this.revealTab(byId('tab-' + viewed.name));
+		byId('estimates').hidden = !this.report.meta.sample || viewed.side.includes('details') || !!viewed.intervals;
 		this.side.update(viewed.side);
 		let view = this.opened.get(viewed);
 		if (!view) {
@@ -257,7 +259,8 @@ export class App {
 		const intervals = model.intervalsOf(state, tree, node, costs);
 		return {
 			rows: METRICS.map((metric) => [metric === state.metric, metricLabel(metric, report.meta),
-				formatBytes(costs[costColumn(metric, 'bytes')]), formatCount(costs[costColumn(metric, 'count')]) + ' blocks',
+				formatBytes(costs[costColumn(metric, 'bytes')]), blocksText(formatCount(costs[costColumn(metric, 'count')]) +
+					' blocks', intervals?.[metric]),
 				...(intervals ? [intervalText(intervals[metric])] : [])]),
 			name: node === 0 ? 'All stacks' : shorten(frameName(report, tree.groups, tree.group[node]), 300),
 			place: shorten(framePlace(report, tree.groups, tree.group[node]), 300),

@@ -2,6 +2,7 @@
 // The controls that concern all views: what is measured, search, grouping, filters, hidden frames.
 import { byId, choiceButtons, element } from './dom.mjs';
 import { metricLabel, shownMetrics } from './details.mjs';
+import { blocksText, blocksTitle, intervalText, intervalTitle, isEstimate } from './intervals.mjs';
 import { frameCategory } from './palette.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { threadLabel } from './rows.mjs';
@@ -23,7 +24,7 @@ export class Controls {
 		for (const made of byId('metrics').children) {
 			made.className = 'metric';
 			made.append(element('span', 'metric-name'),
-				element('span', 'metric-value'), element('span', 'metric-note'));
+				element('span', 'metric-value'), element('span', 'metric-note'), element('span', 'metric-interval'));
 		}
 		this.showUnit = choiceButtons(byId('unit'), [['bytes', 'Bytes'], ['count', 'Blocks']], (unit) => app.set({ unit }));
 		byId('group').addEventListener('change', (event) => app.set({ group: event.target.value }));
@@ -85,17 +86,20 @@ export class Controls {
 		const sums = model.sumOf(state);
 		const filtered = state.thread !== '' || state.domain !== '';
 		const { meta } = report;
+		const intervals = model.intervalsOfAll(state);
 		const whole = filtered ? model.sumOf({ ...state, thread: '', domain: '' }) : sums;
 		this.showMetric(state.metric);
 		for (const made of byId('metrics').children) {
 			const metric = made.dataset.value;
 			const [bytes, count] = [sums[costColumn(metric, 'bytes')], sums[costColumn(metric, 'count')]];
 			const all = whole[costColumn(metric, 'bytes')];
-			const [name, value, note] = made.children;
+			const [name, value, note, range] = made.children;
+			const interval = intervals?.[metric];
 			name.textContent = metricLabel(metric, meta);
 			made.hidden = !shownMetrics(meta, state.metric).includes(metric);
 			value.textContent = formatBytes(bytes);
-			const notes = [formatCount(count) + (count === 1 ? ' block' : ' blocks')];
+			range.textContent = interval ? (isEstimate(interval) ? '95 %: ' : '') + intervalText(interval) : '';
+			const notes = [blocksText(formatCount(count) + (count === 1 ? ' block' : ' blocks'), interval)];
 			if (meta.before && !filtered)
 				notes.push('before ' + formatBytes(meta.before[costColumn(metric, 'bytes')]));
 			else if (filtered && !state.domain)
@@ -107,7 +111,8 @@ export class Controls {
 			else if (metric === 'leaked' && meta.at_time_us < meta.duration_us)
 				notes.push('at ' + formatTime(meta.at_time_us));
 			note.textContent = notes.join(' · ');
-			made.title = formatExact(bytes) + ' bytes in ' + formatExact(count) + ' blocks';
+			made.title = formatExact(bytes) + ' bytes in ' + blocksTitle(formatExact(count) + ' blocks', interval) +
+				(isEstimate(interval) ? '\n' + intervalTitle(interval) : '');
 			made.dataset.bytes = String(bytes);
 			made.dataset.count = String(count);
 		}

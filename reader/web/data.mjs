@@ -206,6 +206,23 @@ function readSlices(reader, count, cells, losses) {
 	return slices;
 }
 
+// Of a sample, in the order of costs, for each figure: what of the bytes was not seen, and their variance.
+function readSpreads(reader, count) {
+	return Array.from({ length: COSTS }, (_, i) => i % 2 ? reader.doubles(count) :
+		reader.varints(new Float64Array(count)));
+}
+
+function readSliceSpreads(reader, slices) {
+	const cells = slices.site.length;
+	const losses = slices.lossCell.length;
+	return {
+		...slices,
+		totalUnseen: reader.varints(new Float64Array(cells)), totalVariance: reader.doubles(cells),
+		keptUnseen: reader.varints(new Float64Array(cells)), keptVariance: reader.doubles(cells),
+		lossUnseen: reader.signed(new Float64Array(losses)), lossVariance: reader.doubles(losses),
+	};
+}
+
 export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
@@ -240,7 +257,9 @@ export function decodeColumns(bytes) {
 	report.timelineBefore = pointsBefore ? readTimeline(reader, pointsBefore) : null;
 	// Of a sample, by figure (total, peak, live, temporary) how uncertain the bytes of each site are: what was not seen,
 	// and the variance; null where all is exact.
-	report.spreads = spreads ? Array.from({ length: COSTS }, () => reader.doubles(spreads)) : null;
+	report.spreads = spreads ? readSpreads(reader, spreads) : null;
+	if (spreads)
+		report.slices = readSliceSpreads(reader, report.slices);
 	if (spreads && spreads !== sites)
 		throw new Error('the data of this page are damaged: ' + spreads + ' spreads, of ' + sites + ' sites');
 	if (before && before !== sites)

@@ -3,6 +3,7 @@
 import { KIND_PART, KIND_PYTHON, KIND_SPECIAL, FLAG_INLINED, FLAG_UNRESOLVED } from './data.mjs';
 import { CATEGORIES, frameCategory } from './palette.mjs';
 import { button, element } from './dom.mjs';
+import { blocksText, blocksTitle, intervalText, intervalTitle } from './intervals.mjs';
 import { METRICS, costColumn } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatShare, shorten, visibleText } from './units.mjs';
 
@@ -48,16 +49,10 @@ export function frameKind(report, groups, group) {
 	return frame === 0 ? 0 : frameCategory(report.frames.kind[frame], report.frames.flags[frame]);
 }
 
-// "1.5 to 2.1 MiB", "900 KiB to 1.1 MiB".
-export function intervalText(interval) {
-	const [low, high] = interval.map((bytes) => formatBytes(bytes).split(' '));
-	return (low[1] === high[1] ? low[0] : low.join(' ')) + ' to ' + high.join(' ');
-}
-
 function costTable(costs, intervals, whole, meta, state) {
 	const table = element('table', 'costs');
 	const head = table.createTHead().insertRow();
-	for (const label of ['', 'Bytes', 'Share', 'Blocks', ...(intervals ? ['95 %'] : [])]) {
+	for (const label of ['', intervals ? 'Bytes, 95 %' : 'Bytes', 'Share', 'Blocks']) {
 		const cell = head.appendChild(element('th', '', label));
 		cell.scope = 'col';
 	}
@@ -69,18 +64,21 @@ function costTable(costs, intervals, whole, meta, state) {
 		name.scope = 'row';
 		const [bytes, count] = [costs[costColumn(metric, 'bytes')], costs[costColumn(metric, 'count')]];
 		const all = whole[costColumn(metric, state.unit)];
-		const cells = [formatBytes(bytes), formatShare(state.unit === 'bytes' ? bytes : count, all), formatCount(count)];
-		const exact = [formatExact(bytes) + ' bytes', 'of ' + formatExact(all), formatExact(count) + ' blocks'];
+		const interval = intervals?.[metric];
+		const cells = [formatBytes(bytes), formatShare(state.unit === 'bytes' ? bytes : count, all),
+			blocksText(formatCount(count), interval)];
+		const exact = [formatExact(bytes) + ' bytes', 'of ' + formatExact(all),
+			blocksTitle(formatExact(count) + ' blocks', interval)];
 		cells.forEach((text, i) => {
 			const cell = row.appendChild(element('td', '', text));
 			cell.title = exact[i];
 		});
 		row.cells[1].dataset.exact = String(bytes);
 		row.cells[3].dataset.exact = String(count);
-		if (intervals) {
-			const cell = row.appendChild(element('td', '', intervalText(intervals[metric])));
-			cell.title = intervals[metric].map(formatExact).join(' to ') + ' bytes: the truth lies there in 95 of 100 samples';
-			cell.dataset.exact = intervals[metric].join(' ');
+		if (interval) {
+			const line = row.cells[1].appendChild(element('div', 'interval', intervalText(interval)));
+			line.title = intervalTitle(interval);
+			line.dataset.interval = interval.join(' ');
 		}
 	}
 	return table;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // How far the figures of a sample can be trusted.  The formula, its sources and its tests are reader/estimate.c's; this
 // is the same in the same order, so that the page shows what the command says.
+import { formatBytes, formatExact } from './units.mjs';
+
 const NORMAL_QUANTILE = 1.959963984540054;     // of 97.5 per cent
 
 // The chi-squared quantile of 2k degrees of freedom, halved: direction -1 for the lower, 1 for the upper end.
@@ -22,4 +24,31 @@ export function interval(estimate, unseen, variance, mean) {
 	const scale = (variance + mean * mean) / (unseen + mean);
 	const high = scale * byar((unseen + mean) / scale, 1);
 	return [Math.min(estimate, Math.floor(seen + low)), Math.max(estimate, Math.ceil(seen + high))];
+}
+
+// "1.5 to 2.1 MiB", "900 KiB to 1.1 MiB", "exact".
+export function intervalText(interval) {
+	if (!isEstimate(interval))
+		return 'exact';
+	const [low, high] = interval.map((bytes) => formatBytes(bytes).split(' '));
+	return (low[1] === high[1] ? low[0] : low.join(' ')) + ' to ' + high.join(' ');
+}
+
+// interval: of the bytes; undefined in a page that is no sample.
+export function intervalTitle(interval) {
+	return isEstimate(interval) ? interval.map(formatExact).join(' to ') +
+		' bytes: the truth lies there in 95 of 100 samples' : '';
+}
+
+// How many blocks there are is an estimate where the bytes are one; of them there is no interval in a page.
+export function blocksText(text, interval) {
+	return isEstimate(interval) ? '≈ ' + text : text;
+}
+
+export function blocksTitle(text, interval) {
+	return text + (isEstimate(interval) ? ', an estimate; no interval here' : '');
+}
+
+export function isEstimate(interval) {
+	return !!interval && interval[0] !== interval[1];
 }

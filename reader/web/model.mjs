@@ -8,7 +8,7 @@ import { interval } from './intervals.mjs';
 import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
-import { parseWindow, windowCosts, windowInfo, windowText } from './slices.mjs';
+import { parseWindow, windowCosts, windowInfo, windowMeans, windowSpreads, windowText } from './slices.mjs';
 
 // A few values by key, the oldest dropped: going back and forth costs nothing, and memory stays bounded.
 class Recent {
@@ -37,6 +37,19 @@ function partsOf(nodes) {
 	return parts;
 }
 
+// For whatever adds up costs: the sums of how uncertain they are instead.
+export function spreadReport(report) {
+	return { ...report, sites: { ...report.sites, costs: report.spreads } };
+}
+
+// costs, and the sums of how uncertain they are -> { metric: [low, high] }
+function intervalsFrom(costs, sums, meta) {
+	return Object.fromEntries(METRICS.map((metric) => {
+		const column = costColumn(metric, 'bytes');
+		return [metric, interval(costs[column], sums[column], sums[column + 1], meta.sample_means[column / 2])];
+	}));
+}
+
 export class Model {
 	constructor(report) {
 		this.report = report;
@@ -54,6 +67,7 @@ export class Model {
 		this.folds = new Recent(2);
 		this.outermost = new Recent(3);
 		this.byGroup = new Recent(2);
+		this.groupSpreads = new Recent(2);
 		this.arounds = new Recent(4);
 		this.children = new WeakMap();
 		this.searches = new Recent(16);
@@ -64,9 +78,10 @@ export class Model {
 
 	// What the page's data say that depends on the window: everything else is summed up from it.
 	shownCosts() {
-		const { sites, meta } = this.report;
+		const { sites, meta, spreads } = this.report;
 		return {
-			sites: [...sites.costs], total: meta.total, domains: meta.domains?.map(({ costs }) => costs),
+			sites: [...sites.costs], spreads, means: meta.sample_means, total: meta.total,
+			domains: meta.domains?.map(({ costs }) => costs),
 			allocators: Object.entries(meta.allocators ?? {}).map(([number, { costs }]) => [number, costs]),
 		};
 	}
@@ -84,13 +99,16 @@ export class Model {
 			const costs = windowCosts(report, window);
 			const sum = (filter) => sumCosts({ sites: { ...report.sites, costs } }, filter);
 			return {
-				sites: costs, total: sum({ thread: -1, domain: -1 }),
+				sites: costs, spreads: windowSpreads(report, window), means: windowMeans(report, window),
+				total: sum({ thread: -1, domain: -1 }),
 				domains: whole.domains.map((_, domain) => sum({ thread: -1, domain })),
 				allocators: whole.allocators.map(([number]) => [number,
 					sum({ thread: -1, domain: -1, allocator: Number(number) })]),
 			};
 		}) : whole;
 		report.sites.costs.splice(0, COSTS, ...shown.sites);
+		report.spreads = shown.spreads;
+		report.meta.sample_means = shown.means;
 		report.meta.total = shown.total;
 		shown.domains.forEach((costs, domain) => report.meta.domains[domain].costs = costs);
 		for (const [number, costs] of shown.allocators)
@@ -264,23 +282,51 @@ export class Model {
 	}
 
 	// Of a sample: { metric: [low, high] }, within which the bytes of one node of a view are, 95 times in 100.  null: all
-	// is exact, or nothing is known, as of a window of time.
+	// is exact.
 	intervalsOf(state, view, v, costs) {
 		const { spreads, meta } = this.report;
-		if (!spreads || this.window)
+		if (!spreads)
 			return null;
+		if (v === 0)
+			return this.intervalsOfAll(state);
 		const key = [view.inverted ? 'i' : 't', this.filterKey(state), this.reportKey(state)].join('|');
 		const columns = this.spreads.get(key, () => spreads.map((spread) => {
 			const report = this.reportOf(state);
 			const own = exclusiveSums(report, spread, this.filter(state));
 			return view.inverted ? own : inclusiveCosts(report.nodes, own);
 		}));
-		const sum = (column) => column.reduce((all, one) => all + one, 0);
-		const sums = v > 0 ? costsOf(view, v, columns) : columns.map((column) => view.inverted ? sum(column) : column[0]);
-		return Object.fromEntries(METRICS.map((metric) => {
-			const column = costColumn(metric, 'bytes');
-			return [metric, interval(costs[column], sums[column], sums[column + 1], meta.sample_means[column / 2])];
-		}));
+		return intervalsFrom(costs, costsOf(view, v, columns), meta);
+	}
+
+	// The same of all that is selected.
+	intervalsOfAll(state) {
+		const { spreads, meta } = this.report;
+		if (!spreads)
+			return null;
+		const sums = this.sums.get('spreads ' + this.filterKey(state), () => sumCosts(spreadReport(this.report),
+			this.filter(state)));
+		return intervalsFrom(this.sumOf(state), sums, meta);
+	}
+
+	// The same of groups: (own costs or all, by group; group, column of bytes) -> [low, high]; null: all is exact.
+	groupIntervals(state) {
+		const { report } = this;
+		if (!report.spreads)
+			return null;
+		const whole = { ...state, recursion: '', split: '' };
+		const costs = this.groupCosts(state);
+		const spreads = this.groupSpreads.get([state.group, state.hide, this.filterKey(state)].join('|'), () => groupCosts(
+			spreadReport(report), this.groupsOf(state).groups, this.hiddenOf(whole), this.outermostOf(whole),
+			this.filter(state)));
+		return (which, group, column) => interval(costs[which][column][group], spreads[which][column][group],
+			spreads[which][column + 1][group], report.meta.sample_means[column / 2]);
+	}
+
+	// And of one site.
+	siteInterval(site, column) {
+		const { sites, spreads, meta } = this.report;
+		return spreads ? interval(sites.costs[column][site], spreads[column][site], spreads[column + 1][site],
+			meta.sample_means[column / 2]) : null;
 	}
 
 	// null, { error }, or { frames, groups, value, count } of what the state's search matches.

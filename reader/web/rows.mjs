@@ -2,6 +2,7 @@
 // The two tables: functions (or lines, or modules) with own and inclusive cost, and allocation sites.
 import { element } from './dom.mjs';
 import { frameKind, frameName, framePlace, metricLabel, shownMetrics } from './details.mjs';
+import { intervalTitle, isEstimate } from './intervals.mjs';
 import { costColumn, siteSelected } from './tree.mjs';
 import { formatCount, formatExact, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
 import { visibleText } from './units.mjs';
@@ -22,7 +23,8 @@ export function fillName(cell, dotClass, name, place) {
 	cell.title = name + (place ? '\n' + place : '');
 }
 
-export function fillValue(cell, value, whole, unit) {
+// interval: of the bytes, in a page of a sample.
+export function fillValue(cell, value, whole, unit, interval = null) {
 	if (!cell.firstChild) {
 		const bar = element('span', 'bar');
 		cell.append(bar, element('div', 'figure'), element('div', 'place'));
@@ -31,7 +33,7 @@ export function fillValue(cell, value, whole, unit) {
 	bar.style.width = (whole > 0 ? Math.min(100, value / whole * 100) : 0).toFixed(2) + '%';
 	figure.textContent = formatValue(value, unit);
 	share.textContent = formatShare(value, whole);
-	cell.title = formatExactValue(value, unit);
+	cell.title = formatExactValue(value, unit) + (isEstimate(interval) ? '\n' + intervalTitle(interval) : '');
 	cell.dataset.exact = String(value);
 }
 
@@ -44,12 +46,15 @@ export function textFilter(text) {
 	};
 }
 
-export function functionTable({ report, groups, table, whole, state, filter }) {
+// intervals: of groups, see model.mjs.
+export function functionTable({ report, groups, table, intervals, whole, state, filter }) {
 	const accepts = textFilter(filter);
 	const name = (group) => frameName(report, groups, group);
 	const place = (group) => framePlace(report, groups, group);
 	const rows = filter ? table.groups.filter((group) => accepts(name(group) + ' ' + place(group))) : table.groups;
 	const { unit } = state;
+	const value = (cell, group, which) => fillValue(cell, table[which][group], whole, unit,
+		unit === 'bytes' ? intervals?.(which, group, costColumn(state.metric, unit)) : null);
 	const label = { line: 'Line', function: 'Function', module: 'Module' }[groups.by];
 	return {
 		name: 'functions', rows, sort: { key: 'own', descending: true },
@@ -60,12 +65,12 @@ export function functionTable({ report, groups, table, whole, state, filter }) {
 			},
 			{
 				key: 'own', label: 'Own', className: 'number', width: '88px', descending: true, title: 'Allocated here itself',
-				value: (group) => table.own[group], fill: (cell, group) => fillValue(cell, table.own[group], whole, unit),
+				value: (group) => table.own[group], fill: (cell, group) => value(cell, group, 'own'),
 			},
 			{
 				key: 'all', label: 'Inclusive', className: 'number', width: '88px', descending: true,
 				title: 'Allocated here and in all that is called from here; recursion counts once',
-				value: (group) => table.all[group], fill: (cell, group) => fillValue(cell, table.all[group], whole, unit),
+				value: (group) => table.all[group], fill: (cell, group) => value(cell, group, 'all'),
 			},
 		],
 	};
@@ -78,7 +83,8 @@ export function threadLabel(report, i) {
 	return (name ? name + ' · ' : '') + threads.tid[i] + (capture ? ' in ' + capture.pid : '');
 }
 
-export function siteTable({ report, groups, siteFilter, whole, state, filter }) {
+// interval: of a site's bytes.
+export function siteTable({ report, groups, interval, siteFilter, whole, state, filter }) {
 	const { sites, nodes, meta } = report;
 	const accepts = textFilter(filter);
 	const costs = sites.costs[costColumn(state.metric, state.unit)];
@@ -112,7 +118,9 @@ export function siteTable({ report, groups, siteFilter, whole, state, filter }) 
 			{
 				key: 'value', label: state.unit === 'bytes' ? 'Bytes' : 'Blocks', className: 'number',
 					width: '78px', descending: true,
-				value: (site) => costs[site], fill: (cell, site) => fillValue(cell, costs[site], whole, state.unit),
+				value: (site) => costs[site],
+				fill: (cell, site) => fillValue(cell, costs[site], whole, state.unit,
+					state.unit === 'bytes' ? interval(site, costColumn(state.metric, 'bytes')) : null),
 			},
 			{
 				key: 'other', label: state.unit === 'bytes' ? 'Blocks' : 'Bytes', className: 'number narrow', width: '66px',
@@ -132,14 +140,16 @@ export function metricWidth(meta) {
 	return meta.window ? '126px' : '96px';
 }
 
-// One column for each metric, of bytes or blocks: value(row, column of the eight costs), whole: the eight sums.
-export function metricColumns(meta, { metric: chosen, unit }, value, whole) {
+// One column for each metric, of bytes or blocks: value(row, column of the eight costs), whole: the eight sums;
+// interval(row, column), of bytes.
+export function metricColumns(meta, { metric: chosen, unit }, value, whole, interval = null) {
 	return shownMetrics(meta, chosen).map((metric) => {
 		const column = costColumn(metric, unit);
 		return {
 			key: metric, label: metricLabel(metric, meta), className: 'number', width: metricWidth(meta), descending: true,
 			value: (row) => value(row, column),
-			fill: (cell, row) => fillValue(cell, value(row, column), whole[column], unit),
+			fill: (cell, row) => fillValue(cell, value(row, column), whole[column], unit,
+				unit === 'bytes' ? interval?.(row, column) : null),
 		};
 	});
 }

@@ -39,8 +39,9 @@ export class Side {
 		this.showKind(state.table);
 		byId('table-kind').firstChild.textContent = { line: 'Lines', function: 'Functions', module: 'Modules' }[state.group];
 		const common = { report, groups, whole: model.wholeOf(state), state, filter: this.filterText };
-		const shown = state.table === 'sites' ? siteTable({ ...common, siteFilter: model.filter(state) }) :
-			functionTable({ ...common, table: model.table(state) });
+		const shown = state.table === 'sites' ? siteTable({ ...common, siteFilter: model.filter(state),
+			interval: (site, column) => model.siteInterval(site, column) }) :
+			functionTable({ ...common, table: model.table(state), intervals: model.groupIntervals(state) });
 		shown.emptyText = this.filterText ? 'No row has these words.' : 'No rows.';
 		this.table.show(shown);
 		byId('filter-count').textContent = formatCount(shown.rows.length);

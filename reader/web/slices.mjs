@@ -43,26 +43,22 @@ export function nearestBorder(slices, time) {
 	return time - before < slices.end[low] - time ? low - 1 : low;
 }
 
-// The eight costs of each site for a window, in the order of data.mjs: allocated in it, alive at its end, allocated in
-// it and alive at its end, allocated in it and never freed; bytes and count each.
-export function windowCosts(report, { from, to }) {
+// One figure of each site for a window: allocated in it, alive at its end, allocated in it and alive at its end,
+// allocated in it and never freed.  allocated, kept: of each cell; lost: of each loss.
+function windowSums(report, { from, to }, allocated, kept, lost) {
 	const { slices } = report;
-	const costs = Array.from({ length: 8 }, () => new Float64Array(report.sites.count));
-	const [totalBytes, totalCount, liveBytes, liveCount, leftBytes, leftCount, neverBytes, neverCount] = costs;
+	const sums = Array.from({ length: 4 }, () => new Float64Array(report.sites.count));
+	const [total, live, left, never] = sums;
 	const first = cellsBefore(slices, from);
 	const end = slices.cellEnd[to];
 	for (let i = 0; i < end; i++) {
 		const site = slices.site[i];
-		liveBytes[site] += slices.keptBytes[i];
-		liveCount[site] += slices.keptCount[i];
+		live[site] += kept[i];
 		if (i < first)
 			continue;
-		totalBytes[site] += slices.totalBytes[i];
-		totalCount[site] += slices.totalCount[i];
-		leftBytes[site] += slices.keptBytes[i];
-		leftCount[site] += slices.keptCount[i];
-		neverBytes[site] += slices.keptBytes[i];
-		neverCount[site] += slices.keptCount[i];
+		total[site] += allocated[i];
+		left[site] += kept[i];
+		never[site] += kept[i];
 	}
 	const lossEnd = slices.lossEnd[to];
 	for (let i = 0; i < slices.lossCell.length; i++) {
@@ -70,20 +66,41 @@ export function windowCosts(report, { from, to }) {
 		if (cell >= end)
 			continue;
 		const site = slices.site[cell];
-		if (i < lossEnd) {
-			liveBytes[site] -= slices.lossBytes[i];
-			liveCount[site] -= slices.lossCount[i];
-		}
+		if (i < lossEnd)
+			live[site] -= lost[i];
 		if (cell < first)
 			continue;
-		if (i < lossEnd) {
-			leftBytes[site] -= slices.lossBytes[i];
-			leftCount[site] -= slices.lossCount[i];
-		}
-		neverBytes[site] -= slices.lossBytes[i];
-		neverCount[site] -= slices.lossCount[i];
+		if (i < lossEnd)
+			left[site] -= lost[i];
+		never[site] -= lost[i];
 	}
-	return costs;
+	return sums;
+}
+
+// The eight costs of each site for a window, in the order of data.mjs: bytes and count of each sum.
+export function windowCosts(report, window) {
+	const { slices } = report;
+	const bytes = windowSums(report, window, slices.totalBytes, slices.keptBytes, slices.lossBytes);
+	const counts = windowSums(report, window, slices.totalCount, slices.keptCount, slices.lossCount);
+	return bytes.flatMap((sums, i) => [sums, counts[i]]);
+}
+
+// Of a sample, how uncertain these bytes are, as report.spreads has it; else null.
+export function windowSpreads(report, window) {
+	const { slices } = report;
+	if (!slices.totalUnseen)
+		return null;
+	const unseen = windowSums(report, window, slices.totalUnseen, slices.keptUnseen, slices.lossUnseen);
+	const variance = windowSums(report, window, slices.totalVariance, slices.keptVariance, slices.lossVariance);
+	return unseen.flatMap((sums, i) => [sums, variance[i]]);
+}
+
+// How coarse the sample was, at most, for each sum: what lives at the window's end was allocated until then.
+export function windowMeans(report, { to }) {
+	const steps = report.meta.sample_steps ?? [];
+	const coarsest = (list) => list.reduce((most, [, mean]) => Math.max(most, mean), 0);
+	const [all, then] = [coarsest(steps), coarsest(steps.filter(([, , time]) => time <= report.slices.end[to]))];
+	return [all, then, then, all];
 }
 
 // The live bytes of some sites at each border.  chosen: by site, not 0 for those that count.

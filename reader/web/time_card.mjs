@@ -138,7 +138,8 @@ export class TimeCard {
 			readout.title = this.hint();
 			return;
 		}
-		const parts = [formatTime(timeline.time[point]), (timelineBefore ? 'after: live ' : 'live ') +
+		const sampled = meta.sample_steps?.some(([, , time]) => time <= timeline.time[point]);
+		const parts = [formatTime(timeline.time[point]), (timelineBefore ? 'after: live ' : 'live ') + (sampled ? '≈ ' : '') +
 			formatBytes(timeline.live[point])];
 		if (this.timeline.stacked)
 			parts.push(...this.timeline.domains.map((i) => meta.domains[i].name + ' ' +
@@ -159,7 +160,8 @@ export class TimeCard {
 		if (mark)
 			parts.push('◆ ' + visibleText(shorten(mark[1], 40)));
 		readout.textContent = parts.join('  ·  ');
-		readout.title = [formatExact(timeline.live[point]) + ' bytes live', ...stretches].join('\n');
+		readout.title = [formatExact(timeline.live[point]) + ' bytes live' + (sampled ? ', an estimate; no interval here: ' +
+			'click for that of an instant' : ''), ...stretches].join('\n');
 	}
 
 	setTheme(palette) {

@@ -73,6 +73,7 @@ class TableView {
 				rows.push(group);
 		}
 		const column = costColumn(state.metric, state.unit);
+		const intervals = model.groupIntervals(state);
 		return {
 			name: 'all-functions', rows, room: 240, sort: { key: 'own ' + state.metric, descending: true },
 			columns: [
@@ -81,13 +82,15 @@ class TableView {
 					value: (group) => name(group).toLowerCase(),
 					fill: (cell, group) => fillName(cell, 'k' + frameKind(report, groups, group), name(group), place(group)),
 				},
-				...metricColumns(report.meta, state, (group, of) => costs.own[of][group], whole)
+				...metricColumns(report.meta, state, (group, of) => costs.own[of][group], whole,
+					(group, of) => intervals?.('own', group, of))
 					.map((one) => ({ ...one, key: 'own ' + one.key, label: one.label, title: 'Allocated here itself' })),
 				{
 					key: 'all', label: 'Inclusive', className: 'number', width: '96px', descending: true,
 					title: 'Of what is measured: allocated here and in all that is called from here; recursion counts once',
 					value: (group) => costs.all[column][group],
-					fill: (cell, group) => fillValue(cell, costs.all[column][group], whole[column], state.unit),
+					fill: (cell, group) => fillValue(cell, costs.all[column][group], whole[column], state.unit,
+						state.unit === 'bytes' ? intervals?.('all', group, column) : null),
 				},
 				numberColumn('mean', 'Mean size', '84px', (group) => this.meanOf(costs.own, group), formatBytes,
 					'Bytes of an allocation here, on average'),
@@ -131,7 +134,8 @@ class TableView {
 					fill: (cell, site) => fillName(cell, 'd' + sites.domain[site], allocator(site), ''),
 				},
 				textColumn('thread', 'Thread', '130px', thread),
-				...metricColumns(meta, state, (site, of) => sites.costs[of][site], whole),
+				...metricColumns(meta, state, (site, of) => sites.costs[of][site], whole,
+					(site, of) => model.siteInterval(site, of)),
 				numberColumn('mean', 'Mean size', '84px', (site) => this.meanOf(sites.costs, site), formatBytes,
 					'Bytes of an allocation here, on average'),
 			],

@@ -2,7 +2,8 @@
 /*
  * Slices of time against one replay for each question: random programs, with reallocs and munmaps that are torn apart,
  * undone or make no sense, are replayed once in slices, and then once more for each border and window, in the plain way
- * of --at and --time.  Both must say the same of every site.
+ * of --at and --time.  Both must say the same of every site.  Half of the programs are samples, which get coarser and
+ * finer: then both must say the same of how uncertain the bytes are, too, exactly.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,14 +70,25 @@ static void put_random_event(struct writer_stream *stream, uint64_t *moving)
 	}
 }
 
+static void put_sampling(struct writer_stream *stream)
+{
+	const uint64_t mean = draw(4) ? UINT64_C(16) << draw(8) : 0;
+
+	put_metadata(stream, CAPTURE_SAMPLING, &mean, sizeof(mean));
+}
+
 /* Returns when it ends.  Some stretches of time are empty, some moments have many events. */
-static uint64_t write_random_program(const char *path, uint32_t steps)
+static uint64_t write_random_program(const char *path, uint32_t steps, bool sampled)
 {
 	struct writer writer;
 	struct writer_stream *streams[STREAMS];
 	uint64_t moving[STREAMS] = { 0 }, stamp = 1, now = 0;
 
 	writer_init(&writer);
+	if (sampled) {
+		writer.header.version = CAPTURE_VERSION_SAMPLED;
+		writer.header.features = CAPTURE_SAMPLED;
+	}
 	writer_start(&writer);
 	for (uint32_t i = 0; i < STREAMS; i++) {
 		streams[i] = writer_stream(&writer, i, 256);
@@ -96,6 +108,8 @@ static uint64_t write_random_program(const char *path, uint32_t steps)
 			now += draw(4) ? 0 : draw(2) ? 1 : 999;
 			put_time(streams[s], now);
 		}
+		if (sampled && draw(50) == 0)
+			put_sampling(streams[s]);
 		put_random_event(streams[s], &moving[s]);
 	}
 	writer_save(&writer, path);
@@ -133,9 +147,10 @@ static void replay_file(struct replay *replay, const char *path, const struct re
 }
 
 static struct replay sliced, plain;
+static size_t uncertain;         /* compared figures that were estimates */
 
 /* What a site is asked for, summed up over the slices from..to. */
-struct sums { uint64_t total_bytes, total_count, live_bytes, live_count; };
+struct sums { uint64_t total_bytes, total_count, live_bytes, live_count; struct spread total, live; };
 
 /* born_from: cells of earlier slices are left out. */
 static struct sums sum_slices(uint32_t site, uint32_t born_from, uint32_t to)
@@ -151,12 +166,18 @@ static struct sums sum_slices(uint32_t site, uint32_t born_from, uint32_t to)
 		sums.total_count += slices->cell_sites[i].total_count;
 		sums.live_bytes += slices->cells[i].kept_bytes;
 		sums.live_count += slices->cells[i].kept_count;
+		if (!slices->cell_totals)
+			continue;
+		spread_add(&sums.total, &slices->cell_totals[i].total);
+		spread_add(&sums.live, &slices->cell_spreads[i].kept);
 	}
 	for (size_t i = 0; i < slices->ends[to].loss_end; i++) {
 		if (slices->losses[i].cell < first || slices->site_of[slices->losses[i].cell] != site)
 			continue;
 		sums.live_bytes -= (uint64_t)slices->losses[i].bytes;
 		sums.live_count -= (uint64_t)slices->losses[i].count;
+		if (slices->cell_totals)
+			sums.live = spread_less(&sums.live, &slices->loss_spreads[i]);
 	}
 	return sums;
 }
@@ -169,12 +190,21 @@ static uint32_t find_key(const struct replay *replay, uint64_t key)
 	return 0;
 }
 
+/* Those of bytes are sums of short numbers: not even a rounding lies between two ways to add them up. */
+static void compare_spreads(const struct spread *one, const struct spread *two)
+{
+	assert_true(one->unseen_bytes == two->unseen_bytes);
+	assert_true(one->variance_bytes == two->variance_bytes);
+	uncertain += one->variance_bytes > 0;
+}
+
 /* Slices from..to against a replay of what was allocated in them, and of what lived at their end. */
 static void compare_window(const char *path, uint32_t from, uint32_t to, uint64_t end_ns)
 {
 	const struct slices *slices = &sliced.slices;
 	const struct replay_options options = { .temporary_limit = 1, .at_ns = slices->ends[to].time_ns,
-		.from_ns = from ? slices->ends[from - 1].time_ns + 1 : 0, .to_ns = slices->ends[to].time_ns };
+		.from_ns = from ? slices->ends[from - 1].time_ns + 1 : 0, .to_ns = slices->ends[to].time_ns,
+		.sampled = sliced.options.sampled };
 
 	replay_file(&plain, path, &options, end_ns);
 	for (uint32_t i = 1; i < plain.site_count; i++)
@@ -187,6 +217,10 @@ static void compare_window(const char *path, uint32_t from, uint32_t to, uint64_
 		assert_int_equal(sums.total_count, plain.sites[other].total_count * (other != 0));
 		assert_int_equal(sums.live_bytes, plain.extras[other].at_bytes * (other != 0));
 		assert_int_equal(sums.live_count, plain.extras[other].at_count * (other != 0));
+		if (!sliced.slices.cell_totals)
+			continue;
+		compare_spreads(&sums.total, other ? &plain.spreads[other].total : &(struct spread){ 0 });
+		compare_spreads(&sums.live, other ? &plain.spreads[other].at : &(struct spread){ 0 });
 	}
 	replay_finish(&plain);
 }
@@ -225,7 +259,8 @@ static void slices_say_what_a_replay_of_their_times_says(void **state)
 		uint64_t now, end_ns;
 
 		random_state = seed * 0x9e3779b97f4a7c15u;
-		now = write_random_program(path, 50 + draw(2000));
+		options.sampled = seed % 2;
+		now = write_random_program(path, 50 + draw(2000), options.sampled);
 		end_ns = now + (draw(2) ? draw(5000) : 0);
 		options.slices = 2 + 2 * draw(20);
 		options.slice_entries_max = draw(2) ? SIZE_MAX : 1 + draw(600);
@@ -256,6 +291,7 @@ static void slices_say_what_a_replay_of_their_times_says(void **state)
 		}
 		replay_finish(&sliced);
 	}
+	assert_true(uncertain > 1000);
 	unlink(path);
 }
 

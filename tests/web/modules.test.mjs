@@ -144,8 +144,16 @@ function packSmallReport() {
 		p.varints([BIG - i, i]);
 	for (let i = 0; i < 12; i++)
 		p.deltas([i, BIG - i, 7]);
-	for (let i = 0; i < 8; i++)
+	for (let i = 0; i < 4; i++) {
+		p.varints([i, BIG - i]);
 		p.doubles([i / 3, 2 ** (100 * i)]);
+	}
+	for (let i = 0; i < 2; i++) {
+		p.varints([7 * i, 8, BIG]);
+		p.doubles([0.5, i, 1e30]);
+	}
+	p.signed([-9, BIG]);
+	p.doubles([-0.25, 4]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -171,7 +179,10 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual(report.before.map((column) => [...column]), [...Array(8).keys()].map((i) => [BIG - i, i]));
 	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [9, BIG - 9, 7]]);
 	assert.deepEqual(report.spreads.map((column) => [...column]),
-		[...Array(8).keys()].map((i) => [i / 3, 2 ** (100 * i)]));
+		[0, 1, 2, 3].flatMap((i) => [[i, BIG - i], [i / 3, 2 ** (100 * i)]]));
+	const { totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance } = report.slices;
+	assert.deepEqual([totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance].map((column) =>
+		[...column]), [[0, 8, BIG], [0.5, 0, 1e30], [7, 8, BIG], [0.5, 1, 1e30], [-9, BIG], [-0.25, 4]]);
 	assert.deepEqual(report.sources.get(2), { changed: true, confidential: false, lines:
 		new Map([[11, 'x'], [12, 'é']]) });
 });
@@ -649,7 +660,12 @@ function randomSlices(seed, report, sliceCount, blockCount) {
 	const slices = { count: sliceCount, end: Float64Array.from({ length: sliceCount }, (_, i) => (i + 1) * 1000),
 		cellEnd: [], lossEnd: [] };
 	const columns = { site: [], totalBytes: [], totalCount: [], keptBytes: [], keptCount: [], lossCell: [], lossBytes: [],
-		lossCount: [] };
+		lossCount: [], totalUnseen: [], totalVariance: [], keptUnseen: [], keptVariance: [], lossUnseen: [],
+		lossVariance: [] };
+	const spreads = (name, list) => {
+		columns[name + 'Unseen'].push(list.reduce((all, block) => all + block.size * 3, 0));
+		columns[name + 'Variance'].push(list.reduce((all, block) => all + block.size * block.size, 0));
+	};
 	const cells = [];
 	for (let slice = 0; slice < sliceCount; slice++) {
 		for (let site = 0; site < report.sites.count; site++) {
@@ -662,6 +678,8 @@ function randomSlices(seed, report, sliceCount, blockCount) {
 			for (const [name, value] of [['site', site], ['totalBytes', sum(own)], ['totalCount', own.length],
 				['keptBytes', sum(kept)], ['keptCount', kept.length]])
 				columns[name].push(value);
+			spreads('total', own);
+			spreads('kept', kept);
 		}
 		cells.forEach((own, cell) => {
 			const gone = own.filter((block) => block.birth < slice && block.death === slice);
@@ -669,6 +687,7 @@ function randomSlices(seed, report, sliceCount, blockCount) {
 				columns.lossCell.push(cell);
 				columns.lossBytes.push(gone.reduce((all, block) => all + block.size, 0));
 				columns.lossCount.push(gone.length);
+				spreads('loss', gone);
 			}
 		});
 		slices.cellEnd.push(cells.length);
@@ -687,16 +706,18 @@ test('a window has what the blocks of it say, for each site', () => {
 		for (let from = 0; from < 9; from++) {
 			for (let to = from; to < 9; to++) {
 				const costs = sctmem.windowCosts(report, { from, to });
+				const spreads = sctmem.windowSpreads(report, { from, to });
 				for (let site = 0; site < 25; site++) {
 					const born = (block) => block.site === site && block.birth <= to;
 					const inside = (block) => born(block) && block.birth >= from;
 					const alive = (block) => block.death > to;
-					const expected = [inside, (block) => born(block) && alive(block), (block) => inside(block) && alive(block),
-						(block) => inside(block) && block.death === 9].flatMap((chosen) => {
-						const list = blocks.filter(chosen);
-						return [list.reduce((all, block) => all + block.size, 0), list.length];
-					});
-					assert.deepEqual(costs.map((column) => column[site]), expected);
+					const lists = [inside, (block) => born(block) && alive(block), (block) => inside(block) && alive(block),
+						(block) => inside(block) && block.death === 9].map((chosen) => blocks.filter(chosen));
+					const sum = (list, of) => list.reduce((all, block) => all + of(block.size), 0);
+					assert.deepEqual(costs.map((column) => column[site]),
+						lists.flatMap((list) => [sum(list, (size) => size), list.length]));
+					assert.deepEqual(spreads.map((column) => column[site]),
+						lists.flatMap((list) => [sum(list, (size) => size * 3), sum(list, (size) => size * size)]));
 				}
 			}
 		}
@@ -736,4 +757,54 @@ test('a window changes what every view sums up, and going back brings the whole 
 	model.setWindow('');
 	assert.deepEqual(model.sumOf(base), whole);
 	assert.equal(sctmem.metricLabel('total', report.meta), 'Total');
+});
+
+test('intervals of a window are those of its own blocks and of how coarse the sample was until then', () => {
+	const report = randomReport(5, 60, 10, 40);
+	report.slices = randomSlices(5, report, 8, 400).slices;
+	report.spreads = sctmem.windowSpreads(report, { from: 0, to: 7 });
+	report.meta.sample_steps = [[0, 64, 0], [0, 512, 3000], [0, 4096, 6001]];
+	report.meta.sample_means = [4096, 512, 4096, 4096];
+	const model = new sctmem.Model(report);
+	const base = { ...new sctmem.Address(sctmem.VIEWS).defaults };
+	const whole = model.intervalsOfAll(base);
+	// Of the slices from 2 on, at a border before, at and behind that of a step.
+	for (const [to, mean] of [[2, 512], [3, 512], [5, 512], [6, 4096]]) {
+		model.setWindow('2-' + to);
+		const spreads = sctmem.windowSpreads(report, { from: 2, to });
+		const costs = sctmem.windowCosts(report, { from: 2, to });
+		const { counted } = report.sites;
+		const sum = (column) => column.reduce((all, value, site) => all + counted[site] * value, 0);
+		const expected = {};
+		[['total', 4096], ['peak', mean], ['leaked', mean], ['temporary', 4096]].forEach(([metric, own], i) => {
+			expected[metric] = sctmem.interval(sum(costs[2 * i]), sum(spreads[2 * i]), sum(spreads[2 * i + 1]), own);
+		});
+		assert.deepEqual(model.intervalsOfAll(base), expected, String(to));
+		const view = model.topDown(base);
+		const parts = [];
+		for (let v = 1; v < view.count; v++) {
+			const [low, high] = model.intervalsOf(base, view, v, model.costsOf(base, view, v)).peak;
+			assert.ok(low <= view.value[v] && view.value[v] <= high);
+			parts.push(high);
+		}
+		assert.ok(parts.length > 10);
+		const groups = model.groupIntervals(base);
+		for (const group of model.table(base).groups) {
+			const [low, high] = groups('all', group, 2);
+			assert.ok(low <= model.table(base).all[group] && model.table(base).all[group] <= high);
+		}
+	}
+	model.setWindow('');
+	assert.deepEqual(model.intervalsOfAll(base), whole);
+	assert.deepEqual(sctmem.windowMeans(report, { to: 1 }), [4096, 64, 64, 4096]);
+});
+
+test('an interval says its unit once, and blocks without one that they are estimates', () => {
+	assert.equal(sctmem.intervalText([1024, 2048]), '1.00 to 2.00 KiB');
+	assert.equal(sctmem.intervalText([10, 2048]), '10 B to 2.00 KiB');
+	assert.equal(sctmem.intervalText([7, 7]), 'exact');
+	assert.equal(sctmem.blocksText('5', [1, 2]), '≈ 5');
+	for (const exact of [[2, 2], undefined])
+		assert.equal(sctmem.blocksText('5', exact), '5');
+	assert.match(sctmem.blocksTitle('5 blocks', [1, 2]), /estimate; no interval here/);
 });
