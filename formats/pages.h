@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The payload of a PAGES record: which pages of the process's private memory were resident at one moment.  Written by
- * preload/pages.c, read by the reader.  No I/O, no allocation; the reading half takes any bytes.
+ * The payload of a PAGES record: which pages of the process's private memory, and of shared memory, were resident at
+ * one moment.  Written by preload/pages.c, read by the reader.  No I/O, no allocation; the reading half takes any
+ * bytes.
  *
  *     struct capture_pages, then ranges until the payload ends:
  *         kind, 1 byte | zigzag(first page - end of the range before) | length in pages | runs that add up to length
@@ -33,6 +34,9 @@ enum pages_flag {
 	PAGES_CUT = 1 << 1,           /* it took too long, or too much: what lies behind was not looked at */
 	PAGES_UNAVAILABLE = 1 << 2,   /* the system refused, or might end the process for it: there are no ranges */
 	PAGES_FILES_CUT = 1 << 3,     /* not all private memory of files was looked at */
+	/* In the last part: private memory that is not resident, and in no range of PAGES_SWAPPED, is not swapped either. */
+	PAGES_SWAP_TOLD = 1 << 4,
+	PAGES_SHARED_CUT = 1 << 5,    /* not all shared memory was looked at */
 };
 enum pages_reason { PAGES_ASKED, PAGES_EXIT, PAGES_GROWN };
 enum pages_kind {
@@ -44,6 +48,9 @@ enum pages_kind {
 	/* Whose some of that memory is; these have one run of state 0. */
 	PAGES_OWN = 16,
 	PAGES_THREAD_STACK,
+	/* Newer than the first readers, who skip them: so nothing is resident in their places in the kinds above. */
+	PAGES_SWAPPED,                /* state 1: of pages that are not resident in another range: they are swapped out */
+	PAGES_SHARED,                 /* shared memory; resident is what the process has touched */
 };
 enum pages_state { PAGES_ABSENT, PAGES_RESIDENT, PAGES_STATE_COUNT };
 

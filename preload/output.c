@@ -89,6 +89,11 @@ const char *output_path(void)
 	return output.path;
 }
 
+uint64_t output_inode(void)
+{
+	return output.inode;
+}
+
 uint64_t output_start_realtime_ns(void)
 {
 	return output.start_realtime_ns;

@@ -54,6 +54,7 @@ void output_detach(struct capture_stream *window);
 
 struct capture_status *output_status(void);   /* a dummy before output_open */
 const char *output_path(void);
+uint64_t output_inode(void);                  /* of the present file */
 int output_failure(void);                     /* the errno value of an output_open that failed; 0: unknown */
 uint64_t output_start_realtime_ns(void);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which pages of the process's private memory are resident: /proc/self/maps for the mappings, mincore() for the pages
- * of anonymous ones.  mincore reads page tables only, 4 ns a page; /proc/self/pagemap looks at each page's own record
- * too, 25 to 110 ns a page (measured).  Of memory that files are behind, mincore tells what is in the system's cache:
- * there pagemap says which pages the process has made its own by writing.
+ * Which pages of the process's memory are resident: /proc/self/maps for the mappings, mincore() for the pages of
+ * private anonymous ones.  mincore reads page tables only, 4 ns a page.  Of memory that files are behind, or that is
+ * shared, it tells what is in the system's cache: there /proc/self/pagemap (pagemap.h), at several times the price,
+ * says which pages the process has made its own by writing, and which pages of shared memory it has touched.  mincore
+ * cannot tell, either, what was swapped out from what was never there: where the process has swapped memory pagemap is
+ * asked for all.
  *
  *     maps, 4 KiB at a time -> a line -> pieces of pages -> mincore | pagemap -> a range in the part
  *     the part is full: a PAGES record               all of them under the stamp of the event that has begun
@@ -24,7 +26,8 @@
 #include <sys/prctl.h>
 
 #include "arena.h"
-#include "descriptor.h"
+#include "output.h"
+#include "pagemap.h"
 #include "stream.h"
 #include "sys.h"
 
@@ -32,14 +35,13 @@
 
 enum {
 	PIECE_PAGES = 4096,
-	PIECE_ENTRIES = 512,
 	PART_BYTES = 7936,            /* a record of at most 1016 words stays in the window, and so in its order */
 	TEXT_BYTES = 4096,
 	PARTS_MAX = 64,
 	THREADS_MAX = 1024,
 	WORKED_MAX_NS = 20000000,
 	WORKED_GROWN_MAX_NS = 2000000,    /* where nobody asked for it */
-	FILES_SHARE = 4,              /* of that on files: one large one is not to take all */
+	LOOK_SHARE = 4,               /* of that on each kind of look in pagemap: one large file is not to take all */
 	ELAPSED_SHARE = 50,           /* so many times that may go by until it is done; once, while a fork waits */
 	STEP_MAX_NS = 200000,         /* a piece of pages takes less, unless the thread waits */
 	FORK_WAITS_NS = 2 * WORKED_MAX_NS,
@@ -49,24 +51,24 @@ enum {
 };
 _Static_assert(PART_BYTES > PAGES_RANGE_BYTES_MAX(PIECE_PAGES), "a piece fits");
 
-/* What pagemap says of a page: it is there; and whether it is the file's own. */
-#define ENTRY_PRESENT ((uint64_t)1 << 63)
-#define ENTRY_OF_FILE ((uint64_t)1 << 61)
+/* What pagemap is asked for. */
+enum look { LOOK_FILES, LOOK_SHARED, LOOK_SWAPPED, LOOKS };
 
 struct work {
 	struct thread *thread;
 	struct capture_pages head;
 	uint64_t begin_ns, looked_ns; /* when the sample began, and when anybody last looked at the clock */
 	uint64_t worked_ns, before_ns;    /* of the thread: in this sample, and before it */
-	uint64_t limit_ns, files_ns;  /* of worked_ns: the most, and what files took */
+	uint64_t limit_ns, looks_ns[LOOKS];   /* of worked_ns: the most, and what looks in pagemap took */
 	uint64_t previous_end;
 	uintptr_t own_start, own_end; /* of our own memory, not written yet */
 	uintptr_t file_end;           /* of the private mapping of a file that was the last one */
 	bool stopped;                 /* recording has been */
+	bool swapped;                 /* the process has swapped memory, which is told apart */
+	uint64_t output_inode;
 	uint8_t *at;
-	uint8_t part[PART_BYTES], resident[PIECE_PAGES];
+	uint8_t part[PART_BYTES], states[PIECE_PAGES];    /* bit 0: resident, bit 1: swapped (pagemap.h) */
 	char text[TEXT_BYTES];
-	uint64_t entries[PIECE_ENTRIES];
 	uintptr_t pointers[THREADS_MAX];
 	size_t pointer_count;
 };
@@ -80,7 +82,8 @@ static _Atomic uint32_t forks;             /* under way */
 static _Atomic uint32_t next_number;
 /* All this is the thread's that has taken it. */
 static struct work *only_work;             /* NULL: none was made yet */
-static struct descriptor maps = { .fd = -1 }, pagemap = { .fd = -1 };
+static struct descriptor maps = { .fd = -1 }, status = { .fd = -1 };
+static struct pagemap pagemap = { .descriptor.fd = -1 };
 
 /*
  * The thread's processor time in this sample.  Its clock is a system call, as much as a line of the maps: so it is
@@ -184,59 +187,108 @@ static bool put_stacks(struct work *work, uintptr_t start, uintptr_t end)
 	return true;
 }
 
+/* A piece, as states[] say. */
+static bool put_piece(struct work *work, unsigned kind, uintptr_t start, size_t count)
+{
+	if (!has_room(work, count))
+		return false;
+	work->at = pages_put_range(work->at, kind, start / PAGE_SIZE, &work->previous_end, work->states, count);
+	return true;
+}
+
+/* What of a piece is swapped, if anything. */
+static bool put_swapped(struct work *work, uintptr_t start, size_t count)
+{
+	unsigned any = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		work->states[i] = work->states[i] & PAGEMAP_SWAPPED ? 1 : 0;
+		any |= work->states[i];
+	}
+	return !any || put_piece(work, PAGES_SWAPPED, start, count);
+}
+
+/*
+ * The states of the next pages, by pagemap; returns of how many: 0, it cannot tell, or this kind of look has had its
+ * share.
+ */
+static size_t look(struct work *work, enum look kind, uintptr_t start, size_t count)
+{
+	const uint64_t begin_ns = worked_ns(work);
+
+	if (work->looks_ns[kind] > work->limit_ns / LOOK_SHARE)
+		return 0;
+	count = kind == LOOK_FILES ? pagemap_look_files(&pagemap, start, count, work->states) :
+		pagemap_look(&pagemap, start, count, work->states);
+	work->looks_ns[kind] += worked_ns(work) - begin_ns;
+	return count;
+}
+
+static size_t pages_of_piece(uintptr_t start, uintptr_t end)
+{
+	return (end - start) / PAGE_SIZE < PIECE_PAGES ? (end - start) / PAGE_SIZE : PIECE_PAGES;
+}
+
+/* The states of private pages: pagemap is not needed unless there is swapped memory.  false: the pages are gone. */
+static bool see(struct work *work, uintptr_t start, size_t *count)
+{
+	const size_t looked = work->swapped ? look(work, LOOK_SWAPPED, start, *count) : 0;
+
+	if (looked) {
+		*count = looked;
+		return true;
+	}
+	/* From here on it is not told apart, so the sample cannot say that it told of all. */
+	if (work->swapped) {
+		work->swapped = false;
+		work->head.flags &= (uint16_t)~PAGES_SWAP_TOLD;
+	}
+	/* It may have gone since, and be mapped no more. */
+	if (sys_failed(sys_call(SYS_mincore, (long)start, (long)(*count * PAGE_SIZE), (long)work->states, 0, 0, 0)))
+		return false;
+	for (size_t i = 0; i < *count; i++)
+		work->states[i] &= PAGEMAP_RESIDENT;
+	return true;
+}
+
 /* false: the sample ends here. */
 static bool take_mapping(struct work *work, unsigned kind, uintptr_t start, uintptr_t end)
 {
 	for (size_t count; start < end; start += count * PAGE_SIZE) {
-		count = (end - start) / PAGE_SIZE < PIECE_PAGES ? (end - start) / PAGE_SIZE : PIECE_PAGES;
+		count = pages_of_piece(start, end);
 		if (!may_go_on(work))
 			return false;
-		/* It may have gone since, and be mapped no more. */
-		if (sys_failed(sys_call(SYS_mincore, (long)start, (long)(count * PAGE_SIZE), (long)work->resident, 0, 0, 0)))
-			continue;
-		if (!has_room(work, count))
+		if (see(work, start, &count) &&
+		    (!put_piece(work, kind, start, count) || (work->swapped && !put_swapped(work, start, count))))
 			return false;
-		work->at = pages_put_range(work->at, kind, start / PAGE_SIZE, &work->previous_end, work->resident, count);
 	}
 	return true;
 }
 
-/* How many of the next pages pagemap tells of, of which `own` the process has made its own; 0: no more. */
-static size_t read_entries(struct work *work, uintptr_t start, uintptr_t end, size_t *own)
+/* Resident of a file is what the process has made its own, of shared memory what it has touched. */
+static bool take_looked(struct work *work, unsigned kind, uintptr_t start, uintptr_t end)
 {
-	size_t count = (end - start) / PAGE_SIZE < PIECE_ENTRIES ? (end - start) / PAGE_SIZE : PIECE_ENTRIES;
-	const long got = sys_pread(pagemap.fd, work->entries, count * 8, start / PAGE_SIZE * 8);
-
-	count = got > 0 ? (size_t)got / 8 : 0;
-	*own = 0;
-	for (size_t i = 0; i < count; i++) {
-		work->resident[i] = (work->entries[i] & (ENTRY_PRESENT | ENTRY_OF_FILE)) == ENTRY_PRESENT;
-		*own += work->resident[i];
-	}
-	return count;
-}
-
-static bool take_file(struct work *work, uintptr_t start, uintptr_t end)
-{
-	const uint64_t begin_ns = worked_ns(work);
+	const bool file = kind == PAGES_FILE;
 	bool more = true;
 
-	while (more && start < end && pagemap.fd >= 0) {
-		size_t own, count;
+	for (size_t count; start < end; start += count * PAGE_SIZE) {
+		unsigned any = 0;
 
-		if (work->files_ns + worked_ns(work) - begin_ns > work->limit_ns / FILES_SHARE)
-			break;
-		count = read_entries(work, start, end, &own);
+		more = may_go_on(work);
+		count = more ? look(work, file ? LOOK_FILES : LOOK_SHARED, start, pages_of_piece(start, end)) : 0;
 		if (count == 0)
 			break;
-		more = may_go_on(work) && (own == 0 || has_room(work, count));
-		if (more && own > 0)
-			work->at = pages_put_range(work->at, PAGES_FILE, start / PAGE_SIZE, &work->previous_end, work->resident, count);
-		start += count * PAGE_SIZE;
+		for (size_t i = 0; i < count; i++) {
+			work->states[i] &= file && work->states[i] & PAGEMAP_FILE ? 0 : PAGEMAP_RESIDENT | PAGEMAP_SWAPPED;
+			any |= work->states[i] & PAGEMAP_RESIDENT;
+		}
+		if ((any || !file) && !put_piece(work, kind, start, count))
+			return false;
+		if (file && !put_swapped(work, start, count))
+			return false;
 	}
 	if (start < end)
-		work->head.flags |= PAGES_FILES_CUT;
-	work->files_ns += worked_ns(work) - begin_ns;
+		work->head.flags |= file ? PAGES_FILES_CUT : PAGES_SHARED_CUT;
 	return more;
 }
 
@@ -256,6 +308,32 @@ static const char *skip_field(const char *at)
 	return at;
 }
 
+static bool begins(const char *name, const char *with)
+{
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+/*
+ * A shared mapping of memory, which has a name as a file has; real files are in the system's cache, and left out.
+ * Whoever records into /dev/shm has the recorder's own file there.
+ */
+static bool take_shared(struct work *work, const char *inode, const char *name, uintptr_t start, uintptr_t end)
+{
+	static const char *const names[] = { "/dev/zero", "/memfd:", "/dev/shm/", "/SYSV", "[anon_shmem:" };
+	uint64_t number = 0;
+	bool memory = false;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		memory |= begins(name, names[i]);
+	if (!memory)
+		return true;
+	for (; *inode >= '0' && *inode <= '9'; inode++)
+		number = number * 10 + (uint64_t)(*inode - '0');
+	if (number == work->output_inode && begins(name, "/dev/shm/") && !put_owner(work, PAGES_OWN, start, end))
+		return false;
+	return take_looked(work, PAGES_SHARED, start, end);
+}
+
 /* "start-end rwxp offset device inode   name"; false: the sample ends here. */
 static bool take_line(struct work *work, const char *line)
 {
@@ -265,16 +343,18 @@ static bool take_line(struct work *work, const char *line)
 	if (*at != '-')
 		return true;
 	at = hex(at + 1, &end);
-	/* Shared memory is not the process's alone; what has no permissions is address space, and may be most of it. */
-	if (at[0] != ' ' || strnlen(at, 6) < 6 || at[4] != 'p' || memcmp(at + 1, "---", 3) == 0 || end <= start)
+	/* What has no permissions is address space, and may be most of it. */
+	if (at[0] != ' ' || strnlen(at, 6) < 6 || memcmp(at + 1, "---", 3) == 0 || end <= start)
 		return true;
-	const bool code = at[3] == 'x';
+	const bool code = at[3] == 'x', shared = at[4] == 's';
 	const char *inode = skip_field(skip_field(skip_field(at + 1)));
 	const char *name = skip_field(inode);
 
+	if (shared)
+		return take_shared(work, inode, name, start, end);
 	if (inode[0] != '0' || (inode[1] != ' ' && inode[1] != 0)) {
 		work->file_end = end;
-		return code || take_file(work, start, end);
+		return code || take_looked(work, PAGES_FILE, start, end);
 	}
 	if (strncmp(name, "[v", 2) == 0)
 		return true;                  /* vdso, vvar, vsyscall: the system's */
@@ -312,12 +392,23 @@ static bool take_lines(struct work *work, size_t *held, bool *skipping)
 	return true;
 }
 
+static void prepare_pagemap(struct work *work)
+{
+	const enum pagemap_swap swap = pagemap_swap(&status, work->text, TEXT_BYTES);
+	int none;
+
+	descriptor_open(&pagemap.descriptor, "/proc/self/pagemap", &none);
+	work->swapped = swap == PAGEMAP_SWAP_SOME && pagemap.descriptor.fd >= 0;
+	if (swap == PAGEMAP_SWAP_NONE || work->swapped)
+		work->head.flags |= PAGES_SWAP_TOLD;
+}
+
 static void take_all(struct work *work)
 {
 	size_t held = 0;
 	uint64_t offset = 0;
 	bool skipping = false;        /* the rest of a line that is longer than the text */
-	int error, none;
+	int error;
 	long got;
 
 	if (!descriptor_open(&maps, "/proc/self/maps", &error)) {
@@ -325,8 +416,8 @@ static void take_all(struct work *work)
 		work->head.error = (uint16_t)error;
 		return;
 	}
-	descriptor_open(&pagemap, "/proc/self/pagemap", &none);
 	work->before_ns = sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	prepare_pagemap(work);
 	work->pointer_count = thread_pointers(work->pointers, THREADS_MAX);
 	if (take_all_own(work)) {
 		while (may_go_on(work) && (got = sys_pread(maps.fd, work->text + held, TEXT_BYTES - held, offset)) > 0) {
@@ -336,7 +427,7 @@ static void take_all(struct work *work)
 				break;
 		}
 	}
-	descriptor_close(&pagemap);
+	descriptor_close(&pagemap.descriptor);
 	descriptor_close(&maps);
 }
 
@@ -366,7 +457,10 @@ static uint64_t take(struct thread *thread, enum pages_reason reason)
 	work->thread = thread;
 	work->begin_ns = work->looked_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	work->limit_ns = reason == PAGES_GROWN ? WORKED_GROWN_MAX_NS : WORKED_MAX_NS;
-	work->worked_ns = work->files_ns = work->previous_end = 0;
+	work->worked_ns = work->previous_end = 0;
+	memset(work->looks_ns, 0, sizeof(work->looks_ns));
+	work->swapped = false;
+	work->output_inode = output_inode();
 	work->file_end = 0;
 	work->stopped = false;
 	work->at = work->part;
@@ -415,5 +509,6 @@ void pages_reset(void)
 	atomic_store(&taken, false);
 	atomic_store(&next_number, 0);
 	descriptor_close(&maps);
-	descriptor_close(&pagemap);
+	descriptor_close(&status);
+	descriptor_close(&pagemap.descriptor);
 }

@@ -25,7 +25,7 @@
 
 enum {
 	ANALYSIS_COLUMNS_MAX = 12,
-	ANALYSIS_FACTS_MAX = 24,
+	ANALYSIS_FACTS_MAX = 32,
 	ANALYSIS_TABLES_MAX = 2,
 	ANALYSIS_SERIES_MAX = 2,
 	ANALYSIS_BINS = 64,           /* most bins of a series */
@@ -78,6 +78,7 @@ struct analysis_column {
 	const char *title;            /* for people; NULL: for programs only */
 	enum analysis_unit unit;
 	enum analysis_join join;
+	bool rare;                    /* for people only where a row has it */
 };
 
 /* Numbers in bins, one such list a row. */

@@ -4,12 +4,15 @@
  * before the moment asked for is held against what was live when it was taken.
  *
  *     each resident page, by the first that holds:
- *         the recorder's | a stack | holds a live block: bytes, slop, free beside them | lies in a live mapping: the
- *         program's, or an arena of Python's | held a block once, or is of the break: free, and not given back |
- *         data of modules and files | other
+ *         the recorder's | shared memory | a stack | holds a live block: bytes, slop, free beside them | lies in a live
+ *         mapping: the program's, or an arena of Python's | held a block once, or is of the break: free, and not given
+ *         back | data of modules and files | other
  *
  * Each of these is a list of spans; a stretch of resident pages is cut at the borders of the first list, what lies
  * outside of it at those of the second, and so on.
+ *
+ * What is not resident is swapped out where the sample tells so; where it told of all swapped memory, the rest was
+ * never touched or was given back.  Shared memory that the process has not touched may be anywhere.
  *
  * Of a process that ran before it was recorded, or was not recorded for a while, free memory cannot be told from that
  * of blocks that nobody saw: it is "other".
@@ -24,7 +27,7 @@
 #include "replay_cost.h"
 #include "spans.h"
 
-enum page_class { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENAS, FREE_HEAP, STACKS, MODULES, OWN, OTHER, CLASSES };
+enum page_class { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENAS, FREE_HEAP, STACKS, MODULES, OWN, OTHER, SHARED, CLASSES };
 
 static const struct { const char *key, *title; } class_names[CLASSES] = {
 	[BLOCKS] = { "block_bytes", "live blocks" },
@@ -37,12 +40,14 @@ static const struct { const char *key, *title; } class_names[CLASSES] = {
 	[MODULES] = { "module_bytes", "data of modules and files" },
 	[OWN] = { "recorder_bytes", "the recorder's own" },
 	[OTHER] = { "other_bytes", "other" },
+	[SHARED] = { "shared_bytes", "shared memory that the process has touched" },
 };
 
-enum { PLACE_ABSENT, PLACE_RESIDENT, PLACE_UNSEEN, PLACE_BYTES, PLACE_COLUMNS };
+enum { PLACE_ABSENT, PLACE_SWAPPED, PLACE_RESIDENT, PLACE_UNSEEN, PLACE_BYTES, PLACE_COLUMNS };
 
 static const struct analysis_column columns[] = {
 	{ "absent_bytes", "not resident", ANALYSIS_BYTES, ANALYSIS_SUM },
+	{ "swapped_bytes", "swapped out", ANALYSIS_BYTES, ANALYSIS_SUM, .rare = true },
 	{ "resident_bytes", "resident", ANALYSIS_BYTES, ANALYSIS_SUM },
 	{ "unseen_bytes", NULL, ANALYSIS_BYTES, ANALYSIS_SUM },
 	{ "bytes", "live", ANALYSIS_BYTES, ANALYSIS_SUM },
@@ -57,13 +62,19 @@ struct resident_site { uint64_t values[PLACE_COLUMNS]; uint32_t process; };
 /* What lies where, at the sample that is looked at. */
 enum layer { LAYER_OWN, LAYER_STACKS, LAYER_PAGES, LAYER_MAPPINGS, LAYER_HELD, LAYER_MODULES, LAYERS };
 
+/* What the kernel counts of a process. */
+struct counted { uint64_t resident, anonymous; };
+
 /* Of a process. */
 struct reading {
 	bool any;                     /* the rest is of a sample */
 	bool unavailable, cut, blind;
+	bool swap_told;               /* what is neither resident nor swapped was never touched, or given back */
 	uint64_t classes[CLASSES];
-	uint64_t live, live_resident, live_absent;
-	uint64_t anonymous, time_ns;
+	uint64_t live, live_resident, live_absent, live_swapped, live_untouched;
+	uint64_t swapped, shared;     /* in all; shared: the recorder's as well */
+	uint64_t time_ns;
+	struct counted counted;
 };
 
 struct gathering {
@@ -71,13 +82,13 @@ struct gathering {
 	bool lost;                    /* some of the sample is not */
 	uint32_t number, next_part;
 	struct spans seen;            /* owner: kind << 8 | state */
-	struct spans own, stacks;
+	struct spans own, stacks, swapped;
 };
 
 struct resident {
 	struct reading *readings; size_t reading_capacity;
 	struct gathering *gatherings; size_t gathering_capacity;
-	uint64_t *anonymous; size_t anonymous_capacity;      /* by the newest sample of each process */
+	struct counted *counted; size_t counted_capacity;    /* by the newest sample of each process */
 	struct held_pages held;
 	struct resident_site *sites; size_t site_capacity;
 	struct spans layers[LAYERS];
@@ -99,10 +110,10 @@ static bool on_sample(void *state, const struct analysis_context *context, const
 {
 	struct resident *own = state;
 
-	if (!array_reserve(&own->anonymous, &own->anonymous_capacity, sample->process + (size_t)1, sizeof(*own->anonymous),
+	if (!array_reserve(&own->counted, &own->counted_capacity, sample->process + (size_t)1, sizeof(*own->counted),
 		context->error))
 		return false;
-	own->anonymous[sample->process] = sample->anonymous_bytes;
+	own->counted[sample->process] = (struct counted){ sample->resident_bytes, sample->anonymous_bytes };
 	return true;
 }
 
@@ -329,11 +340,15 @@ static void classify(struct resident *own, struct reading *reading, unsigned lay
 {
 	/* Whose memory of some kinds is, where no layer before says that it is another's. */
 	static const unsigned layers_of[] = { [PAGES_ANONYMOUS] = LAYERS, [PAGES_BREAK] = LAYER_HELD,
-		[PAGES_STACK] = LAYER_STACKS, [PAGES_FILE] = LAYER_STACKS, [PAGES_ZEROED] = LAYERS };
+		[PAGES_STACK] = LAYER_STACKS, [PAGES_FILE] = LAYER_STACKS, [PAGES_ZEROED] = LAYERS,
+		[PAGES_SHARED] = LAYER_STACKS };
 
 	if (layer == layers_of[kind]) {
-		book(own, reading, kind == PAGES_FILE || kind == PAGES_ZEROED ? LAYER_MODULES : layer,
-			&(struct span){ start, end, 0 });
+		if (kind == PAGES_SHARED)
+			reading->classes[SHARED] += end - start;
+		else
+			book(own, reading, kind == PAGES_FILE || kind == PAGES_ZEROED ? LAYER_MODULES : layer,
+				&(struct span){ start, end, 0 });
 		return;
 	}
 	for (struct span piece; start < end; start = piece.end) {
@@ -345,35 +360,49 @@ static void classify(struct resident *own, struct reading *reading, unsigned lay
 	}
 }
 
-/* Live memory in a stretch that was looked at. */
-static void book_live(struct resident *own, struct spans *live, bool resident, uint64_t start, uint64_t end)
+/* Live memory in a stretch that was looked at, and what of it is swapped. */
+static void book_live(struct resident *own, struct reading *reading, struct spans *live, struct spans *swapped,
+	const struct span *span)
 {
-	for (struct span piece; start < end; start = piece.end) {
-		piece = spans_next(live, start, end);
-		if (piece.owner != SPANS_NONE)
-			own->sites[piece.owner].values[resident ? PLACE_RESIDENT : PLACE_ABSENT] += piece.end - piece.start;
+	const bool resident = (span->owner & 0xff) == PAGES_RESIDENT;
+	uint64_t start = span->start;
+
+	for (struct span piece; start < span->end; start = piece.end) {
+		piece = spans_next(live, start, span->end);
+		if (piece.owner == SPANS_NONE)
+			continue;
+		const uint64_t bytes = piece.end - piece.start, out = resident ? 0 : covered(swapped, piece.start, piece.end);
+		uint64_t *values = own->sites[piece.owner].values;
+
+		values[resident ? PLACE_RESIDENT : PLACE_ABSENT] += bytes;
+		values[PLACE_SWAPPED] += out;
+		if (reading->swap_told && !resident && span->owner >> 8 != PAGES_SHARED)
+			reading->live_untouched += bytes - out;
 	}
 }
 
-static void measure(struct resident *own, struct reading *reading, const struct spans *seen)
+static void measure(struct resident *own, struct reading *reading, struct gathering *gathering)
 {
+	const struct spans *seen = &gathering->seen;
+	struct spans *const lives[] = { &own->bytes, &own->live_mappings };
+
 	for (size_t i = 0; i < seen->count; i++) {
 		const struct span *span = &seen->list[i];
 
-		if ((span->owner & 0xff) == PAGES_RESIDENT)
-			classify(own, reading, 0, span->owner >> 8, span->start, span->end);
+		if ((span->owner & 0xff) != PAGES_RESIDENT)
+			continue;
+		reading->shared += span->owner >> 8 == PAGES_SHARED ? span->end - span->start : 0;
+		classify(own, reading, 0, span->owner >> 8, span->start, span->end);
 	}
 	/* Blocks and mappings are walked once more, from the start, by all that was looked at. */
-	own->bytes.at = 0;
-	for (size_t i = 0; i < seen->count; i++) {
-		const struct span *span = &seen->list[i];
-		const bool resident = (span->owner & 0xff) == PAGES_RESIDENT;
-
-		if (span->owner >> 8 == PAGES_FILE)
-			continue;
-		book_live(own, &own->bytes, resident, span->start, span->end);
-		book_live(own, &own->live_mappings, resident, span->start, span->end);
+	for (unsigned n = 0; n < sizeof(lives) / sizeof(*lives); n++) {
+		lives[n]->at = gathering->swapped.at = 0;
+		for (size_t i = 0; i < seen->count; i++)
+			if (seen->list[i].owner >> 8 != PAGES_FILE)
+				book_live(own, reading, lives[n], &gathering->swapped, &seen->list[i]);
 	}
+	for (size_t i = 0; i < gathering->swapped.count; i++)
+		reading->swapped += gathering->swapped.list[i].end - gathering->swapped.list[i].start;
 }
 
 /* Whether blocks may live, or have lived, that the capture does not tell of. */
@@ -394,15 +423,17 @@ static bool evaluate(struct resident *own, const struct analysis_context *contex
 {
 	struct reading reading = { .any = true, .time_ns = pages->time_ns,
 		.unavailable = pages->head->flags & PAGES_UNAVAILABLE,
-		.cut = gathering->lost || pages->head->flags & (PAGES_CUT | PAGES_FILES_CUT),
+		.cut = gathering->lost || pages->head->flags & (PAGES_CUT | PAGES_FILES_CUT | PAGES_SHARED_CUT),
+		.swap_told = !gathering->lost && pages->head->flags & PAGES_SWAP_TOLD,
 		.blind = is_blind(&context->replay->processes[pages->process]) };
 
-	if (pages->process < own->anonymous_capacity)
-		reading.anonymous = own->anonymous[pages->process];
+	if (pages->process < own->counted_capacity)
+		reading.counted = own->counted[pages->process];
 	spans_sort(&gathering->seen);
+	spans_sort(&gathering->swapped);
 	if (!take_live(own, context, pages->process, gathering))
 		return false;
-	measure(own, &reading, &gathering->seen);
+	measure(own, &reading, gathering);
 	for (size_t i = 0; i < own->site_capacity; i++) {
 		uint64_t *values = own->sites[i].values;
 
@@ -412,6 +443,7 @@ static bool evaluate(struct resident *own, const struct analysis_context *contex
 		reading.live += values[PLACE_BYTES];
 		reading.live_resident += values[PLACE_RESIDENT];
 		reading.live_absent += values[PLACE_ABSENT];
+		reading.live_swapped += values[PLACE_SWAPPED];
 	}
 	own->readings[pages->process] = reading;
 	return true;
@@ -433,7 +465,9 @@ static bool gather(struct gathering *gathering, const struct profile_pages *page
 			continue;
 		if (run.kind == PAGES_OWN || run.kind == PAGES_THREAD_STACK)
 			ok = spans_add(run.kind == PAGES_OWN ? &gathering->own : &gathering->stacks, start, end, 0, error);
-		else if (run.kind >= PAGES_ANONYMOUS && run.kind <= PAGES_ZEROED)
+		else if (run.kind == PAGES_SWAPPED)
+			ok = run.state == 0 || spans_add(&gathering->swapped, start, end, 0, error);
+		else if ((run.kind >= PAGES_ANONYMOUS && run.kind <= PAGES_ZEROED) || run.kind == PAGES_SHARED)
 			ok = spans_add(&gathering->seen, start, end, run.kind << 8 | run.state, error);
 	}
 	return ok;
@@ -459,6 +493,7 @@ static bool on_pages(void *state, const struct analysis_context *context, const 
 		spans_clear(&gathering->seen);
 		spans_clear(&gathering->own);
 		spans_clear(&gathering->stacks);
+		spans_clear(&gathering->swapped);
 		gathering->open = true;
 		gathering->lost = pages->head->part != 0;
 		gathering->number = pages->head->number;
@@ -499,40 +534,74 @@ static const char *why_not(const struct resident *own, const struct analysis_con
 		"2 MiB or more, and growth from 8 MiB on";
 }
 
+/* false: it says nothing. */
+static bool add_reading(struct reading *sum, const struct reading *reading)
+{
+	if (!reading->any || reading->unavailable)
+		return false;
+	for (unsigned class = 0; class < CLASSES; class++)
+		sum->classes[class] += reading->classes[class];
+	sum->live += reading->live;
+	sum->live_resident += reading->live_resident;
+	sum->live_absent += reading->live_absent;
+	sum->live_swapped += reading->live_swapped;
+	sum->live_untouched += reading->live_untouched;
+	sum->swapped += reading->swapped;
+	sum->shared += reading->shared;
+	sum->counted.resident += reading->counted.resident;
+	sum->counted.anonymous += reading->counted.anonymous;
+	sum->time_ns = reading->time_ns > sum->time_ns ? reading->time_ns : sum->time_ns;
+	return true;
+}
+
+static void add_live_facts(const struct reading *sum, struct analysis_result *result)
+{
+	analysis_add_fact(result, "live_bytes", "live then", ANALYSIS_BYTES, sum->live);
+	analysis_add_fact(result, "live_resident_bytes", "of that resident", ANALYSIS_BYTES, sum->live_resident);
+	analysis_add_fact(result, "live_absent_bytes", sum->live_absent == sum->live_swapped + sum->live_untouched ?
+		"not resident" : "not resident: never touched, given back, or swapped out", ANALYSIS_BYTES, sum->live_absent);
+	analysis_add_fact(result, "live_swapped_bytes", "known to be swapped out", ANALYSIS_BYTES, sum->live_swapped);
+	analysis_add_fact(result, "live_untouched_bytes", "known to be never touched, or given back", ANALYSIS_BYTES,
+		sum->live_untouched);
+	analysis_add_fact(result, "live_unseen_bytes", "not looked at", ANALYSIS_BYTES,
+		sum->live - sum->live_resident - sum->live_absent);
+	analysis_add_fact(result, "swapped_bytes", "private memory swapped out, live or not", ANALYSIS_BYTES, sum->swapped);
+}
+
+/* What the kernel calls resident is private, or shared memory, or pages of files. */
+static void add_counted_facts(const struct reading *sum, struct analysis_result *result)
+{
+	const uint64_t others = sum->counted.anonymous + sum->shared;
+
+	analysis_add_fact(result, "anonymous_bytes", "private by the kernel's own count", ANALYSIS_BYTES,
+		sum->counted.anonymous);
+	analysis_add_fact(result, "kernel_bytes", "resident by the kernel's own count", ANALYSIS_BYTES,
+		sum->counted.resident);
+	analysis_add_fact(result, "file_bytes", "of that the rest: pages of files, and shared memory that was not seen",
+		ANALYSIS_BYTES, sum->counted.resident > others ? sum->counted.resident - others : 0);
+}
+
 static void add_facts(const struct resident *own, struct analysis_result *result)
 {
 	struct reading sum = { 0 };
 	uint64_t resident = 0, processes = 0, cut = 0, blind = 0;
 
 	for (size_t i = 0; i < own->reading_capacity; i++) {
-		const struct reading *reading = &own->readings[i];
-
-		if (!reading->any || reading->unavailable)
+		if (!add_reading(&sum, &own->readings[i]))
 			continue;
-		for (unsigned class = 0; class < CLASSES; class++) {
-			sum.classes[class] += reading->classes[class];
-			resident += reading->classes[class];
-		}
-		sum.live += reading->live;
-		sum.live_resident += reading->live_resident;
-		sum.live_absent += reading->live_absent;
-		sum.anonymous += reading->anonymous;
-		sum.time_ns = reading->time_ns > sum.time_ns ? reading->time_ns : sum.time_ns;
 		processes++;
-		cut += reading->cut;
-		blind += reading->blind;
+		cut += own->readings[i].cut;
+		blind += own->readings[i].blind;
 	}
+	for (unsigned class = 0; class < CLASSES; class++)
+		resident += sum.classes[class];
 	analysis_add_fact(result, "time_ns", "when the pages were looked at", ANALYSIS_TIME, sum.time_ns);
-	analysis_add_fact(result, "resident_bytes", "resident and private", ANALYSIS_BYTES, resident);
+	analysis_add_fact(result, "resident_bytes", sum.classes[SHARED] ? "resident, but for pages of files" :
+		"resident and private", ANALYSIS_BYTES, resident);
 	for (unsigned class = 0; class < CLASSES; class++)
 		analysis_add_fact(result, class_names[class].key, class_names[class].title, ANALYSIS_BYTES, sum.classes[class]);
-	analysis_add_fact(result, "live_bytes", "live then", ANALYSIS_BYTES, sum.live);
-	analysis_add_fact(result, "live_resident_bytes", "of that resident", ANALYSIS_BYTES, sum.live_resident);
-	analysis_add_fact(result, "live_absent_bytes", "not resident: never touched, given back, or swapped out",
-		ANALYSIS_BYTES, sum.live_absent);
-	analysis_add_fact(result, "live_unseen_bytes", "not looked at", ANALYSIS_BYTES,
-		sum.live - sum.live_resident - sum.live_absent);
-	analysis_add_fact(result, "anonymous_bytes", "private by the kernel's own count", ANALYSIS_BYTES, sum.anonymous);
+	add_live_facts(&sum, result);
+	add_counted_facts(&sum, result);
 	analysis_add_fact(result, "process_count", processes == 1 ? "process that was looked at" :
 		"processes that were looked at", ANALYSIS_NUMBER, processes);
 	analysis_add_fact(result, "cut_count", "of them not wholly", ANALYSIS_NUMBER, cut);
@@ -568,6 +637,7 @@ static void finish(void *state)
 		spans_finish(&own->gatherings[i].seen);
 		spans_finish(&own->gatherings[i].own);
 		spans_finish(&own->gatherings[i].stacks);
+		spans_finish(&own->gatherings[i].swapped);
 	}
 	for (unsigned i = 0; i < LAYERS; i++)
 		spans_finish(&own->layers[i]);
@@ -577,7 +647,7 @@ static void finish(void *state)
 	held_pages_finish(&own->held);
 	free(own->readings);
 	free(own->gatherings);
-	free(own->anonymous);
+	free(own->counted);
 	free(own->sites);
 }
 

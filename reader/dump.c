@@ -207,7 +207,7 @@ static bool put_pages(struct dump_writer *writer, const struct capture_event *ev
 	struct capture_pages head;
 	struct tail tail;
 	struct pages_run run;
-	uint64_t resident = 0, absent = 0;
+	uint64_t resident = 0, absent = 0, swapped = 0, shared = 0, others = 0;
 
 	if (!take_fixed(event, &head, sizeof head, &tail))
 		return false;
@@ -215,6 +215,8 @@ static bool put_pages(struct dump_writer *writer, const struct capture_event *ev
 	while (pages_next(&cursor, &run)) {
 		if (run.kind < PAGES_OWN)
 			*(run.state == PAGES_RESIDENT ? &resident : &absent) += run.count;
+		else if (run.state == PAGES_RESIDENT)
+			*(run.kind == PAGES_SWAPPED ? &swapped : run.kind == PAGES_SHARED ? &shared : &others) += run.count;
 	}
 	put_number(writer, "sample", head.number);
 	put_number(writer, "part", head.part);
@@ -224,6 +226,8 @@ static bool put_pages(struct dump_writer *writer, const struct capture_event *ev
 	put_number(writer, "duration_ns", head.duration_ns);
 	put_number(writer, "resident_pages", resident);
 	put_number(writer, "absent_pages", absent);
+	put_number(writer, "swapped_pages", swapped);
+	put_number(writer, "shared_pages", shared);
 	if (cursor.bad)
 		put_text(writer, "problem", "the ranges contradict themselves");
 	return true;

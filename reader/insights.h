@@ -47,6 +47,14 @@ struct insights {
 void insights_init(struct insights *insights, const struct calltree *tree);
 void insights_finish(struct insights *insights);
 
+/* Whether people are shown a column of the table. */
+static inline bool insight_shows(const struct insight_table *table, unsigned column)
+{
+	const struct analysis_column *its = &table->class->columns[column];
+
+	return its->title && (!its->rare || table->total.values[column]);
+}
+
 /* insights_say.c: fills headline, note and notable. */
 void insight_say(struct insight *insight);
 

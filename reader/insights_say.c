@@ -158,16 +158,23 @@ static void say_pages(struct insight *insight)
 static void say_resident(struct insight *insight)
 {
 	const uint64_t resident = fact(insight, "resident_bytes"), live = fact(insight, "live_bytes");
-	const uint64_t absent = fact(insight, "live_absent_bytes"), cut = fact(insight, "cut_count");
+	const uint64_t absent = fact(insight, "live_absent_bytes"), swapped = fact(insight, "live_swapped_bytes");
+	const uint64_t shared = fact(insight, "shared_bytes"), cut = fact(insight, "cut_count");
 	const uint64_t unused = fact(insight, "beside_bytes") + fact(insight, "arena_free_bytes") +
 		fact(insight, "heap_free_bytes");
 
-	say(insight, "Measured after %s: %s were resident and private, of that %s live blocks and mappings and %s free "
-		"but kept.",
-		text_time(fact(insight, "time_ns")).text, text_bytes(resident).text,
-		text_bytes(fact(insight, "block_bytes") + fact(insight, "mapping_bytes")).text, text_bytes(unused).text);
+	say(insight, "Measured after %s: %s were resident%s, of that %s live blocks and mappings",
+		text_time(fact(insight, "time_ns")).text, text_bytes(resident).text, shared ? "" : " and private",
+		text_bytes(fact(insight, "block_bytes") + fact(insight, "mapping_bytes")).text);
+	if (shared)
+		say(insight, ", %s shared memory", text_bytes(shared).text);
+	say(insight, " and %s free but kept.", text_bytes(unused).text);
 	if (absent)
-		say(insight, " %s of %s live memory were not resident.", text_bytes(absent).text, text_bytes(live).text);
+		say(insight, " %s of %s live memory were not resident", text_bytes(absent).text, text_bytes(live).text);
+	if (swapped)
+		say(insight, ", %s of them swapped out", text_bytes(swapped).text);
+	if (absent)
+		say(insight, ".");
 	if (cut)
 		say(insight, " Not all of %s process%s was looked at.", text_count(cut).text, cut == 1 ? "" : "es");
 	insight->notable = (unused >= 4 * MIB && unused * 4 >= resident) || (absent >= MIB && absent * 4 >= live);

@@ -68,7 +68,7 @@ static void format_series(char *out, size_t size, const struct text *text, const
 	}
 }
 
-/* A table's columns for people: those with a title, the first series, and the place. */
+/* A table's columns for people, the first series, and the place. */
 static void print_table(const struct insights *insights, const struct insight_table *table, const struct text *text,
 	uint64_t number)
 {
@@ -79,7 +79,7 @@ static void print_table(const struct insights *insights, const struct insight_ta
 	char cell[VIEW_FRAME_SIZE];
 
 	for (unsigned i = 0; i < class->column_count; i++)
-		if (class->columns[i].title)
+		if (insight_shows(table, i))
 			columns[shown.column_count++] = (struct text_column){ class->columns[i].title,
 				class->columns[i].unit != ANALYSIS_THREAD };
 	if (series)
@@ -90,7 +90,7 @@ static void print_table(const struct insights *insights, const struct insight_ta
 		const struct insight_row *its = &table->rows[row];
 
 		for (unsigned i = 0; i < class->column_count; i++) {
-			if (!class->columns[i].title)
+			if (!insight_shows(table, i))
 				continue;
 			format_value(cell, CELL_SIZE, insights, class->columns[i].unit, its->values[i]);
 			text_table_add(&shown, i == class->sort ? TEXT_BOLD : TEXT_PLAIN, cell);

@@ -30,11 +30,13 @@ static void put_value(struct json *json, const struct profile *profile, enum ana
 		json_number(json, NULL, value);
 }
 
-static void put_columns(struct json *json, const struct analysis_table_class *class)
+static void put_columns(struct json *json, const struct insight_table *table)
 {
+	const struct analysis_table_class *class = table->class;
+
 	json_array(json, "columns");
 	for (unsigned i = 0; i < class->column_count; i++) {
-		if (!class->columns[i].title)
+		if (!insight_shows(table, i))
 			continue;
 		json_array(json, NULL);
 		json_text(json, NULL, class->columns[i].key);
@@ -69,15 +71,17 @@ static void put_series(struct json *json, const struct profile *profile, const s
 	json_object_end(json);
 }
 
-static void put_row(struct json *json, const struct profile *profile, const struct analysis_table_class *class,
+static void put_row(struct json *json, const struct profile *profile, const struct insight_table *table,
 	const struct insight_row *row)
 {
+	const struct analysis_table_class *class = table->class;
+
 	json_array(json, NULL);
 	json_number(json, NULL, row->frame);
 	json_number(json, NULL, row->node);
 	json_array(json, NULL);
 	for (unsigned i = 0; i < class->column_count; i++) {
-		if (class->columns[i].title)
+		if (insight_shows(table, i))
 			put_value(json, profile, class->columns[i].unit, row->values[i]);
 	}
 	json_array_end(json);
@@ -95,11 +99,11 @@ static void put_table(struct json *json, const struct profile *profile, const st
 	json_text(json, "name", table->class->name);
 	json_bool(json, "by_place", table->class->by_place);
 	json_number(json, "row_count", table->count);
-	put_columns(json, table->class);
+	put_columns(json, table);
 	put_series(json, profile, table->class, scale);
 	json_array(json, "rows");
 	for (size_t i = 0; i < table->count && i < ROWS_MAX; i++)
-		put_row(json, profile, table->class, &table->rows[i]);
+		put_row(json, profile, table, &table->rows[i]);
 	json_array_end(json);
 	json_object_end(json);
 }

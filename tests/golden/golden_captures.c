@@ -8,6 +8,7 @@
  *     child.bin     a fork child of sample's process, to be merged with it
  *     windows.bin   marks, and windows between them
  *     pages.bin     samples of resident pages: at a mark, and at the end; one that was cut
+ *     swapped.bin   one that tells what is swapped out, and of shared memory
  *     leaky.bin     two seconds with a leak, a cache that fills and is cleared at the end, a table, and churn
  *     leakier.bin   the same program changed: lines moved, the leak doubled, the churn gone, a thread's block new
  *
@@ -204,26 +205,36 @@ static void windows_story(void)
 	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, BASE + 0x40000, 64, 3);
 }
 
-/* A heap of 16 pages, a stack of 4 and a mapping of 64, of which every third page is resident; 2 pages are ours. */
+/*
+ * A heap of 16 pages, a stack of 4 and a mapping of 64, of which every third page is resident; 2 pages are ours.  With
+ * PAGES_SWAP_TOLD the page behind a resident one is swapped out, and there is shared memory of 32 pages.
+ */
 static void pages(struct writer_stream *stream, uint32_t number, uint16_t flags)
 {
-	uint8_t payload[256], resident[64], *to = payload + sizeof(struct capture_pages);
+	uint8_t payload[512], resident[64], swapped[64], *to = payload + sizeof(struct capture_pages);
 	const struct capture_pages head = { .number = number, .flags = PAGES_LAST | flags, .duration_ns = 123456,
 		.reason = number ? PAGES_EXIT : PAGES_ASKED };
 	uint64_t end = 0;
 
-	for (unsigned i = 0; i < 64; i++)
+	for (unsigned i = 0; i < 64; i++) {
 		resident[i] = i % 3 == 0;
+		swapped[i] = i % 3 == 1;
+	}
 	memcpy(payload, &head, sizeof head);
 	to = pages_put_owner(to, PAGES_OWN, BASE / 4096 + 100, &end, 2);
 	to = pages_put_range(to, PAGES_BREAK, BASE / 4096, &end, resident, 16);
 	to = pages_put_range(to, PAGES_ANONYMOUS, BASE / 4096 + 100, &end, resident, 2);
 	to = pages_put_range(to, PAGES_ANONYMOUS, 0x20000, &end, resident, 64);
 	to = pages_put_range(to, PAGES_STACK, 0x7ffff000, &end, resident, 4);
+	if (flags & PAGES_SWAP_TOLD) {
+		to = pages_put_range(to, PAGES_SWAPPED, BASE / 4096, &end, swapped, 16);
+		to = pages_put_range(to, PAGES_SWAPPED, 0x20000, &end, swapped, 64);
+		to = pages_put_range(to, PAGES_SHARED, 0x30000, &end, resident, 32);
+	}
 	put_metadata(stream, CAPTURE_PAGES, payload, (size_t)(to - payload));
 }
 
-static void pages_story(void)
+static void pages_story(bool newer)
 {
 	struct writer_stream *stream = new_stream(0, 4096);
 
@@ -233,14 +244,17 @@ static void pages_story(void)
 	put_alloc(stream, CAPTURE_MALLOC, BASE + 16, 5000, 2);
 	put_alloc(stream, CAPTURE_MALLOC, BASE + 0x8010, 20000, 3);
 	put_map(stream, 0x20000000, 64 * 4096, 0, 8);
+	if (newer)
+		put_map(stream, 0x30000000, 32 * 4096, CAPTURE_MAP_SHARED, 8);
 	put_sample(stream, 8 << 20, 180224, 1 << 20);
 	at(stream, 2, 500);
-	pages(stream, 0, 0);
+	pages(stream, 0, newer ? PAGES_SWAP_TOLD : 0);
 	mark(stream, "full");
 	put_free(stream, CAPTURE_FREE, BASE + 0x8010);
 	put_unmap(stream, CAPTURE_UNMAP, 0x20000000, 48 * 4096);
 	at(stream, 3, 900);
-	pages(stream, 1, PAGES_CUT);
+	if (!newer)
+		pages(stream, 1, PAGES_CUT);
 }
 
 enum { STEPS = 200, CACHED = 40 };
@@ -301,8 +315,11 @@ int main(int argc, char **argv)
 	windows_story();
 	finish(argv[1], "windows.bin", CAPTURE_EXITED);
 	begin(4242, 1, start);
-	pages_story();
+	pages_story(false);
 	finish(argv[1], "pages.bin", CAPTURE_EXITED);
+	begin(4242, 1, start);
+	pages_story(true);
+	finish(argv[1], "swapped.bin", CAPTURE_EXITED);
 	begin(4242, 1, start);
 	leaky_story(false);
 	finish(argv[1], "leaky.bin", CAPTURE_EXITED);

@@ -2,16 +2,22 @@
 """Samples of resident pages: what the analysis says of a program is what the program itself sees, to the byte."""
 import json
 import os
+import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
 
+from recording import Tracer
+
 PAGE = 4096
 BLOCK, MAPPING, WRITTEN, STACK, ZEROED = 48 << 20, (16 << 20) - 6 * PAGE, 25 * PAGE, 1 << 20, 4 << 20
+SHARED, CACHED_WRITTEN, OUT = 12 << 20, 10 * PAGE, 16 << 20
+LAST, SWAP_TOLD = 1, 16
 CLASSES = ["block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes", "arena_free_bytes", "heap_free_bytes",
-           "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes"]
+           "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes", "shared_bytes"]
 
 
 def resident(tools, path, *options):
@@ -54,8 +60,15 @@ def assert_known(tools, path, account):
     assert STACK <= facts["stack_bytes"] < STACK + (512 << 10)
     assert WRITTEN <= facts["module_bytes"] < WRITTEN + (4 << 20)
     assert 64 << 10 < facts["recorder_bytes"] < 8 << 20
+    shared = place(found, "make_shared")
+    assert (shared["bytes"], shared["unseen_bytes"], shared["resident_bytes"]) == (SHARED, 0, SHARED / 2)
+    assert facts["shared_bytes"] == SHARED / 2 + CACHED_WRITTEN
+    assert not any(row["swapped_bytes"] for row in found["places"]["rows"])
     # The kernel counts in batches, for each processor.
-    assert abs(facts["anonymous_bytes"] - facts["resident_bytes"]) < 4 << 20
+    assert abs(account["shared"] - facts["shared_bytes"]) < 1 << 20
+    assert abs(account["files"] - facts["file_bytes"]) < 2 << 20
+    assert abs(facts["anonymous_bytes"] + facts["shared_bytes"] - facts["resident_bytes"]) < 4 << 20
+    assert abs(facts["kernel_bytes"] - facts["file_bytes"] - facts["resident_bytes"]) < 4 << 20
     return facts
 
 
@@ -121,7 +134,7 @@ def test_forks_while_samples_are_taken(victim, trace, tools, tmp_path):
     assert len(children) == 60
     for child in children:
         sample, = samples(tools, child.path)
-        assert (sample["sample"], sample["flags"], sample["reason"]) == (0, 1, 0)
+        assert (sample["sample"], sample["flags"] & ~SWAP_TOLD, sample["reason"]) == (0, LAST, 0)
         assert sample["resident_pages"] > 20
 
 
@@ -135,9 +148,61 @@ def test_who_has_to_wait_is_looked_at_as_well(victim, trace, tools, tmp_path):
     process.communicate()
     assert process.returncode == 0
     taken = samples(tools, recording().only().path)
-    assert len(taken) == 400 and all(sample["flags"] == 1 for sample in taken)
+    assert len(taken) == 400 and all(sample["flags"] & ~SWAP_TOLD == LAST for sample in taken)
     # Longer than a sample may work.
     assert any(sample["duration_ns"] > 25000000 for sample in taken)
+
+
+def swap_used_kib():
+    with open("/proc/meminfo") as file:
+        lines = dict(line.split(":") for line in file)
+    return int(lines["SwapTotal"].split()[0]), int(lines["SwapTotal"].split()[0]) - int(lines["SwapFree"].split()[0])
+
+
+def test_what_is_swapped_out_is_told_from_what_was_never_touched(victim, trace, tools, tmp_path):
+    if not swap_used_kib()[0]:
+        pytest.skip("no swap on this machine, and to set some up would change it")
+    recording = trace(victim("pages"), "swapped", tmp_path / "mapped")
+    account = own_account(recording.ended.stdout)
+    if not account["swapped"]:
+        pytest.skip("this machine's swap takes nothing")
+    found = resident(tools, recording.only().path, "--at", "here")
+    facts, out = found["facts"], place(found, "make_out")
+    assert_adds_up(facts)
+    assert (out["bytes"], out["swapped_bytes"]) == (OUT, account["swapped"])
+    assert out["absent_bytes"] - out["swapped_bytes"] == account["untouched"] >= OUT / 4
+    assert facts["live_swapped_bytes"] + facts["live_untouched_bytes"] == facts["live_absent_bytes"]
+    assert abs(facts["swapped_bytes"] - account["counted"]) < 1 << 20
+
+
+def test_where_nobody_has_swapped_nothing_is_said_to_be(victim, trace, tools, tmp_path):
+    if swap_used_kib()[1]:
+        pytest.skip("somebody has swapped on this machine")
+    recording = trace(victim("pages"), "plain", tmp_path / "mapped")
+    facts = resident(tools, recording.only().path)["facts"]
+    assert facts["live_swapped_bytes"] == facts["swapped_bytes"] == 0
+    # Shared memory that is not there may be anywhere.
+    assert facts["live_untouched_bytes"] == facts["live_absent_bytes"] - SHARED / 2 > 0
+
+
+def test_memory_that_python_shares(trace, tools):
+    code = ("from multiprocessing import shared_memory\nimport ctypes\n"
+            "memory = shared_memory.SharedMemory(create=True, size=20 << 20)\n"
+            "memory.buf[:12 << 20] = bytes(12 << 20)\nctypes.CDLL(None).sctmem_snapshot(b'here')\n"
+            "memory.close()\nmemory.unlink()\n")
+    facts = resident(tools, trace("/usr/bin/python3", "-c", code).only().path, "--at", "here")["facts"]
+    assert_adds_up(facts)
+    assert facts["shared_bytes"] == 12 << 20
+
+
+def test_the_recorder_s_own_file_is_not_the_programs_memory(victim, tools, tmp_path):
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no /dev/shm to write to")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        recording = Tracer(tools, pathlib.Path(folder))(victim("pages"), "plain", tmp_path / "mapped")
+        facts = resident(tools, recording.only().path, "--at", "here")["facts"]
+    assert facts["shared_bytes"] == SHARED / 2 + CACHED_WRITTEN
+    assert facts["recorder_bytes"] > 256 << 10
 
 
 def test_what_was_not_recorded_is_not_called_free(victim, trace, tools, tmp_path):
@@ -210,7 +275,7 @@ def test_a_program_of_hardly_any_memory_is_left_alone(trace, tools):
 
 def test_who_is_killed_as_it_grows_was_looked_at(trace, tools):
     code = ("import os, time\nkept = []\nfor turn in range(40):\n\tkept.append([bytes(3000) for i in range(700)])\n"
-            "\ttime.sleep(0.02)\nos.kill(os.getpid(), 9)\n")
+            "\ttime.sleep(0.1)\nos.kill(os.getpid(), 9)\n")
     capture = trace("/usr/bin/python3", "-c", code).only()
     taken = [sample for sample in samples(tools, capture.path, grown=True) if sample["part"] == 0]
     assert samples(tools, capture.path) == [] and 5 <= len(taken) <= 20

@@ -298,7 +298,7 @@ static void sample(unsigned thread, unsigned step)
 static void add_range(struct life_pages *sample, unsigned kind, uint64_t start, unsigned count)
 {
 	struct life_page_range *range = &sample->ranges[sample->range_count++];
-	const unsigned mean = 1 + lives_draw(40);
+	const unsigned mean = 1 + lives_draw(40), states = kind == PAGES_SHARED ? LIFE_SWAPPED : LIFE_STATES;
 
 	if (sample->range_count > PAGE_RANGES_MAX || count > RANGE_PAGES_MAX)
 		abort();
@@ -306,7 +306,7 @@ static void add_range(struct life_pages *sample, unsigned kind, uint64_t start, 
 	range->kind = kind;
 	range->count = count;
 	for (unsigned i = 0; i < count; i++)
-		range->resident[i] = i == 0 || lives_draw(mean) == 0 ? lives_draw(2) : range->resident[i - 1];
+		range->states[i] = (uint8_t)(i == 0 || lives_draw(mean) == 0 ? lives_draw(states) : range->states[i - 1]);
 }
 
 /* Some memory of each kind is looked at, some is not. */
@@ -323,8 +323,10 @@ static void look_at_pages(struct life_pages *sample)
 			add_range(sample, PAGES_ANONYMOUS, LARGE_BASE + i * 4 * MIB, 1024);
 	for (unsigned i = 0; i < MAPPINGS && sample->range_count < PAGE_RANGES_MAX - 3; i++)
 		if (mapping_slots[i] && lives_draw(4))
-			add_range(sample, PAGES_ANONYMOUS, MAPPING_BASE + i * 16 * MIB, 1 + lives_draw(110));
+			add_range(sample, lives_draw(3) ? PAGES_ANONYMOUS : PAGES_SHARED, MAPPING_BASE + i * 16 * MIB,
+				1 + lives_draw(110));
 	add_range(sample, PAGES_ANONYMOUS, EXTRA_BASE, EXTRA_PAGES);
+	add_range(sample, PAGES_SHARED, EXTRA_BASE + EXTRA_PAGES * 4096, 50);
 	add_range(sample, PAGES_FILE, EXTRA_BASE + 64 * MIB, 30);
 	add_range(sample, PAGES_ZEROED, EXTRA_BASE + 64 * MIB + 30 * 4096, 40);
 }
@@ -337,16 +339,26 @@ static void put_part(struct writer_stream *stream, struct capture_pages *head, u
 	*at = payload + sizeof(*head);
 }
 
+static uint8_t *put_swapped(uint8_t *at, const struct life_page_range *range, uint64_t *end)
+{
+	uint8_t swapped[RANGE_PAGES_MAX];
+	unsigned any = 0;
+
+	for (unsigned i = 0; i < range->count; i++)
+		any |= swapped[i] = range->states[i] == LIFE_SWAPPED;
+	return any ? pages_put_range(at, PAGES_SWAPPED, range->first, end, swapped, range->count) : at;
+}
+
 /* In as many parts as it takes, in an order that is not that of the addresses. */
 static void put_pages(struct writer_stream *stream, unsigned step)
 {
-	static uint8_t payload[sizeof(struct capture_pages) + 2 * PAGES_RANGE_BYTES_MAX(RANGE_PAGES_MAX)];
+	static uint8_t payload[sizeof(struct capture_pages) + 3 * PAGES_RANGE_BYTES_MAX(RANGE_PAGES_MAX)];
 	struct life_pages *sample = &page_samples[page_sample_count];
 	struct capture_pages head = { .number = page_sample_count++ };
 	uint8_t *at = payload + sizeof(head);
 	uint64_t end = 0;
 
-	*sample = (struct life_pages){ .step = step };
+	*sample = (struct life_pages){ .step = step, .swap_told = lives_draw(2) };
 	look_at_pages(sample);
 	at = pages_put_owner(at, PAGES_THREAD_STACK, EXTRA_BASE / 4096 + EXTRA_STACK, &end, EXTRA_STACK_END - EXTRA_STACK);
 	at = pages_put_owner(at, PAGES_OWN, EXTRA_BASE / 4096 + EXTRA_OWN, &end, EXTRA_OWN_END - EXTRA_OWN);
@@ -356,13 +368,14 @@ static void put_pages(struct writer_stream *stream, unsigned step)
 		/* 5 must not divide how many there are. */
 		if (sample->range_count % 5 == 0)
 			range = &sample->ranges[i];
-		at = pages_put_range(at, range->kind, range->first, &end, range->resident, range->count);
+		at = pages_put_range(at, range->kind, range->first, &end, range->states, range->count);
+		at = put_swapped(at, range, &end);
 		if (at - payload > 900) {
 			put_part(stream, &head, payload, &at);
 			end = 0;
 		}
 	}
-	head.flags = PAGES_LAST;
+	head.flags = PAGES_LAST | (sample->swap_told ? PAGES_SWAP_TOLD : 0);
 	put_part(stream, &head, payload, &at);
 }
 

@@ -42,13 +42,15 @@ extern uint64_t step_ns[STEPS + 1];
 extern struct life_sample { unsigned step; uint64_t anonymous, counted; } samples[SAMPLES_MAX];
 extern unsigned sample_count;
 
-/* Which pages were resident behind a step; what is in no range was not looked at. */
+/* What pages were behind a step; what is in no range was not looked at. */
+enum { LIFE_ABSENT, LIFE_RESIDENT, LIFE_SWAPPED, LIFE_STATES };
 extern struct life_pages {
 	unsigned step, range_count;
+	bool swap_told;
 	struct life_page_range {
 		uint64_t first;               /* page */
 		unsigned kind, count;
-		uint8_t resident[RANGE_PAGES_MAX];
+		uint8_t states[RANGE_PAGES_MAX];
 	} ranges[PAGE_RANGES_MAX];
 } page_samples[PAGE_SAMPLES_MAX];
 extern unsigned page_sample_count;

@@ -552,9 +552,10 @@ static bool in_extra(uint64_t page, unsigned from, unsigned to)
 	return page >= EXTRA_BASE + from * 4096ul && page < EXTRA_BASE + to * 4096ul;
 }
 
-enum { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENA_FREE, HEAP_FREE, STACKS, MODULES, OWN, OTHER, CLASSES };
+enum { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENA_FREE, HEAP_FREE, STACKS, MODULES, OWN, OTHER, SHARED, CLASSES };
 static const char *const class_keys[CLASSES] = { "block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes",
-	"arena_free_bytes", "heap_free_bytes", "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes" };
+	"arena_free_bytes", "heap_free_bytes", "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes",
+	"shared_bytes" };
 static uint64_t class_bytes[CLASSES];     /* seen in all */
 
 static void classify_page(uint64_t page, unsigned kind, unsigned step, uint64_t *sums)
@@ -567,6 +568,8 @@ static void classify_page(uint64_t page, unsigned kind, unsigned step, uint64_t 
 		counts[bytes[i]]++;
 	if (in_extra(page, EXTRA_OWN, EXTRA_OWN_END) || in_extra(page, EXTRA_RECORDER, EXTRA_RECORDER_END)) {
 		sums[OWN] += 4096;
+	} else if (kind == PAGES_SHARED) {
+		sums[SHARED] += 4096;
 	} else if (kind == PAGES_STACK || in_extra(page, EXTRA_STACK, EXTRA_STACK_END)) {
 		sums[STACKS] += 4096;
 	} else if (kind == PAGES_FILE) {
@@ -582,56 +585,70 @@ static void classify_page(uint64_t page, unsigned kind, unsigned step, uint64_t 
 	}
 }
 
-/* Whether a page was looked at, and was resident. */
-static bool look_up(const struct life_pages *sample, uint64_t page, bool *resident)
+/* Whether a page was looked at, and what it was. */
+static bool look_up(const struct life_pages *sample, uint64_t page, unsigned *state, unsigned *kind)
 {
 	for (unsigned i = 0; i < sample->range_count; i++) {
 		const struct life_page_range *range = &sample->ranges[i];
 
 		if (range->kind != PAGES_FILE && page / 4096 >= range->first && page / 4096 < range->first + range->count) {
-			*resident = range->resident[page / 4096 - range->first];
+			*state = range->states[page / 4096 - range->first];
+			*kind = range->kind;
 			return true;
 		}
 	}
 	return false;
 }
 
-/* A row for each life's memory, by page. */
-static void expect_live(const struct life_pages *sample)
+/* A row for each life's memory, by page; returns what is known to be untouched. */
+enum { LIVE_ABSENT, LIVE_SWAPPED, LIVE_RESIDENT, LIVE_UNSEEN, LIVE_BYTES };
+static uint64_t expect_live(const struct life_pages *sample)
 {
-	unsigned left = 0;
+	unsigned left = 0, state, kind;
+	uint64_t untouched = 0;
 
 	row_count = 0;
 	for (unsigned i = 0; i < life_count; i++) {
 		const struct life *life = &lives[i];
 		const uint64_t size = life_size_at(life, sample->step);
 		struct expected *row;
-		bool resident;
 
 		if (size == UINT64_MAX || life->code == ARENA)
 			continue;
 		row = row_of(life, -1, 0);
-		row->values[3] += size;
-		for (uint64_t page = life->address / 4096 * 4096; page < life->address + size; page += 4096)
-			row->values[look_up(sample, page, &resident) ? resident : 2] += bytes_on(life, size, page);
+		row->values[LIVE_BYTES] += size;
+		for (uint64_t page = life->address / 4096 * 4096; page < life->address + size; page += 4096) {
+			const unsigned bytes = bytes_on(life, size, page);
+
+			if (!look_up(sample, page, &state, &kind)) {
+				row->values[LIVE_UNSEEN] += bytes;
+				continue;
+			}
+			row->values[state == LIFE_RESIDENT ? LIVE_RESIDENT : LIVE_ABSENT] += bytes;
+			row->values[LIVE_SWAPPED] += state == LIFE_SWAPPED ? bytes : 0;
+			untouched += sample->swap_told && state == LIFE_ABSENT && kind != PAGES_SHARED ? bytes : 0;
+		}
 	}
 	for (unsigned i = 0; i < row_count; i++)
-		if (rows[i].values[3])
+		if (rows[i].values[LIVE_BYTES])
 			rows[left++] = rows[i];
 	row_count = left;
+	return untouched;
 }
 
 /* By the newest sample; there is one before each moment that the tests ask for. */
 static void check_resident(const struct profile *profile, const struct analysis_result *result, unsigned at)
 {
 	const struct life_pages *sample = page_samples;
-	uint64_t sums[CLASSES] = { 0 }, all = 0;
+	uint64_t sums[CLASSES] = { 0 }, all = 0, swapped = 0;
 
 	while (sample + 1 < page_samples + page_sample_count && sample[1].step <= at)
 		sample++;
 	for (unsigned i = 0; i < sample->range_count; i++)
 		for (unsigned n = 0; n < sample->ranges[i].count; n++)
-			if (sample->ranges[i].resident[n])
+			if (sample->ranges[i].states[n] == LIFE_SWAPPED)
+				swapped += 4096;
+			else if (sample->ranges[i].states[n] == LIFE_RESIDENT)
 				classify_page((sample->ranges[i].first + n) * 4096, sample->ranges[i].kind, sample->step, sums);
 	assert_null(result->unavailable);
 	for (unsigned class = 0; class < CLASSES; class++) {
@@ -645,7 +662,8 @@ static void check_resident(const struct profile *profile, const struct analysis_
 	assert_int_equal(fact(result, "time_ns"), step_ns[sample->step]);
 	assert_int_equal(fact(result, "live_bytes"), lives_counted_at(sample->step));
 	assert_int_equal(fact(result, "cut_count") + fact(result, "blind_count"), 0);
-	expect_live(sample);
+	assert_int_equal(fact(result, "swapped_bytes"), swapped);
+	assert_int_equal(fact(result, "live_untouched_bytes"), expect_live(sample));
 	compare_rows(profile, &result->tables[0], -1);
 }
 

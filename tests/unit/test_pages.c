@@ -32,6 +32,8 @@ static uint8_t bytes[RANGES * PAGES_RANGE_BYTES_MAX(PAGES_MAX)];
 /* Random ranges, some of them owners'; how many bytes they take. */
 static size_t write_ranges(unsigned count)
 {
+	static const uint8_t kinds[] = { PAGES_ANONYMOUS, PAGES_BREAK, PAGES_STACK, PAGES_FILE, PAGES_ZEROED, PAGES_SWAPPED,
+		PAGES_SHARED };
 	uint8_t *at = bytes;
 	uint64_t end = 0;
 
@@ -41,7 +43,7 @@ static size_t write_ranges(unsigned count)
 
 		ranges[i].count = 1 + draw(draw(9) ? 100 : PAGES_MAX);
 		ranges[i].first = (uint64_t)draw(1 << 30) << draw(14);
-		ranges[i].kind = draw(4) ? 1 + draw(5) : PAGES_OWN;
+		ranges[i].kind = draw(4) ? kinds[draw(sizeof(kinds) / sizeof(*kinds))] : PAGES_OWN;
 		for (size_t n = 0; n < ranges[i].count; n++)
 			ranges[i].states[n] = ranges[i].kind != PAGES_OWN && draw(rarity) == 0;
 		at = ranges[i].kind == PAGES_OWN ? pages_put_owner(at, PAGES_OWN, ranges[i].first, &end, ranges[i].count) :

@@ -6,7 +6,7 @@
  * MODE: plain; closed, with all descriptors closed before; full, with no descriptor left to be had; filter, under a
  * seccomp filter that kills for what a sample needs; fork, a child does all of it, and the parent writes zeroed data
  * of its own; stopped, with a stretch that is not recorded before; forks, children are forked while another thread
- * takes samples; many, hundreds of snapshots and nothing else.
+ * takes samples; many, hundreds of snapshots and nothing else; swapped, a block of which half is swapped out.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -28,7 +28,7 @@
 
 enum {
 	PAGE = 4096, BLOCK = 48 << 20, MAPPING = 16 << 20, SMALL_COUNT = 6000, SMALL = 2000, STACK_BYTES = 1 << 20,
-	WRITTEN = 25, ZEROED = 4 << 20,
+	WRITTEN = 25, ZEROED = 4 << 20, SHARED = 12 << 20, CACHED = 2 << 20, CACHED_WRITTEN = 10, OUT = 16 << 20,
 };
 
 static pthread_barrier_t barrier;
@@ -40,6 +40,21 @@ static void allocate(void)
 	void *volatile block = malloc(100);
 
 	free(block);
+}
+
+/* Bytes of [start, end) on resident pages. */
+static size_t resident(uintptr_t start, uintptr_t end)
+{
+	size_t sum = 0;
+
+	for (uintptr_t page = start & ~(uintptr_t)(PAGE - 1); page < end; page += PAGE) {
+		unsigned char there = 0;
+
+		mincore((void *)page, PAGE, &there);
+		if (there & 1)
+			sum += (page + PAGE < end ? page + PAGE : end) - (page > start ? page : start);
+	}
+	return sum;
 }
 
 static __attribute__((noinline)) char *make_block(void)
@@ -62,6 +77,41 @@ static __attribute__((noinline)) char *make_mapping(void)
 	munmap(mapping + MAPPING - 10 * PAGE, 5 * PAGE);
 	munmap(mapping + PAGE, PAGE);
 	return mapping;
+}
+
+/* But for the holes, in which somebody else's memory may lie by now. */
+static size_t resident_of_mapping(uintptr_t mapping)
+{
+	return resident(mapping, mapping + PAGE) + resident(mapping + 2 * PAGE, mapping + MAPPING - 10 * PAGE) +
+		resident(mapping + MAPPING - 5 * PAGE, mapping + MAPPING);
+}
+
+/* Every other four pages of it are touched. */
+static __attribute__((noinline)) char *make_shared(void)
+{
+	char *shared = mmap(NULL, SHARED, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	madvise(shared, SHARED, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < SHARED; at += PAGE)
+		if (at / PAGE % 8 < 4)
+			shared[at] = 1;
+	return shared;
+}
+
+/* All of it is there, but the process has touched only some. */
+static void make_cached(void)
+{
+	static char bytes[PAGE];
+	int fd = memfd_create("cached", 0);
+	char *mapping;
+
+	for (size_t at = 0; at < CACHED; at += PAGE)
+		if (write(fd, bytes, PAGE) != PAGE)
+			exit(3);
+	mapping = mmap(NULL, CACHED, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	for (int i = 0; i < CACHED_WRITTEN; i++)
+		mapping[i * 3 * PAGE] = 1;
+	close(fd);
 }
 
 /* Freed heap that stays: the last block keeps it from going back. */
@@ -108,19 +158,59 @@ static void *use_stack(void *unused)
 	return bytes[0] ? unused : NULL;
 }
 
-/* Bytes of [start, end) on resident pages. */
-static size_t resident(uintptr_t start, uintptr_t end)
+/* What the kernel counts, in bytes. */
+static size_t counted(const char *name)
 {
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	size_t kib = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strncmp(line, name, strlen(name)) == 0)
+			kib = strtoul(line + strlen(name), NULL, 10);
+	if (file)
+		fclose(file);
+	return kib << 10;
+}
+
+/* Pages of it that are swapped out, and such that were never there. */
+static size_t in_pagemap(const char *block, size_t size, uint64_t mask, uint64_t bits)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
 	size_t sum = 0;
 
-	for (uintptr_t page = start & ~(uintptr_t)(PAGE - 1); page < end; page += PAGE) {
-		unsigned char there = 0;
+	for (uintptr_t page = (uintptr_t)block / PAGE; page < ((uintptr_t)block + size) / PAGE; page++) {
+		uint64_t entry;
 
-		mincore((void *)page, PAGE, &there);
-		if (there & 1)
-			sum += (page + PAGE < end ? page + PAGE : end) - (page > start ? page : start);
+		if (pread(fd, &entry, sizeof(entry), (off_t)(page * sizeof(entry))) == sizeof(entry))
+			sum += (entry & mask) == bits ? PAGE : 0;
 	}
+	close(fd);
 	return sum;
+}
+
+static __attribute__((noinline)) char *make_out(void)
+{
+	char *block = mmap(NULL, OUT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	madvise(block, OUT, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < OUT / 4 * 3; at += sizeof(int))
+		*(int *)(block + at) = rand();
+	madvise(block, OUT / 2, MADV_PAGEOUT);
+	return block;
+}
+
+static int swap_out(void)
+{
+	const uint64_t present = (uint64_t)1 << 63, swapped = (uint64_t)1 << 62;
+	char *block = make_out();
+
+	allocate();
+	if (sctmem_snapshot)
+		sctmem_snapshot("here");
+	printf("swapped %zu\nuntouched %zu\ncounted %zu\n", in_pagemap(block, OUT, swapped, swapped),
+		in_pagemap(block, OUT, present | swapped, 0), counted("VmSwap:"));
+	return 0;
 }
 
 static void filter(void)
@@ -153,6 +243,8 @@ static int all(const char *mode, const char *path)
 	freed = make_freed(&freed_end);
 	block = make_block();
 	mapping = make_mapping();
+	make_shared();
+	make_cached();
 	file = make_file(path);
 	pthread_barrier_init(&barrier, NULL, 2);
 	pthread_create(&thread, NULL, use_stack, NULL);
@@ -168,9 +260,11 @@ static int all(const char *mode, const char *path)
 	if (sctmem_snapshot)
 		sctmem_snapshot("here");
 	/* Nothing has been allocated since. */
-	if (strcmp(mode, "filter") != 0)
+	if (strcmp(mode, "filter") != 0) {
 		dprintf(out, "block %zu\nmapping %zu\nfreed %zu\n", resident((uintptr_t)block, (uintptr_t)block + BLOCK),
-			resident((uintptr_t)mapping, (uintptr_t)mapping + MAPPING), resident(freed, freed_end));
+			resident_of_mapping((uintptr_t)mapping), resident(freed, freed_end));
+		dprintf(out, "shared %zu\nfiles %zu\n", counted("RssShmem:"), counted("RssFile:"));
+	}
 	pthread_barrier_wait(&barrier);
 	pthread_join(thread, NULL);
 	free(block);
@@ -250,6 +344,8 @@ int main(int argc, char **argv)
 		return fork_many();
 	if (strcmp(argv[1], "many") == 0)
 		return take_many();
+	if (strcmp(argv[1], "swapped") == 0)
+		return swap_out();
 	if (strcmp(argv[1], "fork") == 0) {
 		pid_t child = fork();
 		int status;
