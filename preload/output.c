@@ -140,22 +140,31 @@ static void leave_growing(const uint64_t *signals)
 	sys_signals_restore(signals);
 }
 
-/* Maps `size` fresh bytes at the end of the file.  Called while growing. */
-static uint8_t *grow(uint64_t size, uint64_t *offset)
+/* Makes room for `size` bytes at the end of the file; the descriptor, or -1.  Called while growing. */
+static int make_room(uint64_t size, uint64_t *offset)
 {
 	int fd = our_fd();
 
 	*offset = atomic_load_explicit(&output.end, memory_order_relaxed);
 	if (config.max_size && *offset + size > config.max_size)
-		return NULL;
-	if (fd < 0 || !sys_allocate(fd, *offset, size))
-		return NULL;
-	uint8_t *base = sys_map_file(fd, *offset, size);
+		return -1;
+	return fd >= 0 && sys_allocate(fd, *offset, size) ? fd : -1;
+}
 
-	if (base) {
-		atomic_store_explicit(&output.end, *offset + size, memory_order_relaxed);
-		sample_file_grew(*offset + size);
-	}
+static void note_grown(uint64_t end)
+{
+	atomic_store_explicit(&output.end, end, memory_order_relaxed);
+	sample_file_grew(end);
+}
+
+/* Maps `size` fresh bytes at the end of the file.  Called while growing. */
+static uint8_t *grow(uint64_t size, uint64_t *offset)
+{
+	const int fd = make_room(size, offset);
+	uint8_t *base = fd >= 0 ? sys_map_file(fd, *offset, size) : NULL;
+
+	if (base)
+		note_grown(*offset + size);
 	return base;
 }
 
@@ -250,6 +259,14 @@ static void publish(uint8_t *at, const struct capture_block *header)
 	atomic_store_explicit((_Atomic uint64_t *)at, first, memory_order_release);
 }
 
+static void seal(struct capture_block *header, const void *payload, size_t size)
+{
+	header->magic = CAPTURE_BLOCK_MAGIC;
+	header->stored_size = (uint32_t)size;
+	header->payload_checksum = XXH3_64bits(payload, size);
+	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
+}
+
 bool output_append(struct capture_block *header, const void *payload, size_t size)
 {
 	uint64_t total = (sizeof(*header) + size + 7) & ~(uint64_t)7, at;
@@ -257,10 +274,7 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 
 	if (!extent)
 		return false;
-	header->magic = CAPTURE_BLOCK_MAGIC;
-	header->stored_size = (uint32_t)size;
-	header->payload_checksum = XXH3_64bits(payload, size);
-	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
+	seal(header, payload, size);
 	memcpy(extent->base + at + sizeof(*header), payload, size);
 	publish(extent->base + at, header);
 	note_used(extent->offset + at + total);
@@ -269,21 +283,26 @@ bool output_append(struct capture_block *header, const void *payload, size_t siz
 	return true;
 }
 
+/*
+ * By system calls: a page that is written first through a mapping costs a fault, five times as much.  That is not for
+ * blocks of events, which come all the time: whose descriptor it is must be asked before each, and yet is known only
+ * for the moment.  As in publish(), the magic comes last.
+ */
 bool output_append_locked(struct capture_block *header, const void *payload, size_t size)
 {
-	uint64_t total = (sizeof(*header) + size + 4095) & ~(uint64_t)4095, offset;
-	uint8_t *base = grow(total, &offset);
+	const uint64_t total = (sizeof(*header) + size + 4095) & ~(uint64_t)4095;
+	uint64_t offset;
+	const int fd = make_room(total, &offset);
 
-	if (!base)
+	if (fd < 0)
 		return false;
-	header->magic = CAPTURE_BLOCK_MAGIC;
-	header->stored_size = (uint32_t)size;
-	header->payload_checksum = XXH3_64bits(payload, size);
-	header->header_checksum = XXH3_64bits(header, offsetof(struct capture_block, header_checksum));
-	memcpy(base + sizeof(*header), payload, size);
-	publish(base, header);
+	note_grown(offset + total);
+	seal(header, payload, size);
+	if (!sys_pwrite_all(fd, payload, size, offset + sizeof(*header)) ||
+	    !sys_pwrite_all(fd, (const uint8_t *)header + 8, sizeof(*header) - 8, offset + 8) ||
+	    !sys_pwrite_all(fd, header, 8, offset))
+		return false;
 	note_used(offset + total);
-	sys_unmap(base, total);
 	return true;
 }
 

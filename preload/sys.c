@@ -132,6 +132,22 @@ long sys_pread(int fd, void *buffer, size_t size, uint64_t offset)
 	return sys_call(SYS_pread64, fd, (long)buffer, (long)size, (long)offset, 0, 0);
 }
 
+bool sys_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset)
+{
+	const char *at = buffer;
+
+	while (size > 0) {
+		long written = sys_call(SYS_pwrite64, fd, (long)at, (long)size, (long)offset, 0, 0);
+
+		if (sys_failed(written) || written == 0)
+			return false;
+		at += written;
+		offset += (uint64_t)written;
+		size -= (size_t)written;
+	}
+	return true;
+}
+
 bool sys_write_all(int fd, const void *buffer, size_t size)
 {
 	const char *at = buffer;

@@ -36,6 +36,7 @@ int sys_move_high(int fd);
 void sys_close(int fd);
 long sys_read(int fd, void *buffer, size_t size);
 long sys_pread(int fd, void *buffer, size_t size, uint64_t offset);
+bool sys_pwrite_all(int fd, const void *buffer, size_t size, uint64_t offset);
 bool sys_write_all(int fd, const void *buffer, size_t size);
 /* Reads up to size - 1 bytes of a file and ends them with a NUL; the length, or -1. */
 long sys_read_file(const char *path, char *buffer, size_t size);
