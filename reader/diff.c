@@ -207,6 +207,7 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	/* Only what is counted was taken. */
 	merged->domains = ~0u;
 	merged->before = diff->before;
+	merged->before_spreads = before->sample_mean_bytes && diff->before_spreads ? diff->before_spreads + 1 : NULL;
 	merged->before_total = diff->before_total;
 	merged->before_run = before;
 	strings_finish(&state.strings);

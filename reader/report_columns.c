@@ -384,10 +384,9 @@ static struct spread site_spread(const struct profile *profile, size_t site, uns
 	return cost_spread_of(number ? &profile->spreads[number] : NULL, (enum cost_figure)figure);
 }
 
-/* In a page of differences a figure has two sides, and a spread would say little. */
-static bool has_spreads(const struct profile *profile)
+static struct spread before_spread(const struct profile *profile, size_t site, unsigned figure)
 {
-	return profile->sample_mean_bytes && !profile->before;
+	return cost_spread_of(&profile->before_spreads[site], (enum cost_figure)figure);
 }
 
 static struct profile_cell_spread cell_spread(const struct profile *profile, size_t cell)
@@ -425,6 +424,14 @@ static void put_spreads(struct writer *writer, const struct profile *profile)
 	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).kept.variance_bytes);
 	COLUMN_SIGNED(writer, 0, profile->loss_count, whole(loss_spread(profile, i).unseen_bytes));
 	COLUMN_DOUBLE(writer, 0, profile->loss_count, loss_spread(profile, i).variance_bytes);
+}
+
+static void put_before_spreads(struct writer *writer, const struct profile *profile)
+{
+	for (unsigned figure = 0; figure < COST_FIGURES; figure++) {
+		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(before_spread(profile, i, figure).unseen_bytes));
+		COLUMN_DOUBLE(writer, 0, profile->site_count, before_spread(profile, i, figure).variance_bytes);
+	}
 }
 
 static void put_sources(struct writer *writer, const struct report_sources *sources,
@@ -470,7 +477,8 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->loss_count);
 	put_varint(writer, profile->before ? profile->site_count : 0);
 	put_varint(writer, profile->before_run ? profile->before_run->timeline_count : 0);
-	put_varint(writer, has_spreads(profile) ? profile->site_count : 0);
+	put_varint(writer, profile->sample_mean_bytes ? profile->site_count : 0);
+	put_varint(writer, profile->before_spreads ? profile->site_count : 0);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -483,8 +491,10 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 		put_before(writer, profile);
 	if (profile->before_run)
 		put_timeline(writer, profile->before_run);
-	if (has_spreads(profile))
+	if (profile->sample_mean_bytes)
 		put_spreads(writer, profile);
+	if (profile->before_spreads)
+		put_before_spreads(writer, profile);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

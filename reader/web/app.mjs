@@ -147,7 +147,8 @@ export class App {
 			byId('view-' + view.name).hidden = view !== viewed;
 		this.showTab(viewed.name);
 		this.revealTab(byId('tab-' + viewed.name));
-		byId('estimates').hidden = !this.report.meta.sample || viewed.side.includes('details') || !!viewed.intervals;
+		const sampled = this.report.spreads || this.report.spreadsBefore;
+		byId('estimates').hidden = !sampled || viewed.side.includes('details') || !!viewed.intervals;
 		this.side.update(viewed.side);
 		let view = this.opened.get(viewed);
 		if (!view) {

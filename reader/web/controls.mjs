@@ -101,7 +101,8 @@ export class Controls {
 			range.textContent = interval ? (isEstimate(interval) ? '95 %: ' : '') + intervalText(interval) : '';
 			const notes = [blocksText(formatCount(count) + (count === 1 ? ' block' : ' blocks'), interval)];
 			if (meta.before && !filtered)
-				notes.push('before ' + formatBytes(meta.before[costColumn(metric, 'bytes')]));
+				notes.push('before ' + (meta.before_run.sample ? '≈ ' : '') +
+					formatBytes(meta.before[costColumn(metric, 'bytes')]));
 			else if (filtered && !state.domain)
 				notes.push(formatShare(bytes, all) + ' of all');
 			else if (meta.window)

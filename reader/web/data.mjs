@@ -226,9 +226,9 @@ function readSliceSpreads(reader, slices) {
 export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
-	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before,
-		pointsBefore, spreads] = ['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells',
-		'losses', 'sites before', 'points before', 'spreads']
+	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before, pointsBefore, spreads,
+		spreadsBefore] = ['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses',
+		'sites before', 'points before', 'spreads', 'spreads before']
 		.map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
@@ -260,8 +260,11 @@ export function decodeColumns(bytes) {
 	report.spreads = spreads ? readSpreads(reader, spreads) : null;
 	if (spreads)
 		report.slices = readSliceSpreads(reader, report.slices);
-	if (spreads && spreads !== sites)
-		throw new Error('the data of this page are damaged: ' + spreads + ' spreads, of ' + sites + ' sites');
+	report.spreadsBefore = spreadsBefore ? readSpreads(reader, spreadsBefore) : null;
+	for (const count of [spreads, spreadsBefore]) {
+		if (count && count !== sites)
+			throw new Error('the data of this page are damaged: ' + count + ' spreads, of ' + sites + ' sites');
+	}
 	if (before && before !== sites)
 		throw new Error('the data of this page are damaged: ' + before + ' sites before, of ' + sites);
 	reader.expect(END, 'end');

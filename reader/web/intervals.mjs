@@ -26,6 +26,13 @@ export function interval(estimate, unseen, variance, mean) {
 	return [Math.min(estimate, Math.floor(seen + low)), Math.max(estimate, Math.ceil(seen + high))];
 }
 
+// Of after - before, two independent estimates with their intervals: reader/estimate.c's estimate_difference.
+export function differenceInterval(before, ofBefore, after, ofAfter) {
+	const distance = (a, b) => Math.sqrt(a * a + b * b);
+	return [Math.floor(after - before - distance(after - ofAfter[0], ofBefore[1] - before)),
+		Math.ceil(after - before + distance(ofAfter[1] - after, before - ofBefore[0]))];
+}
+
 // "1.5 to 2.1 MiB", "900 KiB to 1.1 MiB", "exact".
 export function intervalText(interval) {
 	if (!isEstimate(interval))

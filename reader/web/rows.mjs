@@ -35,6 +35,8 @@ export function fillValue(cell, value, whole, unit, interval = null) {
 	share.textContent = formatShare(value, whole);
 	cell.title = formatExactValue(value, unit) + (isEstimate(interval) ? '\n' + intervalTitle(interval) : '');
 	cell.dataset.exact = String(value);
+	if (interval)
+		cell.dataset.interval = interval.join(' ');
 }
 
 // Lower-case words, all of which must be in what is filtered.

@@ -8,13 +8,18 @@ import { stretchLegend, stretchTexts } from './gaps.mjs';
 import { parseWindow, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
 
+// Whether what lived at a time of a run is an estimate.
+function isSampledAt({ sample_steps: steps = [] }, time) {
+	return steps.some(([, , since]) => since <= time);
+}
+
 // What the run compared with had at the same time since its start.
 export function beforeText(timeline, run, time) {
 	if (time > run.duration_us)
 		return 'before: had ended';
 	const point = pointAt(timeline, time);
-	return 'before: live ' + formatBytes(timeline.live[point]) + (timeline.resident[point] ?
-		', resident ' + formatBytes(timeline.resident[point]) : '');
+	return 'before: live ' + (isSampledAt(run, time) ? '≈ ' : '') + formatBytes(timeline.live[point]) +
+		(timeline.resident[point] ? ', resident ' + formatBytes(timeline.resident[point]) : '');
 }
 
 export class TimeCard {
@@ -138,7 +143,7 @@ export class TimeCard {
 			readout.title = this.hint();
 			return;
 		}
-		const sampled = meta.sample_steps?.some(([, , time]) => time <= timeline.time[point]);
+		const sampled = isSampledAt(meta, timeline.time[point]);
 		const parts = [formatTime(timeline.time[point]), (timelineBefore ? 'after: live ' : 'live ') + (sampled ? '≈ ' : '') +
 			formatBytes(timeline.live[point])];
 		if (this.timeline.stacked)
@@ -160,8 +165,8 @@ export class TimeCard {
 		if (mark)
 			parts.push('◆ ' + visibleText(shorten(mark[1], 40)));
 		readout.textContent = parts.join('  ·  ');
-		readout.title = [formatExact(timeline.live[point]) + ' bytes live' + (sampled ? ', an estimate; no interval here: ' +
-			'click for that of an instant' : ''), ...stretches].join('\n');
+		readout.title = [formatExact(timeline.live[point]) + ' bytes live' + (sampled ? ', an estimate; no interval here' +
+			(this.report.slices?.count ? ': click for that of an instant' : '') : ''), ...stretches].join('\n');
 	}
 
 	setTheme(palette) {

@@ -4,11 +4,13 @@
 import { choiceButtons, element } from './dom.mjs';
 import { frameKind, frameName, framePlace } from './details.mjs';
 import { FlameGraph } from './flame.mjs';
+import { differenceInterval, interval, isEstimate } from './intervals.mjs';
 import { mixColours } from './palette.mjs';
 import { withLegend } from './picture.mjs';
 import { fillName, fillValue, numberColumn } from './rows.mjs';
 import { Table } from './table.mjs';
-import { buildTopDown, costColumn, costsOf, exclusiveCosts, groupCosts, inclusiveCosts, sumCosts } from './tree.mjs';
+import { buildTopDown, costColumn, costsOf, exclusiveCosts, exclusiveSums, groupCosts } from './tree.mjs';
+import { inclusiveCosts, sumCosts } from './tree.mjs';
 import { formatExact, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
 
 const DIFF_COLOURS = {
@@ -24,6 +26,27 @@ function formatExactGrowth(value, unit) {
 	return (value > 0 ? '+' : value < 0 ? '−' : '') + formatExactValue(Math.abs(value), unit);
 }
 
+// "+1.5 MiB to +2.1 MiB", "exact".
+export function growthIntervalText(range) {
+	return isEstimate(range) ? range.map((bytes) => formatGrowth(bytes, 'bytes')).join(' to ') : 'exact';
+}
+
+// The intervals of sums, where a side is a sample; else null.  column: of bytes; sumUp(columns of sites): sums of
+// whatever kind, in which pick(sums, column) finds one.  (before, after, pick) -> { before, after, growth }.
+export function growthIntervals(report, column, sumUp) {
+	const { meta, spreads, spreadsBefore } = report;
+	if (!spreads && !spreadsBefore)
+		return null;
+	const sides = [[spreadsBefore, meta.before_run?.sample_means], [spreads, meta.sample_means]].map(([own, means]) =>
+		own && { sums: sumUp(own), mean: means[column / 2] });
+	const range = (side, value, pick) => side ? interval(value, pick(side.sums, column), pick(side.sums, column + 1),
+		side.mean) : [value, value];
+	return (before, after, pick) => {
+		const ranges = { before: range(sides[0], before, pick), after: range(sides[1], after, pick) };
+		return { ...ranges, growth: differenceInterval(before, ranges.before, after, ranges.after) };
+	};
+}
+
 // The report as it was before: the same stacks and sites, with the other capture's costs.
 export function reportBefore(report) {
 	return { ...report, sites: { ...report.sites, costs: report.before } };
@@ -36,6 +59,20 @@ export function changeWord(before, after, beforeCount, afterCount) {
 	if (afterCount === 0)
 		return 'gone';
 	return before === after ? 'same' : before < after ? 'grown' : 'shrunk';
+}
+
+// Sorted by what it grew at least.
+function intervalColumn(range) {
+	return {
+		key: 'interval', label: '95 %', className: 'number', width: '168px', descending: true,
+		title: 'Of the growth of what it allocates itself: the truth lies there in 95 of 100 samples',
+		value: (row) => range(row)[0],
+		fill: (cell, row) => {
+			cell.textContent = growthIntervalText(range(row));
+			cell.title = range(row).map((bytes) => formatExactGrowth(bytes, 'bytes')).join(' to ');
+			cell.dataset.interval = range(row).join(' ');
+		},
+	};
 }
 
 class DiffView {
@@ -92,6 +129,8 @@ class DiffView {
 			this.tree = buildTopDown(report.nodes, model.childrenOf(report), groups, model.hiddenOf(whole),
 				own[state.diffWidth]);
 			this.inclusive = [inclusiveCosts(report.nodes, own.before), inclusiveCosts(report.nodes, own.after)];
+			this.nodeIntervals = state.unit === 'bytes' && growthIntervals(report, column, (costs) => [column, column + 1]
+				.map((one) => inclusiveCosts(report.nodes, exclusiveSums(report, costs[one], filter))));
 		}
 		this.tree.focus = this.nodeOf(state.zoom);
 		this.graph.show({
@@ -103,11 +142,25 @@ class DiffView {
 		const [old, now] = [sumCosts(before, filter)[column], sumCosts(report, filter)[column]];
 		this.figures.textContent = formatValue(old, state.unit) + ' → ' + formatValue(now, state.unit) + '  ' +
 			formatGrowth(now - old, state.unit) + (old ? ' (' + (now < old ? '−' : '+') +
-			formatShare(Math.abs(now - old), old) + ')' : '');
+			formatShare(Math.abs(now - old), old) + ')' : '') + this.intervalNote(old, now, column, filter);
 		this.figures.title = formatExact(old) + ' → ' + formatExact(now);
 		this.figures.dataset.before = String(old);
 		this.figures.dataset.after = String(now);
 		this.showRows(before, groups, whole, filter);
+	}
+
+	// How certain the difference of all that is selected is; '' where it is exact.
+	intervalNote(old, now, column, filter) {
+		const { report, state } = this.app;
+		delete this.figures.dataset.interval;
+		if (!report.spreads && !report.spreadsBefore)
+			return '';
+		if (state.unit !== 'bytes')
+			return '  ≈ estimates, no interval here';
+		const { growth } = growthIntervals(report, column, (costs) => sumCosts({ sites: { ...report.sites, costs } },
+			filter))(old, now, (sums, one) => sums[one]);
+		this.figures.dataset.interval = growth.join(' ');
+		return '  95 %: ' + growthIntervalText(growth);
 	}
 
 	// What the address says is zoomed into, or the nearest to it that is drawn.
@@ -139,12 +192,16 @@ class DiffView {
 		const { app, tree } = this;
 		const { report, state } = app;
 		const [before, after] = this.valuesOf(node);
+		const column = costColumn(state.metric, 'bytes');
+		const ranges = this.nodeIntervals && this.nodeIntervals(before, after, (pair, one) =>
+			costsOf(tree, node, [pair[one - column]])[0]);
 		return {
 			name: node === 0 ? 'All stacks' : shorten(frameName(report, tree.groups, tree.group[node]), 300),
 			place: shorten(framePlace(report, tree.groups, tree.group[node]), 300),
 			figures: [['strong', formatGrowth(after - before, state.unit)],
 				['', formatValue(before, state.unit) + ' → ' + formatValue(after, state.unit)],
-				['muted', formatExactGrowth(after - before, state.unit)]],
+				['muted', formatExactGrowth(after - before, state.unit)],
+				...(ranges ? [['', '95 %: ' + growthIntervalText(ranges.growth)]] : [])],
 		};
 	}
 
@@ -161,6 +218,9 @@ class DiffView {
 		const column = costColumn(state.metric, state.unit);
 		const [old, now] = [before, report].map((one) => groupCosts(one, groups, model.hiddenOf(state),
 			model.outermostOf(state), filter));
+		const intervals = state.unit === 'bytes' && growthIntervals(report, column, (costs) => groupCosts({ ...report,
+			sites: { ...report.sites, costs } }, groups, model.hiddenOf(state), model.outermostOf(state), filter));
+		const range = (row) => intervals(old.own[column][row], now.own[column][row], (sums, one) => sums.own[one][row]);
 		const count = costColumn('total', 'count');
 		const growth = (row) => now.own[column][row] - old.own[column][row];
 		const rows = [];
@@ -176,7 +236,7 @@ class DiffView {
 		const name = (row) => frameName(report, groups, row);
 		const value = (key, label, costs) => ({
 			key, label, className: 'number', width: '104px', descending: true, value: (row) => costs[column][row],
-			fill: (cell, row) => fillValue(cell, costs[column][row], most, state.unit),
+			fill: (cell, row) => fillValue(cell, costs[column][row], most, state.unit, intervals ? range(row)[key] : null),
 		});
 		const change = (key, label, of, title) => ({
 			...numberColumn(key, label, '104px', of, (bytes) => formatGrowth(bytes, state.unit), title),
@@ -198,6 +258,7 @@ class DiffView {
 						framePlace(report, groups, row)),
 				},
 				change('growth', 'Growth', growth, 'What it allocates itself'),
+				...(intervals ? [intervalColumn((row) => range(row).growth)] : []),
 				change('growth-all', 'With callees', (row) => now.all[column][row] - old.all[column][row],
 					'With all that is called from it'),
 				value('before', 'Before', old.own), value('after', 'After', now.own),
@@ -240,6 +301,7 @@ export const diffView = {
 	hint: 'what grew and what shrank against the other run',
 	key: 'D',
 	side: [],
+	intervals: true,
 	fields: { diffWidth: { letter: 'j', initial: 'both', accepts: ['both', 'after', 'before'] } },
 	offered: (report) => !!report.before,
 	create: (root, app) => new DiffView(root, app),

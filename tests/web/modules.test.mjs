@@ -106,7 +106,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3, 2]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3, 2, 2]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -154,6 +154,10 @@ function packSmallReport() {
 	}
 	p.signed([-9, BIG]);
 	p.doubles([-0.25, 4]);
+	for (let i = 0; i < 4; i++) {
+		p.varints([BIG, 3 * i]);
+		p.doubles([i / 7, i]);
+	}
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -180,6 +184,8 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [9, BIG - 9, 7]]);
 	assert.deepEqual(report.spreads.map((column) => [...column]),
 		[0, 1, 2, 3].flatMap((i) => [[i, BIG - i], [i / 3, 2 ** (100 * i)]]));
+	assert.deepEqual(report.spreadsBefore.map((column) => [...column]),
+		[0, 1, 2, 3].flatMap((i) => [[BIG, 3 * i], [i / 7, i]]));
 	const { totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance } = report.slices;
 	assert.deepEqual([totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance].map((column) =>
 		[...column]), [[0, 8, BIG], [0.5, 0, 1e30], [7, 8, BIG], [0.5, 1, 1e30], [-9, BIG], [-0.25, 4]]);
@@ -807,4 +813,29 @@ test('an interval says its unit once, and blocks without one that they are estim
 	for (const exact of [[2, 2], undefined])
 		assert.equal(sctmem.blocksText('5', exact), '5');
 	assert.match(sctmem.blocksTitle('5 blocks', [1, 2]), /estimate; no interval here/);
+});
+
+test('the interval of a growth is that of two estimates, or of one', () => {
+	assert.deepEqual(sctmem.differenceInterval(100, [90, 140], 300, [260, 330]), [200 - 57, 200 + 32]);
+	assert.deepEqual(sctmem.differenceInterval(300, [260, 330], 100, [90, 140]), [-200 - 32, -200 + 57]);
+	assert.deepEqual(sctmem.differenceInterval(5, [5, 5], 7, [7, 7]), [2, 2]);
+	assert.equal(sctmem.growthIntervalText([2, 2]), 'exact');
+	assert.equal(sctmem.growthIntervalText([-1024, 2048]), '−1.00 KiB to +2.00 KiB');
+	const report = randomReport(9, 40, 10, 30);
+	const columns = () => report.sites.costs.map((column) => column.map((value) => value * 3));
+	const sums = (costs) => costs.map((column) => column.reduce((all, value) => all + value, 0));
+	const pick = (list, column) => list[column];
+	assert.equal(sctmem.growthIntervals(report, 2, sums), null);
+	report.spreads = columns();
+	report.meta.sample_means = [1, 64, 3, 4];
+	report.meta.before_run = {};
+	const [unseen, variance] = sums(report.spreads).slice(2, 4);
+	const one = sctmem.growthIntervals(report, 2, sums)(500, 1e6, pick);
+	assert.deepEqual(one.after, sctmem.interval(1e6, unseen, variance, 64));
+	assert.deepEqual([one.before, one.growth], [[500, 500], one.after.map((end) => end - 500)]);
+	report.spreadsBefore = columns();
+	report.meta.before_run = { sample_means: [1, 4096, 3, 4] };
+	const both = sctmem.growthIntervals(report, 2, sums)(1e6, 1e6, pick);
+	assert.deepEqual(both.before, sctmem.interval(1e6, unseen, variance, 4096));
+	assert.ok(both.growth[0] < 0 && both.growth[1] > 0);
 });

@@ -431,6 +431,21 @@ def test_intervals_of_a_sample_are_those_of_the_command(browser, tmp_path):
     app(browser, "app.set({ view: 'flame' })")
 
 
+def check_narrow_windows(browser):
+    """With intervals, too, all has room."""
+    for width in (320, 390, 768, 900, 1024, 1440):
+        browser.cdp("Emulation.setDeviceMetricsOverride",
+                    {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        cut = browser.run("return [...document.querySelectorAll('.metric-interval, .metric-name')].filter((text) => "
+                          "text.scrollWidth > text.clientWidth + 1 && getComputedStyle(text).display !== 'none')"
+                          ".map((text) => text.textContent)")
+        outside = browser.run("return [...document.querySelectorAll('.metric-interval')].filter((text) => "
+                              "text.getBoundingClientRect().right > text.parentNode.getBoundingClientRect().right)"
+                              ".map((text) => text.textContent)")
+        assert (cut, outside) == ([], []), width
+
+
 def check_shown_intervals(browser):
     """Cards and details of all have the intervals of what is shown, blocks are called estimates."""
     known = app(browser, "app.model.intervalsOfAll(app.state)")
@@ -476,4 +491,57 @@ def test_intervals_of_windows_and_instants_are_those_of_the_command(browser, tmp
             assert shown == expected, (window, metric)
             compared += len(shown)
         check_shown_intervals(browser)
+    check_narrow_windows(browser)
     assert compared > 300
+
+
+def test_differences_of_samples_have_the_intervals_of_the_command(browser, tmp_path, recorded):
+    """Two samples, and a sample against all of a run, either way round."""
+    command, page = os.environ["WEB_COMMAND"], str(tmp_path / "diff.html")
+    samples = [str(tmp_path / name) for name in ("one.bin", "two.bin")]
+    for capture, sample in zip(samples, ("4KiB,seed=4", "16KiB,seed=5")):
+        environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=capture, SCTMEM_SAMPLE=sample)
+        subprocess.run(["/usr/bin/python3", "-c", PROGRAM], check=True, env=environment)
+    for pair in (samples, [recorded[0], samples[0]], [samples[1], recorded[0]]):
+        subprocess.run([command, "diff", "--html", "-f", "-o", page] + pair, check=True)
+        for metric in ("peak", "total"):
+            browser.open_report(page, "m=" + metric)
+            asked = [command, "diff", "--json", "-n", "0", "--by", "function", "-m", metric] + pair
+            diff = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout.decode())
+            expected = sorted([row["function"], row["before_bytes"], row["after_bytes"]] +
+                              [end for key in ("before", "after", "growth")
+                               for end in row["interval_95"][key + "_bytes"]]
+                              for row in diff["rows"] if row["after_bytes"] != row["before_bytes"])
+            shown = sorted(app(browser, """(() => {
+                const view = app.opened.get(app.viewed), { report } = app, { groups } = app.model.groupsOf(app.state);
+                const column = (key) => view.table.columns.find((one) => one.key === key);
+                return view.table.rows.filter((row) => column('growth').value(row) !== 0).map((row) => {
+                    const range = (key) => {
+                        const cell = document.createElement('div');
+                        column(key).fill(cell, row);
+                        return cell.dataset.interval.split(' ').map(Number);
+                    };
+                    return [report.strings[report.frames.function[groups.frame[row]]], column('before').value(row),
+                        column('after').value(row), ...range('before'), ...range('after'), ...range('interval')];
+                });
+            })()"""))
+            assert len(shown) == len(expected) > 10
+            for one, two in zip(shown, expected):
+                # The ends of a growth are no whole numbers, and rounded outwards: C's hypot may be nearer.
+                assert one[:7] == two[:7] and all(abs(a - b) <= 1 for a, b in zip(one[7:], two[7:])), (one, two)
+        figures = browser.run("const { dataset, textContent } = document.querySelector('.diff-figures');"
+                              "return [dataset.interval, textContent]")
+        assert "95 %: " in figures[1] and len(figures[0].split()) == 2
+        sides = [diff.get(key) for key in ("before_sample", "sample")]
+        assert browser.run("return document.querySelector('[data-value=total]').textContent").count("≈") == \
+            sum(side is not None for side in sides)
+        # Of the graph, too; of blocks there are none.
+        described = app(browser, "app.opened.get(app.viewed).describe(1).figures.map((figure) => figure[1]).join(' ')")
+        assert "95 %: " in described
+        check_narrow_windows(browser)
+        app(browser, "app.set({ unit: 'count' })")
+        assert "no interval" in browser.run("return document.querySelector('.diff-figures').textContent")
+        assert not browser.run("return document.body.innerText.includes('figures in this view are estimates')")
+    subprocess.run([command, "diff", "--html", "-f", "-o", page, recorded[0], recorded[0]], check=True)
+    browser.open_report(page)
+    assert "95 %" not in browser.run("return document.body.innerText")
