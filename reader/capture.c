@@ -292,9 +292,17 @@ static bool open_segments(struct capture *capture, const char *const *paths, siz
 	return true;
 }
 
-static bool open_capture(struct capture **out, const char *const *paths, size_t count, bool growing,
+/* How much of a run in segments is meant. */
+enum reach {
+	REACH_NAMED,                  /* these files */
+	REACH_RUN,                    /* all, where it is named by its first file; else this one */
+	REACH_GROWING,                /* from this file on */
+};
+
+static bool open_capture(struct capture **out, const char *const *paths, size_t count, enum reach reach,
 	struct error *error)
 {
+	const bool growing = reach == REACH_GROWING;
 	struct capture *capture = calloc(1, sizeof(*capture));
 	const char *path = paths[0];
 	char *left = NULL;
@@ -306,13 +314,13 @@ static bool open_capture(struct capture **out, const char *const *paths, size_t 
 	capture->file = -1;
 	pthread_mutex_init(&capture->lock, NULL);
 	/* The first file of a run may be gone, and is its name all the same. */
-	if (access(path, F_OK) != 0 && errno == ENOENT)
+	if (reach != REACH_NAMED && access(path, F_OK) != 0 && errno == ENOENT)
 		left = segments_first_left(path);
 	capture->path = pool_copy(&capture->pool, path, strlen(path));
 	ok = capture->path ? true : fail_memory(error);
 	ok = ok && open_file(capture, left ? left : path, error) && capture_read_header(capture, error);
 	if (ok && capture->header.segment)
-		ok = open_segments(capture, paths, count, growing || (count == 1 && (left || capture->header.segment == 1)),
+		ok = open_segments(capture, paths, count, growing || (reach == REACH_RUN && (left || capture->header.segment == 1)),
 			growing ? capture->header.segment : 0, error);
 	free(left);
 	capture->alive = ok && is_alive(capture);
@@ -330,17 +338,17 @@ static bool open_capture(struct capture **out, const char *const *paths, size_t 
 
 bool capture_open(struct capture **out, const char *path, struct error *error)
 {
-	return open_capture(out, &path, 1, false, error);
+	return open_capture(out, &path, 1, REACH_RUN, error);
 }
 
 bool capture_open_segments(struct capture **out, const char *const *paths, size_t count, struct error *error)
 {
-	return open_capture(out, paths, count, false, error);
+	return open_capture(out, paths, count, REACH_NAMED, error);
 }
 
 bool capture_open_growing(struct capture **out, const char *path, struct error *error)
 {
-	return open_capture(out, &path, 1, true, error);
+	return open_capture(out, &path, 1, REACH_GROWING, error);
 }
 
 bool capture_refresh_status(struct capture *capture, bool *more, struct error *error)

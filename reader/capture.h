@@ -168,7 +168,7 @@ struct capture {
 };
 
 MUST_CHECK bool capture_open(struct capture **out, const char *path, struct error *error);
-/* Of a run in segments exactly these files. */
+/* Of a run in segments exactly these files, also when it is one. */
 MUST_CHECK bool capture_open_segments(struct capture **out, const char *const *paths, size_t count,
 	struct error *error);
 void capture_close(struct capture *capture);
@@ -267,5 +267,8 @@ uint64_t capture_find_block(int file, uint64_t end, uint8_t *buffer, uint64_t of
 MUST_CHECK bool capture_read_header(struct capture *capture, struct error *error);
 MUST_CHECK bool capture_index_blocks(struct capture *capture, struct error *error);
 void capture_metadata_finish(struct capture *capture);
+/* capture_names.c: of a record SYMBOLS.  *problem: what is wrong with it, and nothing was taken; else NULL. */
+MUST_CHECK bool capture_take_names(struct capture *capture, const struct capture_event *event, const char **problem,
+	struct error *error);
 
 #endif

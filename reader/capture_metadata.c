@@ -266,37 +266,12 @@ static bool absorb_pages(struct capture *capture, const struct capture_event *ev
 	return true;
 }
 
-/* The names stay where they are, in one copy of the payload. */
 static bool absorb_symbols(struct capture *capture, const struct capture_event *event, struct error *error)
 {
-	char *copy = pool_copy(&capture->pool, event->payload, event->payload_size);
-	struct names names;
+	const char *problem;
+	const bool ok = capture_take_names(capture, event, &problem, error);
 
-	if (!copy)
-		return fail_memory(error);
-	const char *problem = names_check(copy, event->payload_size, &names);
-	if (problem)
-		return refuse(capture, problem);
-	if (!array_reserve(&capture->name_records, &capture->name_record_capacity, capture->name_record_count + 1,
-		sizeof(*capture->name_records), error))
-		return false;
-	capture->name_records[capture->name_record_count++] = (struct capture_names){ copy, event->payload_size };
-	for (uint32_t i = 0; i < names.head.frame_count; names.places += names.frames[i++].place_count) {
-		const struct capture_named named = { names.places, names.text, names.frames[i].place_count,
-			names.head.generation };
-		const uint32_t slot = map64_get(&capture->named_by_frame, names.frames[i].frame);
-
-		if (slot != MAP64_NONE) {
-			if (capture->named[slot].generation < named.generation)
-				capture->named[slot] = named;
-			continue;
-		}
-		if (!array_reserve(&capture->named, &capture->named_capacity, capture->named_count + 1, sizeof(named), error) ||
-		    !map64_put(&capture->named_by_frame, names.frames[i].frame, (uint32_t)capture->named_count, error))
-			return false;
-		capture->named[capture->named_count++] = named;
-	}
-	return true;
+	return problem ? refuse(capture, problem) : ok;
 }
 
 /* Bounds that no sum of can overflow, whatever a file says: 2^20 windows of 2^43 bytes each are refused by none. */

@@ -22,13 +22,15 @@ static bool fail_write(struct error *error, const char *path, int code)
 
 static bool open_temporary(struct output *output, struct error *error)
 {
-	size_t size = strlen(output->path) + sizeof ".XXXXXX";
+	const size_t size = strlen(output->path) + sizeof "..XXXXXX";
+	const char *slash = strrchr(output->path, '/'), *name = slash ? slash + 1 : output->path;
 	mode_t mask = umask(0);
 	int fd;
 
 	umask(mask);
 	output->temporary = memory_new(size, 1);
-	snprintf(output->temporary, size, "%s.XXXXXX", output->path);
+	/* What a killed command leaves is not to be taken for what it was to be: a segment of a run is found by its name. */
+	snprintf(output->temporary, size, "%.*s.%s.XXXXXX", (int)(name - output->path), output->path, name);
 	fd = mkostemp(output->temporary, O_CLOEXEC);
 	if (fd < 0) {
 		int code = errno;

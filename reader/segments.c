@@ -371,6 +371,28 @@ char *segments_newest_beside(const char *path)
 	return find_beside(path, true);
 }
 
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+bool segments_would_mix(const char *path, const char *copy, char stem[SEGMENTS_STEM_SIZE])
+{
+	char folder[4096], copy_folder[4096], copy_stem[SEGMENTS_STEM_SIZE];
+	struct stat here, there;
+	uint64_t run_id;
+	uint32_t segment = 1;
+
+	(void)segments_peek(path, &run_id, &segment);
+	split(path, segment > 1, folder, sizeof(folder), stem, SEGMENTS_STEM_SIZE);
+	split(copy, false, copy_folder, sizeof(copy_folder), copy_stem, sizeof(copy_stem));
+	return stat(folder, &here) == 0 && stat(copy_folder, &there) == 0 && here.st_dev == there.st_dev &&
+		here.st_ino == there.st_ino && (strncmp(last_part(copy), stem, strlen(stem)) == 0 ||
+		strncmp(last_part(path), copy_stem, strlen(copy_stem)) == 0);
+}
+
 void segments_close(struct capture *capture)
 {
 	for (size_t i = 0; i < capture->segment_count; i++)

@@ -28,6 +28,13 @@ char *segments_newest_beside(const char *path);
 /* For the name of a run's first file, which is gone: the first that is left of the newest such run; NULL: none. */
 char *segments_first_left(const char *path);
 
+/*
+ * Whether a copy of a file of a run, under this other name, would be read as a part of the run, or the run's files as
+ * parts of the copy.  Then *stem is what no copy's name beside the run may begin with.
+ */
+enum { SEGMENTS_STEM_SIZE = 512 };
+bool segments_would_mix(const char *path, const char *copy, char stem[SEGMENTS_STEM_SIZE]);
+
 void segments_close(struct capture *capture);
 
 #endif

@@ -37,7 +37,6 @@ struct wanted {
 struct symbolize {
 	const struct symbolize_options *options;
 	struct capture *capture;
-	struct symbols *symbols;
 	struct wanted *wanted; size_t wanted_count, wanted_capacity;
 	struct names_writer names;
 	uint32_t generation;
@@ -112,7 +111,7 @@ static bool list_wanted(struct symbolize *work)
 		if (ok)
 			work->wanted[work->wanted_count++] = (struct wanted){ .frame = frame,
 				.address = CAPTURE_FRAME_ADDRESS(frame) - module->info.bias,
-				.module = symbols_add_module(work->symbols, module->path, module->build_id, module->info.build_id_size) };
+				.module = symbols_add_module(work->options->symbols, module->path, module->build_id, module->info.build_id_size) };
 	}
 	map64_finish(&seen);
 	work->result->frames = work->wanted_count;
@@ -278,7 +277,7 @@ static bool resolve(struct symbolize *work)
 		modules[i] = work->wanted[i].module;
 	}
 	struct symbol_job *jobs = symbol_jobs_list(modules, addresses, work->wanted_count, &job_count);
-	symbol_jobs_run(work->symbols, jobs, job_count, HELPERS, show_resolved, work);
+	symbol_jobs_run(work->options->symbols, jobs, job_count, HELPERS, show_resolved, work);
 	for (size_t i = 0; i < job_count; i++) {
 		for (size_t n = 0; ok && n < jobs[i].count; n++)
 			ok = take_found(work, work->wanted[at++].frame, jobs[i].frames + jobs[i].results[n].first,
@@ -343,8 +342,7 @@ static bool copy_window(struct symbolize *work, const struct capture_part *part)
 static bool copy_moment(struct symbolize *work)
 {
 	const struct capture *capture = work->capture;
-	bool ok = copy_bytes(work, 0, capture->header.header_size) &&
-		write_at(work, &capture->status, sizeof(capture->status), CAPTURE_STATUS_OFFSET);
+	bool ok = true;
 
 	for (size_t i = 0; ok && i < capture->part_count; i++) {
 		const struct capture_part *part = &capture->parts[i];
@@ -372,11 +370,21 @@ static bool copy_capture(struct symbolize *work, FILE *out)
 	work->file = fileno(out);
 	if (fstat(work->file, &status) != 0 || !S_ISREG(status.st_mode))
 		return fail(work->error, STATUS_OUTPUT, "a capture is written into a regular file: name another with -o");
-	if (work->capture->alive ? !copy_moment(work) : !copy_bytes(work, 0, work->capture->file_size))
+	if (work->capture->alive ? !copy_moment(work) :
+		!copy_bytes(work, work->capture->header.header_size, work->capture->file_size))
 		return false;
 	if (ftruncate(work->file, (off_t)work->capture->file_size) != 0)
 		return fail(work->error, STATUS_OUTPUT, "cannot write the capture: %s", strerror(errno));
 	return true;
+}
+
+/* Last: what is left of a copy that came to nothing is no capture, and no segment of the run that it is of. */
+static bool copy_header(struct symbolize *work)
+{
+	const struct capture *capture = work->capture;
+
+	return copy_bytes(work, 0, capture->header.header_size) && (!capture->alive ||
+		write_at(work, &capture->status, sizeof(capture->status), CAPTURE_STATUS_OFFSET));
 }
 
 /* Opens the capture for appending; nobody else appends meanwhile. */
@@ -404,29 +412,23 @@ static bool open_in_place(struct symbolize *work)
 bool symbolize_capture(const char *path, const struct symbolize_options *options, FILE *out,
 	struct symbolize_result *result, struct error *error)
 {
-	const struct symbols_options symbols = { .debuginfod = options->debuginfod };
 	struct symbolize work = { .options = options, .generation = 1, .file = -1, .result = result, .error = error };
 	bool ok;
 
 	*result = (struct symbolize_result){ 0 };
-	ok = capture_open(&work.capture, path, error);
+	ok = capture_open_segments(&work.capture, &path, 1, error);
 	if (ok && work.capture->cut)
 		ok = fail(error, STATUS_BAD_CAPTURE, "%s is cut within a block (%s): names behind it would not be found; copy it "
 			"again from where it was recorded, or symbolize it there", path, work.capture->damage.first);
-	if (ok && work.capture->segment_count)
-		ok = fail(error, STATUS_USAGE, "%s is one of the segments of a run (--rotate): compact the run into one file first, "
-			"and put the names into that", path);
 	ok = ok && (out ? copy_capture(&work, out) : open_in_place(&work));
 	if (ok) {
 		const uint64_t end = work.capture->file_size > work.capture->used_size ? work.capture->file_size :
 			work.capture->used_size;
 
 		work.end = (end + 7) & ~(uint64_t)7;
-		work.symbols = symbols_new(&symbols);
-		ok = read_tables(&work) && list_wanted(&work) && resolve(&work);
+		ok = read_tables(&work) && list_wanted(&work) && resolve(&work) && (!out || copy_header(&work));
 	}
 	names_finish(&work.names);
-	symbols_free(work.symbols);
 	free(work.wanted);
 	if (work.in_place)
 		close(work.file);

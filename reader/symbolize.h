@@ -11,9 +11,10 @@
 #include <stdio.h>
 
 #include "error.h"
+#include "symbols.h"
 
 struct symbolize_options {
-	bool debuginfod;
+	struct symbols *symbols;      /* that names are looked up in: the next capture finds its files open */
 	void (*progress)(void *context, const char *what, uint64_t done, uint64_t all);
 	void *progress_context;
 };
@@ -25,7 +26,10 @@ struct symbolize_result {
 	uint64_t bytes_added;
 };
 
-/* out NULL: into the capture itself, which nobody may be writing.  Else into a copy; the file must be seekable. */
+/*
+ * out NULL: into the capture itself, which nobody may be writing.  Else into a copy; the file must be seekable, and is
+ * no capture until it is complete.  Of a run in segments it is this file alone.
+ */
 MUST_CHECK bool symbolize_capture(const char *path, const struct symbolize_options *options, FILE *out,
 	struct symbolize_result *result, struct error *error);
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Names put into a capture while the disk fills, the command is killed or the server that has them misbehaves: at every
 instant the capture is what it was, or that and its names."""
-import hashlib
 import http.server
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -16,20 +17,30 @@ import pytest
 from faults import mounted
 from fixtures import require_program
 from recording import clean_environment
-from segments import trace_to_end
+from segments import segments, trace_to_end
 
 SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
+static void *kept[512];
+static unsigned long noise;
+static void keep(void *block)
+{
+	noise = noise * 6364136223846793005ul + 1442695040888963407ul;
+	free(kept[noise >> 55]);
+	kept[noise >> 55] = block;
+}
 #define F(n) __attribute__((noinline)) void *a_function_with_a_name_that_takes_room_##n(size_t size) \
-	{ void *p = malloc(size); __asm__ volatile("" : "+r"(p)); return memset(p, n, 1); }
+	{ void *p = malloc(size + (noise >> 40) % 500); __asm__ volatile("" : "+r"(p)); return memset(p, n, 1); }
 #define F10(n) F(n##0) F(n##1) F(n##2) F(n##3) F(n##4) F(n##5) F(n##6) F(n##7) F(n##8) F(n##9)
-#define C(n) a_function_with_a_name_that_takes_room_##n(n + 1);
+#define C(n) keep(a_function_with_a_name_that_takes_room_##n(n + 1));
 #define C10(n) C(n##0) C(n##1) C(n##2) C(n##3) C(n##4) C(n##5) C(n##6) C(n##7) C(n##8) C(n##9)
 F10(1) F10(2) F10(3) F10(4) F10(5) F10(6) F10(7)
-int main(void)
+int main(int argc, char **argv)
 {
-	C10(1) C10(2) C10(3) C10(4) C10(5) C10(6) C10(7)
+	for (int i = argc > 1 ? atoi(argv[1]) : 1; i > 0; i--) {
+		C10(1) C10(2) C10(3) C10(4) C10(5) C10(6) C10(7)
+	}
 	return 0;
 }
 """
@@ -53,8 +64,9 @@ def stats(tools, path):
 
 def named(tools, path):
     """How many of the program's functions the capture has the names of, with their lines."""
-    rows = json.loads(tools.run_command("table", "--by", "line", "-n", "0", "--json", path).stdout.decode())["rows"]
-    return len({row["function"] for row in rows if row["function"].startswith(PREFIX) and row["line"]})
+    said = tools.run_command("table", "--by", "line", "--metric", "total", "-n", "0", "--json", path).stdout.decode()
+    return len({row["function"] for row in json.loads(said)["rows"]
+                if row["function"].startswith(PREFIX) and row["line"]})
 
 
 def check_holds(tools, path, original, before):
@@ -62,6 +74,16 @@ def check_holds(tools, path, original, before):
     assert path.read_bytes()[:len(original)] == original
     found = stats(tools, path)
     assert found["total"] == before["total"] and not found["captures"][0]["damaged"], found["captures"][0]
+
+
+def kill_at(tools, call, number, *arguments):
+    """Whether it was killed there.  The threads that look names up come and go; the writing is the first thread's."""
+    done = subprocess.run([require_program("strace"), "-qq", "-o", os.devnull, "-e",
+                           "inject={}:signal=KILL:when={}".format(call, number), str(tools.command), "symbolize"] +
+                          [str(argument) for argument in arguments], env=clean_environment(),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode in (0, -signal.SIGKILL, 128 + signal.SIGKILL), done
+    return done.returncode != 0
 
 
 def test_a_disk_that_is_full_at_any_page_of_the_names(tools, trace, built, tmp_path):
@@ -88,20 +110,13 @@ def test_a_disk_that_is_full_at_any_page_of_the_names(tools, trace, built, tmp_p
 
 
 def test_killed_at_any_system_call_the_capture_is_whole(tools, trace, built, tmp_path):
-    strace = require_program("strace")
     recorded = trace(built / "named").only().path
     original, before = recorded.read_bytes(), stats(tools, recorded)
     path, kills, lengths = tmp_path / "killed.bin", 0, set()
     for call, killed in [(call, number) for call in ("pwrite64", "fdatasync", "ftruncate") for number in range(1, 9)]:
         shutil.copy(str(recorded), str(path))
-        # The threads that look names up come and go with the machine; the writing is the first thread's.
-        done = subprocess.run([strace, "-qq", "-o", os.devnull, "-e",
-                               "inject={}:signal=KILL:when={}".format(call, killed), str(tools.command), "symbolize",
-                               "--in-place", str(path)], env=clean_environment(),
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode == 0:
+        if not kill_at(tools, call, killed, "--in-place", path):
             continue
-        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done
         kills += 1
         check_holds(tools, path, original, before)
         lengths.add(path.stat().st_size)
@@ -126,21 +141,103 @@ def test_a_header_that_came_half_is_passed_over(tools, trace, built, tmp_path):
         assert stats(tools, cut)["total"] == before["total"] and named(tools, cut) == 70
 
 
-def test_segments_are_refused_one_by_one_and_together(tools, victim, tmp_path):
-    trace_to_end(tools, tmp_path, victim("rotating"), 1, 60000, SCTMEM_ROTATE="256K", SCTMEM_NATIVE="no",
-                 SCTMEM_FOLLOW="none")
-    files = sorted(tmp_path.glob("capture*.bin"))
-    assert len(files) > 2
-    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
-    for path in (tmp_path / "capture.bin", tmp_path / "capture.000002.bin"):
-        for where in (["--in-place"], ["-o", str(tmp_path / "copy")]):
-            done = tools.run_command("symbolize", *where, path, check=False)
-            assert done.returncode == 2 and b"compact the run into one file first" in done.stderr, done
-    assert {path: hashlib.sha256(path.read_bytes()).digest() for path in files} == before
-    assert not (tmp_path / "copy").exists()
-    # And that is a way.
-    tools.run_command("compact", tmp_path / "capture.bin", "-o", tmp_path / "one.bin")
-    tools.run_command("symbolize", "--in-place", tmp_path / "one.bin")
+# ---- runs in segments ----
+
+@pytest.fixture
+def recorded_run(tools, built, tmp_path):
+    """Its folder, what each file is, and what the run says; each file has all functions."""
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    trace_to_end(tools, folder, built / "named", 2000, SCTMEM_ROTATE="256K", SCTMEM_NATIVE="full")
+    files = segments(folder)
+    assert 3 <= len(files) <= 12
+    originals = {path.name: path.read_bytes() for path in files[-1:] + files[:-1]}
+    return folder, originals, stats(tools, folder / "capture.bin")
+
+
+def check_run(tools, folder, originals, before):
+    """Each file is what it was, or that and its names, and then the newer ones are that, too; how many are."""
+    for name, original in originals.items():
+        assert (folder / name).read_bytes()[:len(original)] == original, name
+    found = stats(tools, folder / "capture.bin")
+    assert found["total"] == before["total"] and not found["captures"][0]["damaged"], found["captures"][0]
+    assert found["captures"][0]["segments_missing"] == found["captures"][0]["contradictions"] == 0
+    have = [named_in(tools, folder, name) for name in originals]
+    assert have == sorted(have) and set(have) <= {0, 70}, have
+    return have.count(70)
+
+
+def named_in(tools, folder, name):
+    """By itself: the first file by its name would be the run."""
+    with tempfile.TemporaryDirectory(dir=str(folder.parent)) as alone:
+        shutil.copy(str(folder / name), alone)
+        return named(tools, pathlib.Path(alone, name))
+
+
+def test_of_a_run_a_full_disk_takes_nothing_away(tools, recorded_run, built, tmp_path):
+    folder, originals, before = recorded_run
+    pages = sum((len(original) + 4095) // 4096 for original in originals.values())
+    away, states, counts = built / "away", [], []
+    (built / "named").rename(away)
+    try:
+        for more in range(0, 2 * len(originals) + 2, 2):
+            with mounted("tmpfs", tmp_path / "small", "size={}".format((pages + more) * 4096)) as small:
+                for name, original in originals.items():
+                    (small / name).write_bytes(original)
+                away.rename(built / "named")
+                done = tools.run_command("symbolize", "--in-place", small / "capture.bin", check=False)
+                copied = tools.run_command("symbolize", "-o", small / "copy.bin", small / "capture.bin", check=False)
+                (built / "named").rename(away)
+                states.append(done.returncode)
+                assert done.returncode == 0 or b"cannot write the names" in done.stderr, done.stderr
+                counts.append(check_run(tools, small, originals, before))
+                assert copied.returncode == 6 and {path.name for path in small.iterdir()} == set(originals), copied
+    finally:
+        away.rename(built / "named")
+    assert states[0] == 6 and states[-1] == 0 and set(states) == {0, 6}, states
+    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == len(originals) and len(set(counts)) > 2, counts
+
+
+def test_of_a_run_each_file_is_whole_when_killed_at_any_system_call(tools, recorded_run, built, tmp_path):
+    folder, originals, before = recorded_run
+    away, counts = built / "away", []
+    for call, number in [(call, number) for call in ("pwrite64", "fdatasync", "ftruncate") for number in range(1, 9)]:
+        killed = tmp_path / "killed"
+        shutil.copytree(str(folder), str(killed))
+        if kill_at(tools, call, number, "--in-place", killed / "capture.bin"):
+            (built / "named").rename(away)
+            counts.append(check_run(tools, killed, originals, before))
+            away.rename(built / "named")
+            tools.run_command("symbolize", "--in-place", killed / "capture.bin")
+            (built / "named").rename(away)
+            assert check_run(tools, killed, originals, before) == len(originals)
+            away.rename(built / "named")
+        shutil.rmtree(str(killed))
+    assert len(counts) > 10 and len(set(counts)) > 2, counts
+
+
+def test_of_a_run_what_a_killed_copy_leaves_is_in_nobodys_way(tools, recorded_run):
+    folder, originals, before = recorded_run
+    kills = 0
+    for call, number in [("pwrite64", number) for number in range(1, 20, 3)] + \
+            [(call, number) for call in ("link", "unlink", "rename") for number in (1, 2, len(originals))]:
+        force = ["-f"] if call == "rename" else []
+        kills += kill_at(tools, call, number, "-o", folder / "copy.bin", folder / "capture.bin", *force)
+        assert stats(tools, folder / "capture.bin")["total"] == before["total"]
+        done = tools.run_command("stats", "--json", "--no-symbols", folder / "copy.bin", check=False)
+        if done.returncode == 0 and len(segments(folder, "copy")) < len(originals):
+            assert json.loads(done.stdout.decode())["captures"][0]["segment_first"] > 1
+        tools.run_command("symbolize", "-q", "-f", "-o", folder / "copy.bin", folder / "capture.bin")
+        whole = stats(tools, folder / "copy.bin")
+        assert whole["total"] == before["total"] and not whole["captures"][0]["damaged"]
+        copies = [path.read_bytes() for path in segments(folder, "copy")]
+        for path in segments(folder, "copy") + list(folder.glob(".copy*")):
+            # A copy is a capture when it is whole, and not before.
+            assert path.read_bytes() in copies or not path.read_bytes().startswith(b"SCTMEM"), path
+            path.unlink()
+    assert kills > 12, kills
+    for name, original in originals.items():
+        assert (folder / name).read_bytes() == original
 
 
 # ---- debuginfod ----

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from segments import segments, start
 from views import Grammar
 
 SOURCE = r"""
@@ -37,8 +38,31 @@ __attribute__((noinline)) void *another(size_t size)
 	__asm__ volatile("" : "+r"(p));
 	return p;
 }
+/* Two stretches of a run, each with stacks of its own. */
+static __attribute__((noinline)) void early(int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		free(kept[i % 100]);
+		kept[i % 100] = outer((size_t)(i * 7919ll % 500) + 1);
+	}
+}
+static __attribute__((noinline)) void late(int rounds)
+{
+	for (int i = 0; i < rounds; i++) {
+		free(kept[i * 31ll % 100]);
+		kept[i * 31ll % 100] = another((size_t)(i * 104729ll % 700) + 1);
+	}
+}
 int main(int argc, char **argv)
 {
+	if (argc > 2) {
+		early(atoi(argv[1]));
+		late(atoi(argv[2]));
+		puts("ready");
+		fflush(stdout);
+		getchar();
+		return 0;
+	}
 	for (int i = 0; i < 100; i++) {
 		kept[i] = i % 2 ? outer((size_t)i * 10 + 1) : another((size_t)i * 20 + 1);
 		free(another(3));
@@ -265,3 +289,132 @@ def test_a_disk_that_does_not_take_the_names_is_told_and_nothing_is_added(tools,
         assert path.read_bytes() == original
     [done] = result(tools, "--in-place", path)
     assert done["added"] == done["named"] > 0
+
+
+# ---- runs in segments ----
+
+def record_run(tools, program, folder):
+    """A run in segments, whose process waits for its end: (process, files in order)."""
+    folder.mkdir()
+    process = start(tools, folder, program, 250000, 250000, SCTMEM_ROTATE="256K", SCTMEM_NATIVE="full")
+    assert process.stdout.readline() == b"ready\n"
+    files = segments(folder)
+    assert len(files) > 4
+    return process, files[-1:] + files[:-1]
+
+
+@pytest.fixture
+def run(tools, program, tmp_path):
+    """The files of one, in order: both halves of them have stacks of their own."""
+    process, files = record_run(tools, program, tmp_path / "run")
+    assert process.communicate(b"\n") == (b"", b"") and process.returncode == 0
+    return files
+
+
+def named_alone(tools, path):
+    """The program's functions that the file by itself has the names of."""
+    return {"early", "late", "outer", "another", "inner", "main"} & names(tools, path, "--metric", "total")
+
+
+def test_a_run_in_segments_says_the_same_without_the_program(tools, program, run, tmp_path):
+    middle, copy = run[2], tmp_path / "copies" / "copy.bin"
+    before, before_middle = all_views(tools, tmp_path, run[0]), all_views(tools, tmp_path, middle)
+    sizes = [path.stat().st_size for path in run]
+    copy.parent.mkdir()
+    copied = result(tools, "-o", copy, run[0])
+    assert [path.stat().st_size for path in run] == sizes
+    done = result(tools, "--in-place", run[0])
+    # The newest first, each with the names of all stacks up to its end.
+    assert [one["path"] for one in done] == [one["path"] for one in copied] == [str(path) for path in reversed(run)]
+    assert all(one["added"] == one["named"] > 0 for one in done) and done[0]["named"] > done[-1]["named"]
+    for path in run:
+        assert (copy.parent / path.name.replace("capture", "copy")).read_bytes() == path.read_bytes()
+    with hidden(program):
+        assert_same(before, all_views(tools, tmp_path, run[0]))
+        assert_same(before_middle, all_views(tools, tmp_path, middle))
+        assert_same(before, {name: data.replace(b"copies/copy", b"run/capture") for name, data in
+                             all_views(tools, tmp_path, copy).items()})
+        assert named_alone(tools, run[0]) == {"early", "late", "outer", "another", "inner", "main"}
+        assert named_alone(tools, run[1]) == {"early", "outer", "inner", "main"}
+        # One that was taken elsewhere needs none of the others.
+        alone = tmp_path / "alone.bin"
+        shutil.copy(str(run[-1]), str(alone))
+        assert named_alone(tools, alone) == {"late", "another", "outer", "inner", "main"}
+    again = result(tools, "--in-place", *run)
+    assert [one["path"] for one in again] == [str(path) for path in run], "each once, though the first names all"
+    assert all(one["added"] == one["renewed"] == one["bytes_added"] == 0 for one in again)
+
+
+def test_names_of_a_run_are_kept_once_and_by_compact(tools, program, run, tmp_path):
+    small = tmp_path / "small.bin"
+    done = result(tools, "--in-place", run[0])
+    stats = json.loads(tools.run_command("stats", "--json", run[0]).stdout.decode())["captures"][0]
+    assert stats["embedded_symbols"] == done[0]["named"]
+    tools.run_command("compact", run[0], "-o", small)
+
+    def names_size(path):
+        said = tools.run_command("dump", path).stdout
+        return sum(int(size) for size in re.findall(rb" symbols payload_size=(\d+)", said))
+    assert 0 < names_size(run[-1]) <= names_size(small) < 2 * names_size(run[-1])
+    with hidden(program):
+        assert named_alone(tools, small) == {"early", "late", "outer", "another", "inner", "main"}
+
+
+def test_a_run_of_which_files_are_missing(tools, program, run, tmp_path):
+    first = run[0]
+    run[0].unlink()
+    run[2].unlink()
+    done = result(tools, "--in-place", first)           # the run has the name of its first file all the same
+    assert [one["path"] for one in done] == [str(path) for path in reversed(run) if path not in (run[0], run[2])]
+    said = tools.run_command("stats", first).stdout
+    assert b"1 of the segments 2 to" in said
+    with hidden(program):
+        assert named_alone(tools, first) == {"early", "late", "outer", "another", "inner", "main"}
+    copy = tmp_path / "copy.bin"
+    assert len(result(tools, "-o", copy, first)) == len(done) and not copy.exists()
+    assert b"1 of the segments 2 to" in tools.run_command("stats", copy).stdout
+
+
+def test_a_run_that_is_still_being_recorded(tools, program, tmp_path):
+    process, files = record_run(tools, program, tmp_path / "run")
+    newest, copy = files[-1], tmp_path / "copy.bin"
+    refused = tools.run_command("symbolize", "--in-place", newest, check=False)
+    assert refused.returncode == 2 and b"still being recorded" in refused.stderr
+    said = json.loads(tools.run_command("symbolize", "--json", "--in-place", files[0]).stdout.decode())
+    assert said["recording"] == [str(newest)]
+    assert [one["path"] for one in said["captures"]] == [str(path) for path in reversed(files[:-1])]
+    assert b"still being recorded: it gets its names" in tools.run_command("symbolize", "--in-place", files[0]).stderr
+    assert len(result(tools, "-o", copy, files[0])) == len(files)
+    process.communicate(b"\n")
+    [done] = [one for one in result(tools, "--in-place", files[0]) if one["added"]]
+    assert done["path"] == str(newest)
+    with hidden(program):
+        for path in (files[0], copy):
+            stats = json.loads(tools.run_command("stats", "--json", path).stdout.decode())
+            assert stats["captures"][0]["contradictions"] == 0 and not stats["captures"][0]["damaged"]
+            assert stats["total"]["total_count"] > 500000
+            assert named_alone(tools, path) == {"early", "late", "outer", "another", "inner", "main"}
+
+
+def test_what_is_refused_of_a_run(tools, run, tmp_path):
+    before = {path: path.read_bytes() for path in run}
+    folder = run[0].parent
+    (tmp_path / "copy.000002.bin").write_text("here before")
+    for arguments, status, text in (
+            # What would be read as a part of it, and so make it unreadable.
+            (["-o", folder / "capture.named.bin", run[0]], 2, b"does not begin with capture."),
+            (["-f", "-o", run[0], run[0]], 2, b"does not begin with capture."),
+            (["-o", folder / "capture", run[0]], 2, b"does not begin with capture."),
+            (["-o", folder / "capture.000002.named", run[1]], 2, b"does not begin with capture."),
+            (["-o", tmp_path / "copy.bin", run[0]], 6, b"copy.000002.bin exists"),
+            (["--in-place", tmp_path / "gone.bin"], 3, b"gone.bin")):
+        done = tools.run_command("symbolize", *arguments, check=False)
+        assert done.returncode == status and text in done.stderr, (arguments, done)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "copy.bin").exists() and not (tmp_path / "copy.000003.bin").exists()
+    assert (tmp_path / "copy.000002.bin").read_text() == "here before"
+    tools.run_command("symbolize", "-f", "-o", tmp_path / "copy.bin", run[0])
+    assert len(segments(tmp_path, "copy")) == len(run)
+    # One segment is a capture like any other, wherever it is.
+    [done] = result(tools, "-o", folder / "second.bin", run[1])
+    assert done["path"] == str(run[1]) and (folder / "second.bin").exists()

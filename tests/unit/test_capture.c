@@ -481,6 +481,107 @@ static void a_capture_brings_its_names_along(void **state)
 	profile_free(profile);
 }
 
+/* A record of names: each frame has as many places as is said, each with this line. */
+static void put_names(struct writer *writer, uint32_t generation, const uint64_t *frames, size_t count, size_t places,
+	uint32_t line)
+{
+	struct symbol_frame found[SYMBOLS_FRAMES_MAX] = { 0 };
+	struct names_writer names = { 0 };
+	struct error error;
+	uint64_t words[4096] = { 0 };
+	void *payload;
+	size_t size;
+
+	for (size_t i = 0; i < places; i++)
+		found[i] = (struct symbol_frame){ .function = "a_function", .file = "a_file.c", .line = line };
+	for (size_t i = 0; i < count; i++)
+		assert_true(names_add(&names, frames[i], found, places, &error));
+	assert_true(names_take(&names, generation, &payload, &size, &error));
+	assert_true(size < sizeof(words) - 8);
+	words[0] = (uint64_t)size << 8 | CAPTURE_SYMBOLS;
+	memcpy(words + 1, payload, size);
+	writer_words(writer, 0, words, 1 + (size + 7) / 8);
+	free(payload);
+}
+
+/* As of a run in segments, each of which has the names of all stacks up to its end. */
+static void of_names_that_come_again_only_better_ones_are_kept(void **state)
+{
+	uint64_t frames[100];
+	struct writer writer;
+	struct capture *capture;
+	struct error error;
+	size_t kept = 0, one;
+
+	for (size_t i = 0; i < 100; i++)
+		frames[i] = CAPTURE_NATIVE_FRAME(0x1000 + i, 0);
+	writer_init(&writer);
+	writer_start(&writer);
+	for (size_t count = 10; count <= 100; count += 10)
+		put_names(&writer, 1, frames, count, 2, 7);
+	put_names(&writer, 1, frames, 100, 1, 8);     /* fewer lines, and then as many */
+	put_names(&writer, 1, frames, 100, 2, 9);
+	put_names(&writer, 1, frames + 1, 1, 3, 10);  /* more */
+	put_names(&writer, 2, frames + 2, 1, 1, 11);  /* later */
+	put_names(&writer, 1, frames + 2, 1, 5, 12);
+	writer_save(&writer, path);
+	writer_free(&writer);
+	assert_true(capture_open(&capture, path, &error));
+	assert_int_equal(capture->damage.count, 0);
+	assert_int_equal(capture->named_count, 100);
+	assert_int_equal(capture_find_named(capture, frames[0])->places[0].line, 7);
+	assert_int_equal(capture_find_named(capture, frames[99])->places[1].line, 7);
+	assert_int_equal(capture_find_named(capture, frames[1])->places[2].line, 10);
+	assert_int_equal(capture_find_named(capture, frames[2])->places[0].line, 11);
+	const struct capture_named *later = capture_find_named(capture, frames[2]);
+
+	assert_string_equal(later->text + later->places->file, "a_file.c");
+	/* Ten records of ten frames each, and two of one. */
+	assert_int_equal(capture->name_record_count, 12);
+	one = capture->name_records[0].size;
+	for (size_t i = 0; i < 10; i++) {
+		assert_int_equal(capture->name_records[i].size, one);
+		kept += one;
+	}
+	assert_true(kept < 100 * (16 + 2 * 16) + 10 * 64);
+	capture_close(capture);
+}
+
+/* A record in which each place begins within one long text: kept apart they would be 4,000 times as long. */
+static void hostile_names_do_not_become_longer(void **state)
+{
+	enum { LENGTH = 3000 };
+	struct writer writer;
+	struct capture *capture;
+	struct error error;
+	struct { uint64_t word; struct capture_symbols head; struct capture_named_frame frames[LENGTH];
+		struct capture_place places[LENGTH]; char text[LENGTH + 8]; } *record = calloc(1, sizeof(*record));
+	const size_t size = offsetof(__typeof__(*record), text) - 8 + LENGTH + 2;
+
+	record->word = (uint64_t)size << 8 | CAPTURE_SYMBOLS;
+	record->head = (struct capture_symbols){ .frame_count = LENGTH, .place_count = LENGTH, .text_size = LENGTH + 2,
+		.generation = 1 };
+	memset(record->text + 1, 'x', LENGTH);
+	for (uint32_t i = 0; i < LENGTH; i++) {
+		record->frames[i] = (struct capture_named_frame){ .frame = CAPTURE_NATIVE_FRAME(0x1000 + i, 0), .place_count = 1 };
+		record->places[i] = (struct capture_place){ .function = 1 + i, .line = 1 };
+	}
+	writer_init(&writer);
+	writer_start(&writer);
+	put_names(&writer, 1, (uint64_t[]){ CAPTURE_NATIVE_FRAME(0x1000, 0) }, 1, 1, 5);
+	writer_words(&writer, 0, (const uint64_t *)record, (size + 15) / 8);
+	writer_save(&writer, path);
+	writer_free(&writer);
+	assert_true(capture_open(&capture, path, &error));
+	assert_int_equal(capture->damage.count, 0);
+	assert_int_equal(capture->named_count, LENGTH);
+	assert_int_equal(capture->name_record_count, 2);
+	assert_int_equal(capture->name_records[1].size, size);
+	assert_int_equal(capture_find_named(capture, CAPTURE_NATIVE_FRAME(0x1000, 0))->places[0].line, 5);
+	capture_close(capture);
+	free(record);
+}
+
 static void modules_are_found_by_address_and_generation(void **state)
 {
 	struct writer writer;
@@ -606,6 +707,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hostile_nodes_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(large_metadata_comes_in_words_blocks, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_capture_brings_its_names_along, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(of_names_that_come_again_only_better_ones_are_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(hostile_names_do_not_become_longer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(modules_are_found_by_address_and_generation, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_fast_decoder_agrees_with_the_cursor, set_up, tear_down),
 	};
