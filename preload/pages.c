@@ -44,7 +44,7 @@ enum {
 	LOOK_SHARE = 4,               /* of that on each kind of look in pagemap: one large file is not to take all */
 	ELAPSED_SHARE = 50,           /* so many times that may go by until it is done; once, while a fork waits */
 	STEP_MAX_NS = 200000,         /* a piece of pages takes less, unless the thread waits */
-	FORK_WAITS_NS = 2 * WORKED_MAX_NS,
+	FORK_WAITS_NS = ELAPSED_SHARE * WORKED_MAX_NS,
 	PAGE_SIZE = PAGES_PAGE_BYTES,
 	THREAD_BLOCK_BYTES = 2304,    /* what the C library keeps at a thread pointer */
 	THREAD_STACK_BYTES = 8 << 20, /* the default; more of a larger one is not known to be stack */
@@ -488,7 +488,7 @@ void pages_before_fork(void)
 	const uint64_t begin_ns = sys_clock_ns(CLOCK_MONOTONIC);
 
 	atomic_fetch_add(&forks, 1);
-	/* Whoever has it may be slower than its bound, on a machine that is busy; but a fork waits for no more. */
+	/* Whoever has it makes haste now, once it gets its turn on a machine that is busy; but a fork waits for no more. */
 	for (unsigned tries = 0; atomic_load(&taken) && sys_clock_ns(CLOCK_MONOTONIC) - begin_ns < FORK_WAITS_NS;)
 		sys_wait_turn(&tries);
 }

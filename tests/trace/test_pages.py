@@ -15,7 +15,7 @@ from recording import Tracer
 PAGE = 4096
 BLOCK, MAPPING, WRITTEN, STACK, ZEROED = 48 << 20, (16 << 20) - 6 * PAGE, 25 * PAGE, 1 << 20, 4 << 20
 SHARED, CACHED_WRITTEN, OUT = 12 << 20, 10 * PAGE, 16 << 20
-LAST, SWAP_TOLD = 1, 16
+LAST, CUT, SWAP_TOLD, SHARED_CUT = 1, 2, 16, 32
 CLASSES = ["block_bytes", "slop_bytes", "beside_bytes", "mapping_bytes", "arena_free_bytes", "heap_free_bytes",
            "stack_bytes", "module_bytes", "recorder_bytes", "other_bytes", "shared_bytes"]
 
@@ -203,6 +203,20 @@ def test_the_recorder_s_own_file_is_not_the_programs_memory(victim, tools, tmp_p
         facts = resident(tools, recording.only().path, "--at", "here")["facts"]
     assert facts["shared_bytes"] == SHARED / 2 + CACHED_WRITTEN
     assert facts["recorder_bytes"] > 256 << 10
+
+
+def test_more_shared_memory_than_can_be_looked_at_leaves_the_rest_whole(victim, trace, tools, tmp_path):
+    recording = trace(victim("pages"), "wide", tmp_path / "mapped")
+    account = own_account(recording.ended.stdout)
+    last = [sample for sample in samples(tools, recording.only().path) if sample["flags"] & LAST][0]
+    assert last["flags"] & (CUT | SHARED_CUT) == SHARED_CUT
+    found = resident(tools, recording.only().path, "--at", "here")
+    facts = found["facts"]
+    assert_adds_up(facts)
+    assert facts["cut_count"] == 1 and facts["mapping_bytes"] == account["mapping"]
+    # What was not seen of it is in the rest of the kernel's count.
+    assert 0 < facts["shared_bytes"] < account["shared"]
+    assert abs(account["files"] + account["shared"] - facts["shared_bytes"] - facts["file_bytes"]) < 2 << 20
 
 
 def test_what_was_not_recorded_is_not_called_free(victim, trace, tools, tmp_path):

@@ -28,7 +28,7 @@ def make_report(captures, name, verb="report", *options):
     return page
 
 
-@pytest.mark.parametrize("name", ["sample", "killed", "hostile", "windows"])
+@pytest.mark.parametrize("name", ["sample", "killed", "hostile", "windows", "pages", "swapped"])
 def test_each_figure_is_that_of_the_command(browser, captures, name):
     browser.open_report(make_report(captures, name), "w=insights")
     told = json.loads(run_command("insights", "--json", "-n", "100", str(captures / (name + ".bin"))))["analyses"]
@@ -63,6 +63,8 @@ def test_each_figure_is_that_of_the_command(browser, captures, name):
                     assert int(cell) == expected, (analysis, table, key)
                     compared += 1
     assert compared > 20
+    shown = [key for key, _, _ in columns["resident"].get("places", [])]
+    assert ("swapped_bytes" in shown) == (name == "swapped"), "a column that is rare is not there without a need"
 
 
 def test_what_is_worth_a_look_is_open_and_first(browser, captures):

@@ -6,7 +6,8 @@
  * MODE: plain; closed, with all descriptors closed before; full, with no descriptor left to be had; filter, under a
  * seccomp filter that kills for what a sample needs; fork, a child does all of it, and the parent writes zeroed data
  * of its own; stopped, with a stretch that is not recorded before; forks, children are forked while another thread
- * takes samples; many, hundreds of snapshots and nothing else; swapped, a block of which half is swapped out.
+ * takes samples; many, hundreds of snapshots and nothing else; swapped, a block of which half is swapped out; wide,
+ * with more shared memory than can be looked at.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -30,6 +31,8 @@ enum {
 	PAGE = 4096, BLOCK = 48 << 20, MAPPING = 16 << 20, SMALL_COUNT = 6000, SMALL = 2000, STACK_BYTES = 1 << 20,
 	WRITTEN = 25, ZEROED = 4 << 20, SHARED = 12 << 20, CACHED = 2 << 20, CACHED_WRITTEN = 10, OUT = 16 << 20,
 };
+
+#define WIDE ((size_t)48 << 30)
 
 static pthread_barrier_t barrier;
 static char zeroed[ZEROED];
@@ -96,6 +99,15 @@ static __attribute__((noinline)) char *make_shared(void)
 		if (at / PAGE % 8 < 4)
 			shared[at] = 1;
 	return shared;
+}
+
+/* A page of each table of 512: the system looks at all of them. */
+static __attribute__((noinline)) void make_wide(void)
+{
+	char *wide = mmap(NULL, WIDE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	for (size_t at = 0; at < WIDE; at += 512 * PAGE)
+		wide[at] = 1;
 }
 
 /* All of it is there, but the process has touched only some. */
@@ -245,6 +257,8 @@ static int all(const char *mode, const char *path)
 	mapping = make_mapping();
 	make_shared();
 	make_cached();
+	if (strcmp(mode, "wide") == 0)
+		make_wide();
 	file = make_file(path);
 	pthread_barrier_init(&barrier, NULL, 2);
 	pthread_create(&thread, NULL, use_stack, NULL);
