@@ -137,7 +137,8 @@ struct profile_capture {
 struct timeline_point {
 	uint64_t time_ns;             /* since the start of the earliest capture */
 	uint64_t live_bytes;          /* counted memory at this moment */
-	uint64_t live_max_bytes;      /* its maximum since the point before */
+	uint64_t live_max_bytes;      /* its maximum since the point before, what lived then included */
+	uint64_t live_max_ns;         /* when it was first reached; the time of the point before: it was there already */
 	uint64_t domain_bytes[DOMAIN_COUNT];
 	uint64_t resident_bytes;      /* newest sample; 0 before the first */
 	uint64_t allocations;         /* counted allocations since the point before */

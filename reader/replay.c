@@ -364,7 +364,7 @@ static bool find_thread(struct replay *replay, struct replay_process *process, u
 static struct timeline_state timeline_now(const struct replay *replay)
 {
 	struct timeline_state state = { .live_bytes = replay->counted_bytes, .live_max_bytes = replay->interval_max_bytes,
-		.resident_bytes = replay->resident_bytes };
+		.live_max_ns = replay->interval_max_ns, .resident_bytes = replay->resident_bytes };
 
 	for (unsigned bin = 0; bin <= REPLAY_SIZE_BINS; bin++) {
 		state.allocations += replay->bin_count[bin];
@@ -394,8 +394,10 @@ static bool set_time(struct replay *replay, uint64_t now_ns)
 	if (now_ns > timeline_due(&replay->timeline)) {
 		struct timeline_state state = timeline_now(replay);
 
-		if (timeline_advance(&replay->timeline, now_ns, &state))
+		if (timeline_advance(&replay->timeline, now_ns, &state)) {
 			replay->interval_max_bytes = replay->counted_bytes;
+			replay->interval_max_ns = replay->timeline.points[replay->timeline.count - 1].time_ns;
+		}
 	}
 	if (!replay->at_taken && now_ns > replay->options.at_ns)
 		replay_take_live(replay);

@@ -196,7 +196,8 @@ struct replay {
 	size_t ended_count, ended_capacity, ended_extra_capacity, ended_spread_capacity;
 	uint64_t epoch;               /* of maxima: number of the newest */
 	uint64_t counted_bytes, peak_bytes, peak_time_ns;
-	uint64_t interval_max_bytes;  /* maximum since the last point of the time line */
+	/* Maximum since the last point of the time line, and when it was first reached. */
+	uint64_t interval_max_bytes, interval_max_ns;
 	uint64_t domain_bytes[REPLAY_DOMAINS];
 	uint64_t free_count;
 	/* All counted allocations, by the bit width of their sizes. */

@@ -119,6 +119,7 @@ static inline void replay_count(struct replay *replay, struct replay_process *pr
 	replay->counted_bytes += bytes;
 	if (replay->counted_bytes > replay->interval_max_bytes) {
 		replay->interval_max_bytes = replay->counted_bytes;
+		replay->interval_max_ns = replay->now_ns;
 		if (replay->counted_bytes > replay->peak_bytes) {
 			replay->peak_bytes = replay->counted_bytes;
 			replay->peak_time_ns = replay->now_ns;

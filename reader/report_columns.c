@@ -329,6 +329,7 @@ static void put_timeline(struct writer *writer, const struct profile *profile)
 	COLUMN_DELTA(writer, 0, count, points[i].time_ns / 1000);
 	COLUMN_DELTA(writer, 0, count, points[i].live_bytes);
 	COLUMN_DELTA(writer, 0, count, points[i].live_max_bytes);
+	COLUMN_DELTA(writer, 0, count, points[i].live_max_ns / 1000);
 	for (unsigned domain = 0; domain < DOMAIN_COUNT; domain++)
 		COLUMN_DELTA(writer, 0, count, points[i].domain_bytes[domain]);
 	COLUMN_DELTA(writer, 0, count, points[i].resident_bytes);

@@ -33,7 +33,7 @@ void timeline_finish(struct timeline *timeline)
 	*timeline = (struct timeline){ 0 };
 }
 
-/* Two neighbours become the later one, with the maximum and the sums of both. */
+/* Two neighbours become the later one, with the maximum (the first of two that are equal) and the sums of both. */
 static void join_points(struct timeline *timeline)
 {
 	uint32_t kept = 0;
@@ -45,8 +45,10 @@ static void join_points(struct timeline *timeline)
 			const struct timeline_point *earlier = &timeline->points[i];
 
 			point = timeline->points[i + 1];
-			if (earlier->live_max_bytes > point.live_max_bytes)
+			if (earlier->live_max_bytes >= point.live_max_bytes) {
 				point.live_max_bytes = earlier->live_max_bytes;
+				point.live_max_ns = earlier->live_max_ns;
+			}
 			point.allocations += earlier->allocations;
 			point.allocated_bytes += earlier->allocated_bytes;
 		}
@@ -56,13 +58,16 @@ static void join_points(struct timeline *timeline)
 	timeline->width_ns *= 2;
 }
 
+/* first: the state's maximum lies before this point, not before an earlier one. */
 static void add_point(struct timeline *timeline, uint64_t time_ns, const struct timeline_state *state, bool first)
 {
+	const uint64_t before_ns = timeline->count ? timeline->points[timeline->count - 1].time_ns : 0;
 	struct timeline_point *point = &timeline->points[timeline->count++];
 
 	*point = (struct timeline_point){
 		.time_ns = time_ns, .live_bytes = state->live_bytes, .resident_bytes = state->resident_bytes,
 		.live_max_bytes = first && state->live_max_bytes > state->live_bytes ? state->live_max_bytes : state->live_bytes,
+		.live_max_ns = first ? state->live_max_ns : before_ns,
 		.allocations = state->allocations - timeline->allocations,
 		.allocated_bytes = state->allocated_bytes - timeline->allocated_bytes,
 	};
@@ -94,12 +99,12 @@ void timeline_end(struct timeline *timeline, uint64_t duration_ns, const struct 
 {
 	if (timeline->capacity == 0)
 		return;
-	timeline_advance(timeline, duration_ns, state);
+	const bool made = timeline_advance(timeline, duration_ns, state);
 	if (timeline->count == timeline->capacity)
 		join_points(timeline);
 	uint64_t last = timeline->count ? timeline->points[timeline->count - 1].time_ns : 0;
 	if (timeline->count == 0 || last < duration_ns || state->allocations > timeline->allocations)
-		add_point(timeline, duration_ns > last ? duration_ns : last, state, true);
+		add_point(timeline, duration_ns > last ? duration_ns : last, state, !made);
 	if (timeline->count > timeline->capacity / 2)
 		join_points(timeline);
 }

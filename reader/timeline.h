@@ -10,7 +10,7 @@
 
 /* The state of the heap as replay knows it at one moment; allocations and bytes since the beginning. */
 struct timeline_state {
-	uint64_t live_bytes, live_max_bytes;
+	uint64_t live_bytes, live_max_bytes, live_max_ns;
 	uint64_t domain_bytes[DOMAIN_COUNT];
 	uint64_t resident_bytes;
 	uint64_t allocations, allocated_bytes;

@@ -164,6 +164,9 @@ export class Brush {
 			context.roundRect(Math.round(x) - 3.5, (plot.top + plot.bottom) / 2 - 9, 7, 18, 3.5);
 			context.fill();
 		}
+		const { peak } = timeline.report.meta.window ?? {};
+		if (peak && peak.low === peak.high)
+			timeline.drawPeak(peak.low, peak.time, palette.peak, 'highest ' + timeline.about(), 0);
 		if (window.instant)
 			this.drawLabel(to, formatBorder(slices, slices.end[window.to]));
 	}

@@ -171,7 +171,7 @@ function readSites(reader, count) {
 
 function readTimeline(reader, count) {
 	const column = () => reader.deltas(new Float64Array(count));
-	const timeline = { count, time: column(), live: column(), liveMax: column(), domains: [] };
+	const timeline = { count, time: column(), live: column(), liveMax: column(), maxTime: column(), domains: [] };
 	for (let i = 0; i < DOMAINS; i++)
 		timeline.domains.push(column());
 	timeline.resident = column();

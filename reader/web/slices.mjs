@@ -119,6 +119,38 @@ export function liveSeries(slices, chosen) {
 	return series;
 }
 
+// The highest that the live heap was in a window, from what lived at its beginning on: { low, high, time }, when it was
+// low.  Exact, low is high, where the window's ends are points of the time line, as they are unless slices are narrower
+// than those.  Of captures that lack what was soon freed it may have been higher.  null: of an instant.
+export function windowPeak({ slices, timeline, meta, sites }, { from, to, instant }) {
+	if (instant || !timeline?.count)
+		return null;
+	const [start, end] = [sliceStart(slices, from), slices.end[to]];
+	const peak = { low: -1, high: 0, time: start };
+	const reached = (bytes, time) => {
+		if (bytes > peak.low)
+			Object.assign(peak, { low: bytes, time });
+	};
+	const live = liveSeries(slices, sites.counted);
+	if (from > 0)
+		reached(live[from - 1], start);
+	for (let i = 0; i < timeline.count; i++) {
+		const [since, until, time] = [i ? timeline.time[i - 1] : 0, timeline.time[i], timeline.maxTime[i]];
+		if (since >= end || until <= start)
+			continue;
+		peak.high = Math.max(peak.high, timeline.liveMax[i]);
+		// Times are cut to microseconds: at the beginning it may still have been before it.
+		if ((since >= start && until <= end) || (time > start && time < end))
+			reached(timeline.liveMax[i], time);
+	}
+	for (let i = from; i <= to; i++)
+		reached(live[i], slices.end[i]);
+	peak.high = Math.max(peak.high, peak.low);
+	for (const { aggregated_peak_bytes: unseen = 0, compacted_us: compacted = 0 } of meta.captures ?? [])
+		peak.high += compacted ? Infinity : unseen;
+	return peak;
+}
+
 // A time with as many digits as tell one border from the next.
 export function formatBorder(slices, time) {
 	const width = slices.end[0];
@@ -136,17 +168,18 @@ export function windowInfo(report, window) {
 	const { slices } = report;
 	const start = sliceStart(slices, window.from);
 	const end = slices.end[window.to];
+	const peak = windowPeak(report, window);
 	const at = formatBorder(slices, end);
 	if (window.instant) {
 		return {
-			...window, start, end, title: 'at ' + at,
+			...window, start, end, peak, title: 'at ' + at,
 			labels: { peak: 'Live then', leaked: '', total: 'Allocated until then', temporary: 'Never freed' },
 			notes: { peak: 'at ' + at, leaked: 'at ' + at, total: 'until ' + at, temporary: 'of what was allocated' },
 		};
 	}
 	const span = formatBorder(slices, start) + ' to ' + at;
 	return {
-		...window, start, end, title: span,
+		...window, start, end, peak, title: span,
 		labels: { peak: 'Live at its end', leaked: 'Leaked from it', total: 'Allocated in it', temporary: 'Never freed' },
 		notes: { peak: 'at ' + at, leaked: 'still there at ' + at, total: span, temporary: 'of what was allocated in it' },
 	};

@@ -22,6 +22,29 @@ export function beforeText(timeline, run, time) {
 		(timeline.resident[point] ? ', resident ' + formatBytes(timeline.resident[point]) : '');
 }
 
+// Of all memory, whatever is filtered.  about: '≈ ' where it is an estimate.
+export function windowPeakText({ meta: { window } }, about = '') {
+	const peak = window?.peak;
+	if (!peak)
+		return '';
+	const { low, high, time } = peak;
+	const what = 'highest in the window ';
+	if (low === high)
+		return what + about + formatBytes(low) + ' at ' + formatTime(time);
+	return what + (high === Infinity ? 'at least ' + about + formatBytes(low) :
+		'between ' + about + formatBytes(low) + ' and ' + formatBytes(high));
+}
+
+function windowPeakTitle(report) {
+	const { window } = report.meta;
+	const { low, high } = window.peak;
+	const bytes = low === high ? formatExact(low) : high === Infinity ? 'at least ' + formatExact(low) :
+		'between ' + formatExact(low) + ' and ' + formatExact(high);
+	return 'The most that lived at once in this window: ' + bytes +
+		' bytes, whenever allocated, of all threads and kinds. That of what was allocated in it alone: sctmem stats ' +
+		windowOptions(report, window);
+}
+
 export class TimeCard {
 	constructor(app) {
 		this.app = app;
@@ -139,8 +162,9 @@ export class TimeCard {
 			const none = meta.slices_crowded ? '  ·  no windows: too many places allocate' : '';
 			const hint = !count ? none : this.app.state.window ? '' : '  ·  drag: a window, click: an instant';
 			const before = timelineBefore ? ', before at ' + formatTime(meta.before_run.peak_time_us) : '';
-			readout.textContent = timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + before + hint : '';
-			readout.title = this.hint();
+			const highest = windowPeakText(this.report, isSampledAt(meta, meta.window?.peak?.time ?? 0) ? '≈ ' : '');
+			readout.textContent = highest || (timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + before + hint : '');
+			readout.title = highest ? windowPeakTitle(this.report) : this.hint();
 			return;
 		}
 		const sampled = isSampledAt(meta, timeline.time[point]);

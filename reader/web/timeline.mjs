@@ -186,9 +186,9 @@ export class Timeline {
 			this.drawMarks();
 			const { peak_time_us: peakTime } = this.report.meta;
 			if (this.before)
-				this.drawPeak(this.peak, peakTime, palette.live, 'after: peak ', -12);
-			else
-				this.drawPeak(this.peak, peakTime, palette.peak);
+				this.drawPeak(this.peak, peakTime, palette.live, 'after: peak ' + this.about(), -12);
+			else if (this.report.meta.window?.peak?.low !== this.peak)
+				this.drawPeak(this.peak, peakTime, palette.peak, 'peak ' + this.about());
 		}
 		this.brush.draw();
 		if (this.hovered >= 0)
@@ -324,7 +324,8 @@ export class Timeline {
 			context.fillText(name, Math.max(x, AXIS_WIDTH + 40), places[i]);
 		});
 		context.textBaseline = 'alphabetic';
-		this.drawPeak(this.report.meta.before[2], this.beforeRun.peak_time_us, palette.before, 'before: peak ', 12);
+		this.drawPeak(this.report.meta.before[2], this.beforeRun.peak_time_us, palette.before,
+			'before: peak ' + this.about(this.beforeRun), 12);
 	}
 
 	drawRate() {
@@ -361,8 +362,13 @@ export class Timeline {
 		}
 	}
 
+	// Of a sample, figures that have no interval here are called estimates.
+	about(run = this.report.meta) {
+		return run.sample ? '≈ ' : '';
+	}
+
 	// drop: 0: the text stands beside the dot; else so far below it, because another line's may be beside it.
-	drawPeak(peak, time, colour, name = 'peak ', drop = 0) {
+	drawPeak(peak, time, colour, name, drop = 0) {
 		const { context, palette } = this;
 		if (!peak)
 			return;

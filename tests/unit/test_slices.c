@@ -249,6 +249,78 @@ static void compare_whole(const char *path, struct replay_options options, uint6
 	replay_finish(&plain);
 }
 
+/* What is live, summed up event by event, and the most of it behind each point of the time line until the next. */
+struct heap {
+	uint64_t live, max[64], max_ns[64];
+	uint32_t point;
+};
+
+static void book_event(void *context, const struct profile_event *event)
+{
+	const struct timeline *timeline = &sliced.timeline;
+	struct heap *heap = context;
+
+	for (; heap->point + 1 < timeline->count && event->time_ns > timeline->points[heap->point].time_ns; heap->point++) {
+		heap->max[heap->point + 1] = heap->live;
+		heap->max_ns[heap->point + 1] = timeline->points[heap->point].time_ns;
+	}
+	if (site_counted(plain.sites[event->site].key))
+		heap->live += event->bytes - event->bytes_before;
+	if (heap->live > heap->max[heap->point]) {
+		heap->max[heap->point] = heap->live;
+		heap->max_ns[heap->point] = event->time_ns;
+	}
+}
+
+/* The time line of what is no sample, whose events are told as they are. */
+static void compare_points(const char *path, struct replay_options options, uint64_t end_ns)
+{
+	struct heap heap = { 0 };
+
+	assert_true(sliced.timeline.count <= 64);
+	options.slices = 0;
+	options.observer = &(struct profile_observer){ .context = &heap, .event = book_event };
+	replay_file(&plain, path, &options, end_ns);
+	for (uint32_t i = 0; i <= heap.point; i++) {
+		assert_int_equal(sliced.timeline.points[i].live_max_bytes, heap.max[i]);
+		assert_int_equal(sliced.timeline.points[i].live_max_ns, heap.max_ns[i]);
+	}
+	replay_finish(&plain);
+}
+
+/* Each point's maximum, and when it was first reached, against points so narrow that each has few events. */
+static void compare_timeline(const char *path, struct replay_options options, uint64_t end_ns)
+{
+	const struct timeline *coarse = &sliced.timeline;
+	uint64_t most = 0, most_ns = 0;
+	uint32_t fine = 0;
+
+	options.slices = 0;
+	options.timeline_points = 20000;
+	replay_file(&plain, path, &options, end_ns);
+	assert_true(plain.timeline.width_ns < coarse->width_ns || plain.timeline.count == coarse->count);
+	for (uint32_t i = 0; i < coarse->count; i++) {
+		const uint32_t first = fine;
+		uint64_t max = 0, max_ns = 0;
+
+		for (; fine < plain.timeline.count && plain.timeline.points[fine].time_ns <= coarse->points[i].time_ns; fine++) {
+			const struct timeline_point *point = &plain.timeline.points[fine];
+
+			max_ns = point->live_max_bytes > max || fine == first ? point->live_max_ns : max_ns;
+			max = point->live_max_bytes > max ? point->live_max_bytes : max;
+			assert_true(point->live_max_ns <= point->time_ns);
+		}
+		assert_int_equal(coarse->points[i].live_max_bytes, max);
+		assert_int_equal(coarse->points[i].live_max_ns, max_ns);
+		most_ns = max > most ? max_ns : most_ns;
+		most = max > most ? max : most;
+	}
+	assert_int_equal(fine, plain.timeline.count);
+	assert_int_equal(most, plain.peak_bytes);
+	assert_int_equal(most_ns, plain.peak_time_ns);
+	replay_finish(&plain);
+}
+
 static void slices_say_what_a_replay_of_their_times_says(void **state)
 {
 	char path[64];
@@ -272,6 +344,9 @@ static void slices_say_what_a_replay_of_their_times_says(void **state)
 		if (sliced.slices.site_of && options.slice_entries_max != SIZE_MAX && count > 1)
 			assert_true(sliced.slices.cell_count + sliced.slices.loss_count <= options.slice_entries_max);
 		compare_whole(path, options, end_ns);
+		compare_timeline(path, options, end_ns);
+		if (!options.sampled)
+			compare_points(path, options, end_ns);
 		for (uint32_t to = 0; to < count; to++)
 			compare_window(path, draw(to + 1), to, end_ns);
 		for (uint32_t i = 0; i < 8; i++) {

@@ -312,8 +312,9 @@ static void fill_timeline(struct profile *profile)
 		point->live_max_bytes = peak ? profile->total.peak_bytes : point->live_bytes + point->live_bytes / 64;
 		if (point->live_max_bytes > profile->total.peak_bytes)
 			point->live_max_bytes = profile->total.peak_bytes;
+		point->live_max_ns = point->time_ns - profile->duration_ns / TIMELINE_POINTS / 4;
 		if (peak)
-			profile->peak_time_ns = point->time_ns;
+			profile->peak_time_ns = point->live_max_ns;
 		point->domain_bytes[DOMAIN_PYTHON] = point->live_bytes / 5 * 2;
 		point->domain_bytes[DOMAIN_MAPPED] = point->live_bytes / 6;
 		point->domain_bytes[DOMAIN_HEAP] =

@@ -123,7 +123,7 @@ function packSmallReport() {
 	p.raw([1, 128 + 4, 43, 22]);
 	for (let i = 0; i < 8; i++)
 		p.varints([i, BIG - i]);
-	for (let i = 0; i < 12; i++)
+	for (let i = 0; i < 13; i++)
 		p.deltas([i * 1000, BIG - i]);
 	p.varint(2);
 	p.raw([1]);
@@ -142,7 +142,7 @@ function packSmallReport() {
 	p.signed([-1, 2]);
 	for (let i = 0; i < 8; i++)
 		p.varints([BIG - i, i]);
-	for (let i = 0; i < 12; i++)
+	for (let i = 0; i < 13; i++)
 		p.deltas([i, BIG - i, 7]);
 	for (let i = 0; i < 4; i++) {
 		p.varints([i, BIG - i]);
@@ -171,7 +171,8 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.sites.domain], [1, 4]);
 	assert.deepEqual([...report.sites.counted], [1, 0]);
 	assert.deepEqual(report.sites.costs.map((column) => [...column]), [...Array(8).keys()].map((i) => [i, BIG - i]));
-	assert.deepEqual([...report.timeline.allocatedBytes], [11000, BIG - 11]);
+	assert.deepEqual([...report.timeline.maxTime], [3000, BIG - 3]);
+	assert.deepEqual([...report.timeline.allocatedBytes], [12000, BIG - 12]);
 	assert.deepEqual([...report.slices.end], [1000, 1500]);
 	assert.deepEqual([...report.slices.cellEnd], [2, 3]);
 	assert.deepEqual([...report.slices.lossEnd], [0, 2]);
@@ -181,7 +182,7 @@ test('columns decode to what was packed, up to the largest number', () => {
 	assert.deepEqual([...report.slices.lossBytes], [-5, BIG]);
 	assert.deepEqual([...report.slices.lossCount], [-1, 2]);
 	assert.deepEqual(report.before.map((column) => [...column]), [...Array(8).keys()].map((i) => [BIG - i, i]));
-	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [9, BIG - 9, 7]]);
+	assert.deepEqual([report.timelineBefore.count, [...report.timelineBefore.resident]], [3, [10, BIG - 10, 7]]);
 	assert.deepEqual(report.spreads.map((column) => [...column]),
 		[0, 1, 2, 3].flatMap((i) => [[i, BIG - i], [i / 3, 2 ** (100 * i)]]));
 	assert.deepEqual(report.spreadsBefore.map((column) => [...column]),
@@ -838,4 +839,54 @@ test('the interval of a growth is that of two estimates, or of one', () => {
 	const both = sctmem.growthIntervals(report, 2, sums)(1e6, 1e6, pick);
 	assert.deepEqual(both.before, sctmem.interval(1e6, unseen, variance, 4096));
 	assert.ok(both.growth[0] < 0 && both.growth[1] > 0);
+});
+
+test('the peak of a window is exact where its ends are points of the time line, else between two figures', () => {
+	const random = randomSource(11);
+	const below = (limit) => Math.floor(random() * limit);
+	for (let round = 0; round < 40; round++) {
+		// A heap that changes at each moment; slices of 60 of them, points of so many.
+		const width = [10, 20, 60, 120, 180][round % 5];
+		const live = Array.from({ length: 360 }, () => below(1000));
+		const ends = (step) => Float64Array.from({ length: 360 / step }, (_, i) => (i + 1) * step);
+		const slices = { count: 6, end: ends(60), cellEnd: [1, 2, 3, 4, 5, 6], lossEnd: [0, 1, 2, 3, 4, 5],
+			site: new Uint8Array(6), keptBytes: [], lossCell: [0, 1, 2, 3, 4], lossBytes: [] };
+		slices.end.forEach((end, i) => {
+			slices.keptBytes.push(live[end - 1]);
+			slices.lossBytes.push(live[end - 1]);
+		});
+		// What happens at moment t, from 1 on, holds until t + 1; what a point has includes what held before it began.
+		const highest = (from, to) => {
+			let time = from;
+			for (let t = from; t <= to; t++)
+				time = (t ? live[t - 1] : 0) > (time ? live[time - 1] : 0) ? t : time;
+			return [time ? live[time - 1] : 0, time];
+		};
+		const points = [...ends(width)].map((end) => highest(end - width, end));
+		const timeline = { count: points.length, time: ends(width), liveMax: points.map(([bytes]) => bytes),
+			maxTime: points.map(([, time]) => time) };
+		for (let from = 0; from < 6; from++) {
+			for (let to = from; to < 6; to++) {
+				const report = { slices, timeline, sites: { counted: [1] }, meta: { captures: [{}] } };
+				const peak = sctmem.windowPeak(report, { from, to });
+				const [most, when] = highest(from * 60, to * 60 + 60);
+				assert.ok(peak.low <= most && most <= peak.high);
+				if (60 % width === 0)
+					assert.deepEqual(peak, { low: most, high: most, time: when });
+				if (peak.low === peak.high)
+					assert.equal(peak.time, when);
+				report.meta.captures = [{ aggregated_peak_bytes: 7 }, { aggregated_peak_bytes: 8 }];
+				assert.equal(sctmem.windowPeak(report, { from, to }).high, peak.high + 15);
+				report.meta.captures = [{ compacted_us: 5 }];
+				assert.equal(sctmem.windowPeak(report, { from, to }).high, Infinity);
+				assert.equal(sctmem.windowPeak(report, { from, to, instant: true }), null);
+			}
+		}
+	}
+	const text = (low, high) => sctmem.windowPeakText({ meta: { window: { peak:
+		{ low, high, time: 1500 } } } });
+	assert.equal(text(2048, 2048), 'highest in the window 2.00 KiB at 1.50 ms');
+	assert.equal(text(2048, 4096), 'highest in the window between 2.00 KiB and 4.00 KiB');
+	assert.equal(text(2048, Infinity), 'highest in the window at least 2.00 KiB');
+	assert.equal(sctmem.windowPeakText({ meta: {} }), '');
 });

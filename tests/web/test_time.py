@@ -116,6 +116,45 @@ def test_an_instant_says_what_stats_says_to_the_byte(browser, recorded):
         assert app(browser, "app.report.timeline.live[%d]" % point) == live[0]
 
 
+def test_the_peak_of_a_window_is_shown(browser, recorded, tmp_path):
+    """Of a window from the start on it is what stats says of its time; of others, what points of the time line have."""
+    capture, page = recorded
+    browser.open_report(page)
+    count = app(browser, "app.report.slices.count")
+    shown = set()
+    for window in ["0-%d" % last for last in range(0, count, 5)] + ["0-%d" % (count - 1)]:
+        app(browser, "app.set({ window: '%s' })" % window)
+        options = options_of(browser, window)["{time}"]
+        command = [os.environ["WEB_COMMAND"], "stats", "--json"] + options + [capture]
+        figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode())
+        peak = app(browser, "app.report.meta.window.peak")
+        assert peak["low"] == peak["high"] == figures["total"]["peak_bytes"] == figures["peak"]["bytes"], window
+        assert peak["time"] == int(figures["peak"]["time_s"] * 1e6 + 1e-6)
+        text = browser.run("return document.getElementById('time-readout').textContent")
+        assert text == app(browser, "'highest in the window ' + sctmem.formatBytes(%d) + ' at ' + "
+                                    "sctmem.formatTime(%d)" % (peak["low"], peak["time"]))
+        shown.add(peak["low"])
+    assert len(shown) > 3
+    # All windows together have the run's own, and a window what any that it contains has.
+    peaks = app(browser, "[...Array(%d).keys()].map((i) => sctmem.windowPeak(app.report, { from: i, to: i }))" % count)
+    assert max(peak["low"] for peak in peaks) == app(browser, "app.model.whole.total[2]")
+    for first in range(0, count, 7):
+        last = min(count - 1, first + 5)
+        peak = app(browser, "sctmem.windowPeak(app.report, { from: %d, to: %d })" % (first, last))
+        assert peak["low"] == peak["high"] == max(one["low"] for one in peaks[first:last + 1])
+    # Of an instant there is none; with more slices than points of the time line it lies between two figures.
+    app(browser, "app.set({ window: '3' })")
+    assert "highest" not in browser.run("return document.getElementById('time-readout').textContent")
+    fine = str(tmp_path / "fine.html")
+    subprocess.run([os.environ["WEB_COMMAND"], "flamegraph", "--slices", "9999", "-o", fine, capture], check=True)
+    browser.open_report(fine)
+    count, points = app(browser, "[app.report.slices.count, app.report.timeline.count]")
+    assert count > 4 * points
+    peaks = app(browser, "[...Array(1000).keys()].map((i) => sctmem.windowPeak(app.report, { from: 16 * i %% %d, "
+                         "to: Math.min(16 * i %% %d + 30, %d) }))" % (count, count, count - 1))
+    assert all(peak["low"] <= peak["high"] for peak in peaks) and any(peak["low"] < peak["high"] for peak in peaks)
+
+
 def canvas_x(browser, time_us):
     left = "document.getElementById('time-canvas').getBoundingClientRect().left"
     return app(browser, left + " + app.timeline.xOf(%f)" % time_us)
