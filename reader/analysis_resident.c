@@ -25,23 +25,8 @@
 #include "formats/pages.h"
 #include "held_pages.h"
 #include "replay_cost.h"
+#include "resident_reading.h"
 #include "spans.h"
-
-enum page_class { BLOCKS, SLOP, BESIDE, MAPPINGS, ARENAS, FREE_HEAP, STACKS, MODULES, OWN, OTHER, SHARED, CLASSES };
-
-static const struct { const char *key, *title; } class_names[CLASSES] = {
-	[BLOCKS] = { "block_bytes", "live blocks" },
-	[SLOP] = { "slop_bytes", "slop of their size classes" },
-	[BESIDE] = { "beside_bytes", "free beside live blocks on the same page" },
-	[MAPPINGS] = { "mapping_bytes", "mappings of the program" },
-	[ARENAS] = { "arena_free_bytes", "free in arenas of Python's allocator" },
-	[FREE_HEAP] = { "heap_free_bytes", "free heap pages, not given back" },
-	[STACKS] = { "stack_bytes", "stacks" },
-	[MODULES] = { "module_bytes", "data of modules and files" },
-	[OWN] = { "recorder_bytes", "the recorder's own" },
-	[OTHER] = { "other_bytes", "other" },
-	[SHARED] = { "shared_bytes", "shared memory that the process has touched" },
-};
 
 enum { PLACE_ABSENT, PLACE_SWAPPED, PLACE_RESIDENT, PLACE_UNSEEN, PLACE_BYTES, PLACE_COLUMNS };
 
@@ -62,21 +47,6 @@ struct resident_site { uint64_t values[PLACE_COLUMNS]; uint32_t process; };
 /* What lies where, at the sample that is looked at. */
 enum layer { LAYER_OWN, LAYER_STACKS, LAYER_PAGES, LAYER_MAPPINGS, LAYER_HELD, LAYER_MODULES, LAYERS };
 
-/* What the kernel counts of a process. */
-struct counted { uint64_t resident, anonymous; };
-
-/* Of a process. */
-struct reading {
-	bool any;                     /* the rest is of a sample */
-	bool unavailable, cut, blind;
-	bool swap_told;               /* what is neither resident nor swapped was never touched, or given back */
-	uint64_t classes[CLASSES];
-	uint64_t live, live_resident, live_absent, live_swapped, live_untouched;
-	uint64_t swapped, shared;     /* in all; shared: the recorder's as well */
-	uint64_t time_ns;
-	struct counted counted;
-};
-
 struct gathering {
 	bool open;                    /* parts 0 to next_part - 1 are here */
 	bool lost;                    /* some of the sample is not */
@@ -86,9 +56,9 @@ struct gathering {
 };
 
 struct resident {
-	struct reading *readings; size_t reading_capacity;
+	struct resident_reading *readings; size_t reading_capacity;
 	struct gathering *gatherings; size_t gathering_capacity;
-	struct counted *counted; size_t counted_capacity;    /* by the newest sample of each process */
+	struct resident_counted *counted; size_t counted_capacity;    /* by the newest sample of each process */
 	struct held_pages held;
 	struct resident_site *sites; size_t site_capacity;
 	struct spans layers[LAYERS];
@@ -113,7 +83,7 @@ static bool on_sample(void *state, const struct analysis_context *context, const
 	if (!array_reserve(&own->counted, &own->counted_capacity, sample->process + (size_t)1, sizeof(*own->counted),
 		context->error))
 		return false;
-	own->counted[sample->process] = (struct counted){ sample->resident_bytes, sample->anonymous_bytes };
+	own->counted[sample->process] = (struct resident_counted){ sample->resident_bytes, sample->anonymous_bytes };
 	return true;
 }
 
@@ -225,7 +195,7 @@ static bool take_mapping(void *context, const struct range *range)
 	const uint32_t number = map64_get(walk->context->site_by_key, key);
 
 	if (domain != DOMAIN_FILE && !spans_add(&walk->own->layers[LAYER_MAPPINGS], range->start, range->end,
-		domain == DOMAIN_ARENA ? ARENAS : MAPPINGS, walk->context->error))
+		domain == DOMAIN_ARENA ? CLASS_ARENAS : CLASS_MAPPINGS, walk->context->error))
 		return false;
 	if (mapping->site == REPLAY_SITE_NONE || number == MAP64_NONE || !site_counted(key))
 		return true;
@@ -300,43 +270,43 @@ static uint64_t covered(struct spans *spans, uint64_t start, uint64_t end)
 	return sum;
 }
 
-static void book(struct resident *own, struct reading *reading, unsigned layer, const struct span *piece)
+static void book(struct resident *own, struct resident_reading *reading, unsigned layer, const struct span *piece)
 {
 	const uint64_t bytes = piece->end - piece->start;
 	uint64_t used, slop;
 
 	switch (layer) {
 	case LAYER_OWN:
-		reading->classes[OWN] += bytes;
+		reading->classes[CLASS_OWN] += bytes;
 		break;
 	case LAYER_STACKS:
-		reading->classes[STACKS] += bytes;
+		reading->classes[CLASS_STACKS] += bytes;
 		break;
 	case LAYER_PAGES:
 		used = covered(&own->bytes, piece->start, piece->end);
 		slop = covered(&own->slop, piece->start, piece->end);
-		reading->classes[BLOCKS] += used;
-		reading->classes[SLOP] += slop;
-		reading->classes[BESIDE] += bytes - used - slop;
+		reading->classes[CLASS_BLOCKS] += used;
+		reading->classes[CLASS_SLOP] += slop;
+		reading->classes[CLASS_BESIDE] += bytes - used - slop;
 		break;
 	case LAYER_MAPPINGS:
 		reading->classes[piece->owner] += bytes;
 		break;
 	case LAYER_HELD:
-		reading->classes[reading->blind ? OTHER : FREE_HEAP] += bytes;
+		reading->classes[reading->blind ? CLASS_OTHER : CLASS_FREE_HEAP] += bytes;
 		break;
 	case LAYER_MODULES:
-		reading->classes[MODULES] += bytes;
+		reading->classes[CLASS_MODULES] += bytes;
 		break;
 	default:
-		reading->classes[OTHER] += bytes;
+		reading->classes[CLASS_OTHER] += bytes;
 		break;
 	}
 }
 
 /* A stretch of resident pages, as far as no layer before this one has it.  As deep as there are layers. */
-static void classify(struct resident *own, struct reading *reading, unsigned layer, unsigned kind, uint64_t start,
-	uint64_t end)
+static void classify(struct resident *own, struct resident_reading *reading, unsigned layer, unsigned kind,
+	uint64_t start, uint64_t end)
 {
 	/* Whose memory of some kinds is, where no layer before says that it is another's. */
 	static const unsigned layers_of[] = { [PAGES_ANONYMOUS] = LAYERS, [PAGES_BREAK] = LAYER_HELD,
@@ -345,7 +315,7 @@ static void classify(struct resident *own, struct reading *reading, unsigned lay
 
 	if (layer == layers_of[kind]) {
 		if (kind == PAGES_SHARED)
-			reading->classes[SHARED] += end - start;
+			reading->classes[CLASS_SHARED] += end - start;
 		else
 			book(own, reading, kind == PAGES_FILE || kind == PAGES_ZEROED ? LAYER_MODULES : layer,
 				&(struct span){ start, end, 0 });
@@ -361,7 +331,7 @@ static void classify(struct resident *own, struct reading *reading, unsigned lay
 }
 
 /* Live memory in a stretch that was looked at, and what of it is swapped. */
-static void book_live(struct resident *own, struct reading *reading, struct spans *live, struct spans *swapped,
+static void book_live(struct resident *own, struct resident_reading *reading, struct spans *live, struct spans *swapped,
 	const struct span *span)
 {
 	const bool resident = (span->owner & 0xff) == PAGES_RESIDENT;
@@ -381,7 +351,7 @@ static void book_live(struct resident *own, struct reading *reading, struct span
 	}
 }
 
-static void measure(struct resident *own, struct reading *reading, struct gathering *gathering)
+static void measure(struct resident *own, struct resident_reading *reading, struct gathering *gathering)
 {
 	const struct spans *seen = &gathering->seen;
 	struct spans *const lives[] = { &own->bytes, &own->live_mappings };
@@ -421,7 +391,7 @@ static bool is_blind(const struct replay_process *process)
 static bool evaluate(struct resident *own, const struct analysis_context *context, const struct profile_pages *pages,
 	struct gathering *gathering)
 {
-	struct reading reading = { .any = true, .time_ns = pages->time_ns,
+	struct resident_reading reading = { .any = true, .time_ns = pages->time_ns,
 		.unavailable = pages->head->flags & PAGES_UNAVAILABLE,
 		.cut = gathering->lost || pages->head->flags & (PAGES_CUT | PAGES_FILES_CUT | PAGES_SHARED_CUT),
 		.swap_told = !gathering->lost && pages->head->flags & PAGES_SWAP_TOLD,
@@ -534,80 +504,6 @@ static const char *why_not(const struct resident *own, const struct analysis_con
 		"2 MiB or more, and growth from 8 MiB on";
 }
 
-/* false: it says nothing. */
-static bool add_reading(struct reading *sum, const struct reading *reading)
-{
-	if (!reading->any || reading->unavailable)
-		return false;
-	for (unsigned class = 0; class < CLASSES; class++)
-		sum->classes[class] += reading->classes[class];
-	sum->live += reading->live;
-	sum->live_resident += reading->live_resident;
-	sum->live_absent += reading->live_absent;
-	sum->live_swapped += reading->live_swapped;
-	sum->live_untouched += reading->live_untouched;
-	sum->swapped += reading->swapped;
-	sum->shared += reading->shared;
-	sum->counted.resident += reading->counted.resident;
-	sum->counted.anonymous += reading->counted.anonymous;
-	sum->time_ns = reading->time_ns > sum->time_ns ? reading->time_ns : sum->time_ns;
-	return true;
-}
-
-static void add_live_facts(const struct reading *sum, struct analysis_result *result)
-{
-	analysis_add_fact(result, "live_bytes", "live then", ANALYSIS_BYTES, sum->live);
-	analysis_add_fact(result, "live_resident_bytes", "of that resident", ANALYSIS_BYTES, sum->live_resident);
-	analysis_add_fact(result, "live_absent_bytes", sum->live_absent == sum->live_swapped + sum->live_untouched ?
-		"not resident" : "not resident: never touched, given back, or swapped out", ANALYSIS_BYTES, sum->live_absent);
-	analysis_add_fact(result, "live_swapped_bytes", "known to be swapped out", ANALYSIS_BYTES, sum->live_swapped);
-	analysis_add_fact(result, "live_untouched_bytes", "known to be never touched, or given back", ANALYSIS_BYTES,
-		sum->live_untouched);
-	analysis_add_fact(result, "live_unseen_bytes", "not looked at", ANALYSIS_BYTES,
-		sum->live - sum->live_resident - sum->live_absent);
-	analysis_add_fact(result, "swapped_bytes", "private memory swapped out, live or not", ANALYSIS_BYTES, sum->swapped);
-}
-
-/* What the kernel calls resident is private, or shared memory, or pages of files. */
-static void add_counted_facts(const struct reading *sum, struct analysis_result *result)
-{
-	const uint64_t others = sum->counted.anonymous + sum->shared;
-
-	analysis_add_fact(result, "anonymous_bytes", "private by the kernel's own count", ANALYSIS_BYTES,
-		sum->counted.anonymous);
-	analysis_add_fact(result, "kernel_bytes", "resident by the kernel's own count", ANALYSIS_BYTES,
-		sum->counted.resident);
-	analysis_add_fact(result, "file_bytes", "of that the rest: pages of files, and shared memory that was not seen",
-		ANALYSIS_BYTES, sum->counted.resident > others ? sum->counted.resident - others : 0);
-}
-
-static void add_facts(const struct resident *own, struct analysis_result *result)
-{
-	struct reading sum = { 0 };
-	uint64_t resident = 0, processes = 0, cut = 0, blind = 0;
-
-	for (size_t i = 0; i < own->reading_capacity; i++) {
-		if (!add_reading(&sum, &own->readings[i]))
-			continue;
-		processes++;
-		cut += own->readings[i].cut;
-		blind += own->readings[i].blind;
-	}
-	for (unsigned class = 0; class < CLASSES; class++)
-		resident += sum.classes[class];
-	analysis_add_fact(result, "time_ns", "when the pages were looked at", ANALYSIS_TIME, sum.time_ns);
-	analysis_add_fact(result, "resident_bytes", sum.classes[SHARED] ? "resident, but for pages of files" :
-		"resident and private", ANALYSIS_BYTES, resident);
-	for (unsigned class = 0; class < CLASSES; class++)
-		analysis_add_fact(result, class_names[class].key, class_names[class].title, ANALYSIS_BYTES, sum.classes[class]);
-	add_live_facts(&sum, result);
-	add_counted_facts(&sum, result);
-	analysis_add_fact(result, "process_count", processes == 1 ? "process that was looked at" :
-		"processes that were looked at", ANALYSIS_NUMBER, processes);
-	analysis_add_fact(result, "cut_count", "of them not wholly", ANALYSIS_NUMBER, cut);
-	analysis_add_fact(result, "blind_count", "of them with blocks that were not recorded", ANALYSIS_NUMBER, blind);
-}
-
 static bool on_end(void *state, const struct analysis_context *context, struct analysis_result *result)
 {
 	const struct resident *own = state;
@@ -615,7 +511,7 @@ static bool on_end(void *state, const struct analysis_context *context, struct a
 	result->unavailable = why_not(own, context);
 	if (result->unavailable)
 		return true;
-	add_facts(own, result);
+	resident_add_facts(own->readings, own->reading_capacity, result);
 	for (size_t site = 1; site < own->site_capacity; site++) {
 		uint64_t *values;
 
