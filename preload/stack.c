@@ -376,6 +376,17 @@ static inline uint32_t leaf_put(struct leaf *leaf, uintptr_t pc)
 	return leaf->node;
 }
 
+/* Puts frames[i..) for as long as they only make a run longer, which is all that a parser's recursion does. */
+static inline uint32_t leaf_lengthen(struct leaf *leaf, struct native_frame *frames, uint32_t i, uint32_t count)
+{
+	if (leaf->place != RUN_LATER)
+		return i;
+	for (; i < count && leaf_in_runtime(leaf, frames[i].pc); i++)
+		frames[i].node = leaf->node;
+	leaf->pc = frames[i - 1].pc;
+	return i;
+}
+
 /* The state behind frames[0..i) of the walk's memo, which have their nodes; i > 0. */
 static inline void leaf_resume(struct leaf *leaf, const struct native_frame *frames, uint32_t i)
 {
@@ -401,10 +412,13 @@ static uint32_t intern_leaf(struct thread *thread, uint32_t base, uint32_t first
 	if (first == 0 && thread->native_base == (base | LEAF_BASE) && native->kept > 0) {
 		i = native->kept;
 		leaf_resume(&leaf, native->frames, i);
+		i = leaf_lengthen(&leaf, native->frames, i, native->count);
 	}
 	thread->native_base = first == 0 ? base | LEAF_BASE : UINT32_MAX;
-	for (; i < native->count; i++)
+	while (i < native->count) {
 		native->frames[i].node = leaf_put(&leaf, native->frames[i].pc);
+		i = leaf_lengthen(&leaf, native->frames, i + 1, native->count);
+	}
 	return leaf_end(&leaf);
 }
 

@@ -28,6 +28,10 @@
  *
  * New frames are pushed down from the end of the array, innermost first, so that they come to lie outermost first;
  * the old ones at its beginning stay comparable until the walk has gone past them.
+ *
+ * Three ways lead to a stack, each tried when the one before fails: all words are as they were; by regular steps to a
+ * frame of the memo, outside of which nothing is new (walk_near(), nine of ten in a parser that recurses); or the whole
+ * of what is told above (walk_anew()).
  */
 #include "stack_native.h"
 
@@ -410,7 +414,7 @@ static enum step step_across(struct walk *walk, struct native_frame *from, struc
 
 static inline uintptr_t flags_slot(uint32_t flags)
 {
-	return flags >> NATIVE_SLOT_SHIFT & UNWIND_SLOT_MAX;
+	return flags >> UNWIND_SLOT_SHIFT & UNWIND_SLOT_MAX;
 }
 
 /* Whether `frame` is what lies outside `inside`, which is proved, but for its bp if that does not matter. */
@@ -557,60 +561,79 @@ static bool resume(struct walk *walk, struct native_frame *current, uint32_t *ke
 	return false;
 }
 
+/* Where a walk by regular steps is. */
+struct steps {
+	struct native_frame *top;     /* the frame pushed last */
+	struct native_frame *old;     /* behind the frames of the previous walk that may still match */
+	uintptr_t pc, sp, bp;
+	uint32_t flags;
+};
+
 /*
- * Takes regular steps for as long as it can, pushing frames; `current` is where it stopped.  True if that is a frame
- * of the previous walk, false if the next step is anything but regular, or there is no room.
+ * Takes regular steps for as long as it can, pushing frames.  True if it came to a frame of the previous walk, false if
+ * the next step is anything but regular, or there is no room.
  *
  * Nearly all of the time of fresh frames is here: the chain from one return address over its rule to the next.  So
  * what is carried is in local variables, and the bound is the nearer of the stack's end and the limit.
  */
-NATIVE_READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
+NATIVE_READS_STACKS static inline __attribute__((always_inline)) bool steps_take(struct steps *steps,
+	struct unwind_table *table, uint32_t generation, uintptr_t bound)
 {
-	struct native_frame *frames = walk->stack->frames, *top = &frames[walk->top], *old = &frames[walk->old];
-	struct unwind_table *table = walk->table;
-	uintptr_t pc = current->pc, sp = current->sp, bp = current->bp;
-	uintptr_t bound = walk->limit < walk->high ? walk->limit : walk->high;
-	uint32_t flags = current->flags, generation = walk->generation;
-	bool match = false;
-
 	for (;;) {
+		uintptr_t pc = steps->pc, sp = steps->sp, bp = steps->bp, cfa, ra;
 		uint32_t code, slot, used = 0;
-		uintptr_t cfa, ra;
 
-		while (old > frames && old[-1].sp < sp)
-			old--;
-		if (old > frames && old[-1].sp == sp && old[-1].pc == pc &&
-				(old[-1].bp == bp || !(old[-1].flags & NATIVE_BP_LIVE))) {
-			match = true;
-			break;
-		}
+		while (steps->old[-1].sp < sp)
+			steps->old--;
+		if (steps->old[-1].sp == sp && steps->old[-1].pc == pc &&
+				(steps->old[-1].bp == bp || !(steps->old[-1].flags & NATIVE_BP_LIVE)))
+			return true;
 		code = unwind_code(table, generation, pc);
 		if (code == UNWIND_FRAME_POINTER) {
-			if (bp < sp || bp > bound - 16 || top == old)
-				break;
+			if (bp < sp || bp > bound - 16)
+				return false;
 			cfa = bp + 16;
-			slot = 2;
+			slot = 2 << UNWIND_SLOT_SHIFT;
 			used = NATIVE_BP_USED;
 		} else {
 			cfa = sp + unwind_code_size(code);
-			slot = unwind_code_slot(code);
-			if (code & UNWIND_RARE || cfa > bound || cfa <= sp || top == old)
-				break;
+			slot = code & UNWIND_SLOT_MASK;
+			if (code & UNWIND_RARE || cfa > bound)
+				return false;
 		}
 		ra = native_word_at(cfa - 8);
-		if (__builtin_expect(!unwind_is_code_address(ra), 0))
-			break;
-		top--;
-		*top = (struct native_frame){ .pc = pc, .sp = sp, .bp = bp, .cfa = cfa, .flags = flags | used };
+		if (__builtin_expect(!unwind_is_code_address(ra), 0) || steps->top == steps->old)
+			return false;
+		/* The other fields are filled in when it is known where the frame will stay. */
+		steps->top--;
+		steps->top->pc = pc;
+		steps->top->sp = sp;
+		steps->top->bp = bp;
+		steps->top->cfa = cfa;
+		steps->top->flags = steps->flags | used;
 		if (slot)
-			bp = native_word_at(cfa - 8 * slot);
-		pc = ra - 1;
-		sp = cfa;
-		flags = slot << NATIVE_SLOT_SHIFT;
+			steps->bp = native_word_at(cfa - 8 * flags_slot(slot));
+		steps->pc = ra - 1;
+		steps->sp = cfa;
+		steps->flags = slot;
 	}
-	walk->top = (uint32_t)(top - frames);
-	walk->old = (uint32_t)(old - frames);
-	*current = (struct native_frame){ .pc = pc, .sp = sp, .bp = bp, .flags = flags };
+}
+
+static inline uintptr_t nearer(uintptr_t limit, uintptr_t high)
+{
+	return limit < high ? limit : high;
+}
+
+/* The same for walk_frames(); `current` is where it stopped. */
+NATIVE_READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
+{
+	struct native_frame *frames = walk->stack->frames;
+	struct steps steps = { &frames[walk->top], &frames[walk->old], current->pc, current->sp, current->bp, current->flags };
+	bool match = steps_take(&steps, walk->table, walk->generation, nearer(walk->limit, walk->high));
+
+	walk->top = (uint32_t)(steps.top - frames);
+	walk->old = (uint32_t)(steps.old - frames);
+	*current = (struct native_frame){ .pc = steps.pc, .sp = steps.sp, .bp = steps.bp, .flags = steps.flags };
 	return match;
 }
 
@@ -694,25 +717,23 @@ static uint32_t outside_of(uint32_t flags)
 		(flags & NATIVE_IRREGULAR ? NATIVE_IRREGULAR_OUTSIDE : 0);
 }
 
-/* Writes down the words that prove a frame behind the first `count`; returns how many they are then. */
+/* Writes down the words that prove a frame, reached by a regular step; returns where those of the next one go. */
+static inline struct word *put_words(struct word *to, const struct native_frame *frame, uint32_t flags)
+{
+	/* From the inside out the return address comes before the saved bp. */
+	if (__builtin_expect(flags & NATIVE_BP_CHECKED, 0))
+		*to++ = (struct word){ frame->sp - 8 * flags_slot(flags), frame->bp };
+	*to++ = (struct word){ frame->sp - 8, frame->pc + 1 };
+	return to;
+}
+
+/* The same behind the first `count` of the memo; returns how many they are then. */
 static inline uint32_t put_checks(struct native_stack *stack, uint32_t count, const struct native_frame *frame)
 {
-	struct word *check = &stack->checks[WORDS_PADDING + count];
-	uint32_t flags = frame->flags;
+	struct word *checks = stack->checks + WORDS_PADDING;
 
-	if (__builtin_expect(flags & NATIVE_IRREGULAR, 0))
-		return count;
-	check[0] = (struct word){ frame->sp - 8, frame->pc + 1 };
-	check[1] = (struct word){ frame->sp - 8 * flags_slot(flags), frame->bp };
-	/* From the inside out the return address comes before the saved bp. */
-	if (flags & NATIVE_BP_CHECKED) {
-		const struct word saved = check[1];
-
-		check[1] = check[0];
-		check[0] = saved;
-		return count + 2;
-	}
-	return count + 1;
+	return frame->flags & NATIVE_IRREGULAR ? count
+		: (uint32_t)(put_words(checks + count, frame, frame->flags) - checks);
 }
 
 /* Whether the next walk, from the same place, may be a comparison of words alone. */
@@ -804,7 +825,86 @@ static void settle(struct native_stack *stack, const struct native_frame *from, 
 	settle_again(stack);
 }
 
-/* Any other walk: mostly one that has something new to find. */
+/* Writes down the frames of a walk by regular steps inside of `to`, which has its flags already. */
+static inline void settle_near(struct native_stack *stack, struct native_frame *to, const struct native_frame *from,
+	const struct native_frame *end)
+{
+	struct word *first = stack->checks + WORDS_PADDING;
+	struct word *word = first + (to > stack->frames ? to[-1].checks : stack->beyond.checks);
+	uint64_t serial = ++stack->serial;
+	uint32_t live = to->flags & NATIVE_BP_LIVE && bp_passes(to->flags);
+
+	word = put_words(word, to, to->flags);
+	to->checks = (uint32_t)(word - first);
+	for (; from < end; from++) {
+		uint32_t flags = from->flags;
+
+		to++;
+		if (__builtin_expect(live | (flags & NATIVE_BP_USED), 0)) {
+			flags |= NATIVE_BP_LIVE | (flags_slot(flags) ? NATIVE_BP_CHECKED : 0);
+			live = flags_slot(flags) == 0;
+		}
+		copy_new_frame(to, from);
+		to->flags = flags;
+		to->serial = serial;
+		word = put_words(word, from, flags);
+		to->checks = (uint32_t)(word - first);
+	}
+}
+
+/*
+ * The most frequent walk that has something new to find: by regular steps to a frame of the previous walk, outside of
+ * which nothing is new.  False, and nothing has changed: it is none of that kind.
+ */
+NATIVE_READS_STACKS static inline bool walk_near(struct native_stack *stack, const struct native_start *start,
+	uintptr_t stop_cfa, uint32_t generation)
+{
+	struct native_again *again = &stack->again;
+	struct native_frame *frames = stack->frames, *last;
+	const struct word *first = stack->checks + WORDS_PADDING;
+	struct native_frame *end = &frames[stack->capacity];
+	struct steps steps = { end, &frames[stack->count], start->pc - 1, start->sp, start->bp, 0 };
+	uintptr_t bound = stack->stack_high, stop_size = again->stop_size;
+	uint32_t kept, flags;
+
+	/* That it is set says that all frames are regular, and how they end. */
+	if (stop_cfa - again->stop_low >= stop_size || again->generation != generation ||
+			start->sp <= stack->stack_low || start->sp > bound || !unwind_is_code_address(start->pc))
+		return false;
+	if (stop_cfa >= stack->stack_low && stop_cfa < bound && stop_cfa)
+		bound = stop_cfa;
+	if (!steps_take(&steps, unwind_table(), generation, bound))
+		return false;
+	last = steps.old - 1;
+	kept = (uint32_t)(steps.old - frames);
+	if (words_differ(first, first + (last > frames ? last[-1].checks : stack->beyond.checks)))
+		return false;
+	/* Whoever jumps out of here by a signal handler leaves no half-made memo. */
+	stack->count = 0;
+	again->stop_size = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	/* How it was reached is new; what it leads to is not. */
+	flags = (last->flags & (NATIVE_BP_USED | NATIVE_BP_LIVE | NATIVE_SIGNAL)) | steps.flags;
+	if (flags & NATIVE_BP_LIVE && flags_slot(flags))
+		flags |= NATIVE_BP_CHECKED;
+	last->flags = flags;
+	last->bp = steps.bp;
+	settle_near(stack, last, steps.top, end);
+	last += end - steps.top;
+	again->pc = start->pc;
+	again->sp = start->sp;
+	again->bp = start->bp;
+	again->bp_mask = last->flags & NATIVE_BP_LIVE ? ~(uintptr_t)0 : 0;
+	again->end = first + (last > frames ? last[-1].checks : stack->beyond.checks);
+	stack->kept = kept;
+	stack->stop_cfa = stop_cfa;
+	atomic_signal_fence(memory_order_seq_cst);
+	again->stop_size = stop_size;
+	stack->count = kept + (uint32_t)(end - steps.top);
+	return true;
+}
+
+/* Any other walk. */
 static __attribute__((noinline)) void walk_anew(struct native_stack *stack, const struct native_start *start,
 	uintptr_t stop_cfa, uint32_t generation)
 {
@@ -845,7 +945,7 @@ void native_walk(struct native_stack *stack, const struct native_start *start, u
 	/* The most frequent walk of all: from the same place as the one before, and nothing has changed. */
 	if (native_fits(&stack->again, start, stop_cfa) && !words_differ(first, stack->again.end))
 		stack->kept = stack->count;
-	else
+	else if (!walk_near(stack, start, stop_cfa, unwind_generation()))
 		walk_anew(stack, start, stop_cfa, unwind_generation());
 }
 
@@ -868,9 +968,10 @@ uintptr_t native_stack_high(uintptr_t sp)
 
 void native_init(struct native_stack *stack, void *memory, uint32_t capacity)
 {
-	struct native_frame *frames = memory;
+	struct native_frame *frames = (struct native_frame *)memory + 1;
 	struct word *checks = (struct word *)(frames + capacity);
 
+	frames[-1] = (struct native_frame){ .sp = UINTPTR_MAX };
 	words_pad(checks, WORDS_PADDING);
 	*stack = (struct native_stack){ .frames = frames, .checks = checks, .capacity = capacity };
 }

@@ -36,8 +36,8 @@ enum native_frame_flag {
 	NATIVE_BP_CHECKED = 1 << 5,
 	NATIVE_GUESSED_OUTSIDE = 1 << 6,
 	NATIVE_EXACT = 1 << 7,
-	NATIVE_SLOT_SHIFT = 8,        /* five bits */
-	NATIVE_IRREGULAR_OUTSIDE = 1 << 13,
+	NATIVE_IRREGULAR_OUTSIDE = 1 << 8,
+	/* And UNWIND_SLOT_MASK: where bp was loaded from, as in the codes of rules. */
 };
 
 struct native_frame {
@@ -46,14 +46,15 @@ struct native_frame {
 	uintptr_t cfa;                /* the frame occupies [sp, cfa) */
 	uint32_t node, hash;          /* the caller's; node is 0 in frames that are new in this walk */
 	uint32_t checks;              /* of the memo's words those that prove this frame and all outside of it */
-	uint64_t flags : 16;          /* enum native_frame_flag */
-	uint64_t serial : 48;         /* as long as it stays, so do this frame and all outside of it */
+	uint32_t flags;               /* enum native_frame_flag */
+	uint64_t serial;              /* as long as it stays, so do this frame and all outside of it */
+	uint64_t reserved;            /* a frame is a line of the processor's caches */
 };
 
 /* Bytes of memory for a memo of so many frames. */
 #define NATIVE_MEMORY(capacity) \
-	((size_t)(capacity) * (sizeof(struct native_frame) + 2 * sizeof(struct word)) + \
-	(WORDS_PADDING + 2) * sizeof(struct word))
+	(((size_t)(capacity) + 1) * sizeof(struct native_frame) + \
+	(2 * (size_t)(capacity) + WORDS_PADDING + 2) * sizeof(struct word))
 
 enum { NATIVE_RANGES = 4 };
 
@@ -78,7 +79,7 @@ struct native_again {
 
 /* One per thread; native_init() makes it. */
 struct native_stack {
-	struct native_frame *frames;  /* outermost first */
+	struct native_frame *frames;  /* outermost first; before it lies one that is above all stacks */
 	struct word *checks;  /* of regular frames: the words that prove them, outermost first */
 	struct native_again again;
 	uint32_t capacity;

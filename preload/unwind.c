@@ -87,14 +87,15 @@ static uint32_t code_common(const struct unwind_row *row)
 		return 0;
 	if (term_is(cfa, UNWIND_BP, 0, 16) && term_is(bp, UNWIND_CFA, 1, -16))
 		return UNWIND_FRAME_POINTER;
-	if (!term_is(cfa, UNWIND_SP, 0, cfa->first) || cfa->first < 8 || (cfa->first & ~UNWIND_SIZE_MASK) != 0)
+	if (!term_is(cfa, UNWIND_SP, 0, cfa->first) || cfa->first < 8 || cfa->first % 8 != 0 ||
+			cfa->first > UNWIND_SIZE_MAX)
 		return 0;
 	if (bp->base == UNWIND_CFA && bp->loads == 1 && bp->second == 0 && bp->first % 8 == 0 && bp->first < -8 &&
 			bp->first >= -8 * UNWIND_SLOT_MAX && -bp->first <= cfa->first)
 		slot = (uint32_t)(-bp->first / 8);
 	else if (!term_is(bp, UNWIND_BP, 0, 0))
 		return 0;
-	return (uint32_t)cfa->first | (slot & 7) | (slot & 0x18) << 11;
+	return (uint32_t)cfa->first / 8 | slot << UNWIND_SLOT_SHIFT;
 }
 
 static uint32_t hash_rule(const struct unwind_rule *rule)
@@ -172,9 +173,10 @@ uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, ui
 			code = row.end || row.signal ? code_of_row(table, &row) : UNWIND_ENTRY;
 	}
 	/* The newcomer is likely to be asked for again soon: it takes the first place, what was there the second. */
-	if ((first >> UNWIND_CODE_BITS & ((1u << UNWIND_GENERATION_BITS) - 1)) == generation)
+	if ((uint32_t)(((first >> (UNWIND_CODE_BITS + UNWIND_LOW_BITS)) ^ pc >> UNWIND_LOW_BITS) &
+			((1u << UNWIND_GENERATION_BITS) - 1)) == generation)
 		atomic_store_explicit(&pair[1], first, memory_order_relaxed);
-	atomic_store_explicit(&pair[0], unwind_tag(generation, pc) << UNWIND_CODE_BITS | code, memory_order_release);
+	atomic_store_explicit(&pair[0], unwind_key(generation, pc) ^ code, memory_order_release);
 	return code;
 }
 

@@ -6,18 +6,19 @@
  * unwind_modules_changed().  A rule is compiled the first time its address is met (a few hundred nanoseconds) and
  * then kept in one table of the process, so that the next look-up is a load and a compare:
  *
- *     an address, 47 bits:   high (30) | middle (15) | low (2)
- *     its pair of slots:     middle ^ lower 15 bits of high
- *     one slot, 64 bits:     high, low (32) | generation (15) | code (17)
+ *     an address, 47 bits:   high (28) | middle (15) | low (4)
+ *     its pair of slots:     middle
+ *     one slot, 64 bits:     high (28) | middle ^ generation (15) | low (4) | code (17)
  *
- * Place and contents of a slot together give the whole address, so a hit is exact, never probable.  No
- * multiplication: the look-up is on the chain of loads that bounds the speed of a walk.  The generation makes all
- * slots of before a dlclose void.
+ * Place and contents of a slot together give the whole address and the generation, so a hit is exact, never probable.
+ * No hash: the look-up is on the chain of loads that bounds the speed of a walk, and code that lies together has its
+ * rules together, 64 bytes of it in a cache line.  The generation makes all slots of before a dlclose void.
  *
  *     code                            meaning
- *     1                               CFA = bp + 16, the caller's bp at CFA - 16       (code with frame pointers)
- *     sizes                           CFA = sp + size, size a multiple of 8 in bits 3 to 13; the caller's bp at
- *                                     CFA - 8 * slot, slot in bits 0 to 2 and 14 to 15, or unchanged when slot is 0
+ *     0                               none: an empty slot
+ *     UNWIND_FRAME_POINTER            CFA = bp + 16, the caller's bp at CFA - 16       (code with frame pointers)
+ *     sizes                           CFA = sp + 8 * size, size in bits 0 to 10 and not 0; the caller's bp at
+ *                                     CFA - 8 * slot, slot in bits 11 to 15, or unchanged when slot is 0
  *     UNWIND_RARE | n                 entry n of the dictionary: everything else, by terms (below)
  *     UNWIND_NONE                     no module, or no rule there: generated code
  *     UNWIND_ENTRY                    the same, but a function begins right after: its first instruction was made a
@@ -102,14 +103,17 @@ struct unwind_row {
 
 enum {
 	UNWIND_CODE_BITS = 17,
-	UNWIND_FRAME_POINTER = 1,
-	UNWIND_SIZE_MASK = 0x3ff8,
+	UNWIND_SIZE_MAX = 8 * 0x7ff,
+	UNWIND_SLOT_SHIFT = 11,
 	UNWIND_SLOT_MAX = 31,
+	UNWIND_SLOT_MASK = UNWIND_SLOT_MAX << UNWIND_SLOT_SHIFT,
+	UNWIND_FRAME_POINTER = UNWIND_SLOT_MASK,       /* as if of size 0 */
 	UNWIND_RARE = 1 << 16,
 	UNWIND_ENTRY = UNWIND_RARE | 0xfffd,
 	UNWIND_NONE = UNWIND_RARE | 0xfffe,
 	UNWIND_REGISTERS = UNWIND_RARE | 0xffff,
 	UNWIND_GENERATION_BITS = 15,
+	UNWIND_LOW_BITS = 4,
 	UNWIND_PAIR_BITS = 15,
 	UNWIND_RULES_MAX = 4096,
 };
@@ -157,38 +161,45 @@ static inline uint32_t unwind_generation(void)
 /* The two slots that may hold the rule of an address, and what stands above the code in the one that does. */
 static inline _Atomic uint64_t *unwind_pair(struct unwind_table *table, uintptr_t pc)
 {
-	return &table->slots[((pc >> 2 ^ pc >> 17) & ((1u << UNWIND_PAIR_BITS) - 1)) * 2];
+	return &table->slots[(pc >> UNWIND_LOW_BITS & ((1u << UNWIND_PAIR_BITS) - 1)) * 2];
 }
 
-static inline uint64_t unwind_tag(uint32_t generation, uintptr_t pc)
+static inline uint64_t unwind_key(uint32_t generation, uintptr_t pc)
 {
-	return (pc >> 17 << 2 | (pc & 3)) << UNWIND_GENERATION_BITS | generation;
+	enum { UP = UNWIND_CODE_BITS, DOWN = 64 - UP };
+
+	return (pc << UP | pc >> DOWN) ^ (uint64_t)generation << (UNWIND_CODE_BITS + UNWIND_LOW_BITS);
+}
+
+/* Whether a slot less its address's key is a code: not 0, which may be an empty slot's. */
+static inline bool unwind_is_code(uint64_t code)
+{
+	return code - 1 < ((uint64_t)1 << UNWIND_CODE_BITS) - 1;
 }
 
 /* The code of the address in the instruction that a frame stands at; pc must pass unwind_is_code_address(). */
 static inline uint32_t unwind_code(struct unwind_table *table, uint32_t generation, uintptr_t pc)
 {
 	const _Atomic uint64_t *pair = unwind_pair(table, pc);
-	uint64_t tag = unwind_tag(generation, pc);
-	uint64_t slot = atomic_load_explicit(&pair[0], memory_order_acquire);
+	uint64_t key = unwind_key(generation, pc), code = atomic_load_explicit(&pair[0], memory_order_acquire) ^ key;
 
-	if (slot >> UNWIND_CODE_BITS == tag)
-		return (uint32_t)slot & ((1u << UNWIND_CODE_BITS) - 1);
-	slot = atomic_load_explicit(&pair[1], memory_order_acquire);
-	if (slot >> UNWIND_CODE_BITS == tag)
-		return (uint32_t)slot & ((1u << UNWIND_CODE_BITS) - 1);
+	if (unwind_is_code(code))
+		return (uint32_t)code;
+	code = atomic_load_explicit(&pair[1], memory_order_acquire) ^ key;
+	if (unwind_is_code(code))
+		return (uint32_t)code;
 	return unwind_code_compile(table, generation, pc);
 }
 
 /* Of a code that is neither rare nor UNWIND_FRAME_POINTER: from sp to the CFA, and from there down to the saved bp. */
 static inline uint32_t unwind_code_size(uint32_t code)
 {
-	return code & UNWIND_SIZE_MASK;
+	return (code & (UNWIND_SIZE_MAX / 8)) * 8;
 }
 
 static inline uint32_t unwind_code_slot(uint32_t code)
 {
-	return (code & 7) | (code >> 11 & 0x18);
+	return code >> UNWIND_SLOT_SHIFT & UNWIND_SLOT_MAX;
 }
 
 #endif
