@@ -2,7 +2,8 @@
 /*
  * A hash-consed trie in two parts.  Nodes lie densely in chunks, in order of their numbers.  An open-addressed table
  * of numbers finds them by (parent, frame); it is doubled when half full.  A node's place in it is a hash of all frames
- * of its stack, not of its parent's number: so the places of several new frames are known before any is found.
+ * of its stack, not of its parent's number: so the places of several new frames are known before any is found.  Beside
+ * the number a slot has the hash's highest bits, so that hardly ever a node is looked at that is not the one.
  *
  * No locks, and nobody waits.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE
  * record into the thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the
@@ -28,7 +29,9 @@
 
 enum {
 	CHUNK_NODES = 1 << 14,
-	CHUNKS_MAX = 1 << 12,         /* 64 Mi nodes */
+	CHUNKS_MAX = 1 << 12,
+	NUMBER_BITS = 26,
+	NODES_MAX = (1 << NUMBER_BITS) - 1,   /* less the number that would look like an empty slot */
 	TABLE_SLOTS_MIN = 1 << 14,
 };
 
@@ -42,13 +45,14 @@ enum slot {
 	SLOT_MOVED = 0,               /* zero, so that pages given back say it too */
 	SLOT_EMPTY = UINT32_MAX,
 };
+_Static_assert(CHUNK_NODES * CHUNKS_MAX == 1 << NUMBER_BITS, "a slot holds any node's number");
 
 struct table {
 	uint32_t mask;
 	_Atomic int doubling;         /* a thread copies it, or has done so */
 	_Atomic int copied;           /* all of it is in `next` */
 	struct table *_Atomic next;   /* twice the size; set before any slot is marked */
-	_Atomic uint32_t slots[];     /* node numbers, or enum slot */
+	_Atomic uint32_t slots[];     /* node numbers and bits of their hashes, or enum slot */
 };
 
 static struct intern_slot_node *_Atomic chunks[CHUNKS_MAX];
@@ -62,6 +66,22 @@ static inline uint32_t hash(uint32_t parent, uint64_t frame)
 	uint64_t mixed = (frame ^ (uint64_t)parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
 
 	return (uint32_t)(mixed >> 32);
+}
+
+static inline uint32_t slot_of(uint32_t id, uint32_t hash)
+{
+	return id | (hash & ~(uint32_t)NODES_MAX);
+}
+
+static inline uint32_t slot_number(uint32_t slot)
+{
+	return slot & NODES_MAX;
+}
+
+/* False: it is another node's. */
+static inline bool slot_fits(uint32_t slot, uint32_t hash)
+{
+	return (slot ^ hash) >> NUMBER_BITS == 0;
 }
 
 static inline struct intern_slot_node *node_at(uint32_t id)
@@ -100,16 +120,17 @@ static bool chunk_ready(uint32_t id)
 	return true;
 }
 
-/* Puts a number that is in no later table into `table`, or into the one that follows it. */
-static void table_add(struct table *table, uint32_t id)
+/* Puts a slot's contents that are in no later table into `table`, or into the one that follows it. */
+static void table_add(struct table *table, uint32_t contents)
 {
-	uint32_t hash = node_at(id)->hash, at = hash;
+	uint32_t hash = node_at(slot_number(contents))->hash, at = hash;
 
 	for (;;) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
 		uint32_t found = SLOT_EMPTY;
 
-		if (atomic_compare_exchange_strong_explicit(slot, &found, id, memory_order_release, memory_order_acquire))
+		if (atomic_compare_exchange_strong_explicit(slot, &found, contents, memory_order_release,
+				memory_order_acquire))
 			return;
 		if (found != SLOT_MOVED) {
 			at++;
@@ -131,14 +152,29 @@ static void table_release(struct table *table)
 		sys_call(SYS_madvise, (long)from, (long)(to - from), DONT_NEED, 0, 0, 0);
 }
 
+/* Has the processor fetch the nodes of some slots: they lie anywhere, and waiting for each is most of a copy's time. */
+static void fetch_nodes(struct table *table, uint32_t from, uint32_t count)
+{
+	for (uint32_t i = from; i < from + count; i++) {
+		uint32_t slot = atomic_load_explicit(&table->slots[i], memory_order_acquire);
+
+		if (slot != SLOT_EMPTY && slot != SLOT_MOVED)
+			__builtin_prefetch(node_at(slot_number(slot)));
+	}
+}
+
 static void table_copy(struct table *old, struct table *table)
 {
-	for (uint32_t i = 0; i <= old->mask; i++) {
-		uint32_t id = SLOT_EMPTY;
+	enum { AT_ONCE = 32 };
 
-		if (!atomic_compare_exchange_strong_explicit(&old->slots[i], &id, SLOT_MOVED,
-				memory_order_acq_rel, memory_order_acquire) && id != SLOT_MOVED)
-			table_add(table, id);
+	for (uint32_t i = 0; i <= old->mask; i++) {
+		uint32_t slot = SLOT_EMPTY;
+
+		if (i % AT_ONCE == 0)
+			fetch_nodes(old, i, AT_ONCE);
+		if (!atomic_compare_exchange_strong_explicit(&old->slots[i], &slot, SLOT_MOVED,
+				memory_order_acq_rel, memory_order_acquire) && slot != SLOT_MOVED)
+			table_add(table, slot);
 	}
 	atomic_store_explicit(&old->copied, 1, memory_order_release);
 }
@@ -221,7 +257,7 @@ static uint32_t new_node(struct thread *thread, uint32_t parent, uint64_t frame,
 		return 0;
 	uint32_t id = atomic_fetch_add_explicit(&next_node, 1, memory_order_relaxed);
 
-	if (id >= (uint32_t)CHUNK_NODES * CHUNKS_MAX) {
+	if (id >= NODES_MAX) {
 		atomic_fetch_sub_explicit(&next_node, 1, memory_order_relaxed);
 		return 0;
 	}
@@ -267,24 +303,24 @@ static inline uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t 
 		return degraded();
 	for (;;) {
 		_Atomic uint32_t *slot = &table->slots[at & table->mask];
-		uint32_t id = atomic_load_explicit(slot, memory_order_acquire);
+		uint32_t found = atomic_load_explicit(slot, memory_order_acquire);
 
-		if (id == SLOT_EMPTY) {
+		if (found == SLOT_EMPTY) {
 			bool moves = atomic_load_explicit(&table->next, memory_order_acquire);
 
 			if (!moves && !fresh && !(fresh = new_node(thread, parent, frame, hash)))
 				return degraded();
-			if (atomic_compare_exchange_strong_explicit(slot, &id, moves ? SLOT_MOVED : fresh,
+			if (atomic_compare_exchange_strong_explicit(slot, &found, moves ? SLOT_MOVED : slot_of(fresh, hash),
 					memory_order_acq_rel, memory_order_acquire)) {
 				if (!moves) {
 					if ((uint64_t)fresh * 2 > table->mask)
 						table_double(table);
 					return fresh;
 				}
-				id = SLOT_MOVED;
+				found = SLOT_MOVED;
 			}
 		}
-		if (id == SLOT_MOVED || probes > table->mask) {
+		if (found == SLOT_MOVED || probes > table->mask) {
 			table = table_next(table);    /* of a full one: the system may have had no memory */
 			if (!table)
 				return degraded();
@@ -292,10 +328,12 @@ static inline uint32_t look_up(struct thread *thread, uint32_t parent, uint64_t 
 			probes = 0;
 			continue;
 		}
-		const struct intern_slot_node *node = node_at(id);
+		if (slot_fits(found, hash)) {
+			const struct intern_slot_node *node = node_at(slot_number(found));
 
-		if (node->frame == frame && node->parent == parent)
-			return id;
+			if (node->frame == frame && node->parent == parent)
+				return slot_number(found);
+		}
 		at++;
 		probes++;
 	}
@@ -349,10 +387,10 @@ static void fetch(const struct intern_frame *frames, uint32_t count)
 	for (uint32_t i = 0; i < count; i++)
 		__builtin_prefetch(&table->slots[frames[i].hash & table->mask]);
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t id = atomic_load_explicit(&table->slots[frames[i].hash & table->mask], memory_order_acquire);
+		uint32_t slot = atomic_load_explicit(&table->slots[frames[i].hash & table->mask], memory_order_acquire);
 
-		if (id != SLOT_EMPTY && id != SLOT_MOVED)
-			__builtin_prefetch(node_at(id));
+		if (slot != SLOT_EMPTY && slot != SLOT_MOVED && slot_fits(slot, frames[i].hash))
+			__builtin_prefetch(node_at(slot_number(slot)));
 	}
 }
 
@@ -364,16 +402,16 @@ static inline bool find_whole(uint32_t parent, struct intern_frame *frames, uint
 {
 	enum { PROBES = 4 };
 	struct table *table = atomic_load_explicit(&current, memory_order_acquire);
-	uint32_t hash = frames[count - 1].hash, id = SLOT_EMPTY;
+	uint32_t hash = frames[count - 1].hash, slot, id = CAPTURE_NODE_ROOT;
 
 	if (!table)
 		return false;
-	for (uint32_t i = 0; i < PROBES; i++) {
-		id = atomic_load_explicit(&table->slots[(hash + i) & table->mask], memory_order_acquire);
-		if (id == SLOT_EMPTY || id == SLOT_MOVED)
+	for (uint32_t i = 0; i < PROBES && id == CAPTURE_NODE_ROOT; i++) {
+		slot = atomic_load_explicit(&table->slots[(hash + i) & table->mask], memory_order_acquire);
+		if (slot == SLOT_EMPTY || slot == SLOT_MOVED)
 			return false;
-		if (node_at(id)->hash == hash)
-			break;
+		if (slot_fits(slot, hash))
+			id = slot_number(slot);
 	}
 	for (uint32_t i = count; i-- > 0;) {
 		const struct intern_slot_node *node = node_at(id);
