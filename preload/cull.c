@@ -31,7 +31,7 @@ enum {
 
 /* Small, since a window's blocks and its words are to stay in a processor's nearer caches. */
 struct cull_block {
-	uint32_t size;
+	uint32_t size;                /* UINT32_MAX: as large or larger */
 	uint16_t at, end;             /* words of its allocation and its end; end NONE: it lives on, or is kept */
 	uint16_t sequence;            /* allocations of the thread so far */
 	uint16_t before;              /* the block that it is the realloc of; NONE */
@@ -207,7 +207,8 @@ static void add_block(struct culling *culling, size_t at, uint32_t before, bool 
 		kept = true;
 	}
 	*block = (struct cull_block){ .at = (uint16_t)at, .end = NONE, .before = (uint16_t)before,
-		.sequence = (uint16_t)++culling->sequence, .size = (uint32_t)culling->words[at + 1], .kept = kept || culling->high };
+		.sequence = (uint16_t)++culling->sequence, .kept = kept || culling->high,
+		.size = culling->high ? UINT32_MAX : (uint32_t)culling->words[at + 1] };
 	*slot = (uint16_t)++culling->block_count;
 }
 
@@ -302,7 +303,7 @@ static void complete_move(struct culling *culling, size_t at)
 		if (move.block != NONE)
 			culling->memory->blocks[move.block].kept = true;
 		if (address == move.address)
-			culling->first = culling->block_count;
+			cut(culling);
 		add_block(culling, at, NONE, true);
 		return;
 	}
@@ -317,6 +318,9 @@ static void complete_move(struct culling *culling, size_t at)
 		}
 		return;
 	}
+	/* From 4 GiB to as much or more: whether it grew is not known here. */
+	if (address == move.address && culling->high)
+		cut(culling);
 	block->kept |= culling->move_count > 0;
 	block->temporary = move.temporary;
 	add_block(culling, at, move.block, block->kept);
@@ -393,6 +397,9 @@ static bool pair_record(struct culling *culling, size_t at)
 		stay(culling, at);
 		return true;
 	case CAPTURE_MAP:
+		/* What mremap left in place is no allocation: numbers from here on are not known. */
+		if (culling->words[at + 2] & CAPTURE_MAP_MOVED)
+			cut(culling);
 		culling->sequence++;
 		return true;
 	case CAPTURE_STAMP:

@@ -28,7 +28,7 @@ struct window {
 struct state {
 	uint64_t bytes[STACKS][64][BINS], count[STACKS][64][BINS], temporary[STACKS][64][BINS];
 	struct place { bool lives; uint64_t size, sequence, *temporary; } at[ADDRESSES], at_moment[ADDRESSES];
-	uint64_t live, peak, sequence, contradictions;
+	uint64_t live, peak, sequence, contradictions, size_high;
 	struct { bool pending, known; uint64_t address; struct place block; } move;
 	struct capture_held held;
 	uint64_t dropped;
@@ -46,6 +46,8 @@ static void put(struct window *window, unsigned kind, uint64_t operand)
 
 static void put_allocation(struct window *window, unsigned kind, unsigned address)
 {
+	if (draw(100) == 0)
+		put(window, CAPTURE_SIZE_HIGH, 1 + draw(2));
 	put(window, kind, (address + 1) * 16);
 	window->words[window->count++] = (1 + draw(4) * 50) | (uint64_t)draw(STACKS) << 32;
 }
@@ -73,9 +75,16 @@ static void make_window(struct window *window)
 		if (draw(9) == 0)
 			put(window, CAPTURE_TIME, window->time += 1 + draw(100));
 		if (draw(60) == 0) {
+			/* By itself, or as the second half of an mremap that leaves it in place. */
+			const bool stays = draw(2);
+
+			if (stays) {
+				put(window, CAPTURE_UNMAP, 1 << 20);
+				window->words[window->count++] = 8192;
+			}
 			put(window, CAPTURE_MAP, 1 << 20);
 			window->words[window->count++] = 4096;
-			window->words[window->count++] = 0;
+			window->words[window->count++] = stays ? CAPTURE_MAP_MOVED : 0;
 		}
 		if (blocks[address] == GONE) {
 			/* That of a REALLOC without a MOVE is realloc(NULL, size). */
@@ -139,8 +148,9 @@ static void gain(struct state *state, unsigned address, uint64_t size, uint64_t 
 
 static void allocate(struct state *state, unsigned kind, unsigned address, uint64_t word)
 {
-	uint64_t size = (uint32_t)word;
+	uint64_t size = state->size_high << 32 | (uint32_t)word;
 
+	state->size_high = 0;
 	if (kind == CAPTURE_REALLOC && state->move.pending) {
 		state->move.pending = false;
 		if (state->move.known && state->move.address == address && size <= state->move.block.size) {
@@ -192,10 +202,12 @@ static void replay(struct state *state, const uint64_t *words, size_t count)
 		} else if (kind == CAPTURE_TIME) {
 			assert_true(operand >= time);
 			time = operand;
+		} else if (kind == CAPTURE_SIZE_HIGH) {
+			state->size_high = operand;
 		} else if (kind == CAPTURE_SKIP) {
 			state->sequence += operand;
 		} else if (kind == CAPTURE_MAP) {
-			state->sequence++;
+			state->sequence += !(words[i + 2] & CAPTURE_MAP_MOVED);
 		} else if (CAPTURE_IS_ALLOCATION(kind)) {
 			allocate(state, kind, address, words[i + 1]);
 		} else if (kind == CAPTURE_FREE && state->at[address].lives) {
@@ -217,7 +229,7 @@ static void replay(struct state *state, const uint64_t *words, size_t count)
 			take_sums(state, kind, words + i + 1);
 		}
 		i += CAPTURE_IS_METADATA(kind) ? 1 + (operand + 7) / 8 : kind == CAPTURE_MAP ? 3
-			: CAPTURE_IS_ALLOCATION(kind) || kind == CAPTURE_SKIP ? 2 : 1;
+			: CAPTURE_IS_ALLOCATION(kind) || kind == CAPTURE_SKIP || kind == CAPTURE_UNMAP ? 2 : 1;
 	}
 }
 
