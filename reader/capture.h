@@ -160,7 +160,7 @@ struct capture {
 
 	/* private */
 	size_t part_capacity, thread_capacity, module_capacity, code_capacity, runtime_capacity, note_capacity,
-		culled_capacity, held_capacity, page_part_capacity, segment_capacity, named_capacity, name_record_capacity;
+		culled_capacity, held_capacity, held_fold, page_part_capacity, segment_capacity, named_capacity, name_record_capacity;
 	struct map64 repeated;        /* metadata that each segment has a copy of */
 	struct capture_part *sorted;  /* by stream and sequence: what streams[].parts point into */
 	struct map64 thread_by_index, code_by_id, named_by_frame;
@@ -226,6 +226,16 @@ struct capture_unseen {
 	uint64_t bytes, count, dropped;
 };
 MUST_CHECK bool capture_unseen(const struct capture *capture, struct capture_unseen *unseen, struct error *error);
+/* For who follows a capture for days: makes one record of the older half when there are many.  It bounds the same. */
+MUST_CHECK bool capture_fold_held(struct capture *capture, struct error *error);
+
+/* Adds sums as a CULLED record does; their index is the last culled_count. */
+MUST_CHECK bool capture_add_culled(struct capture *capture, const struct capture_culled *sums, struct error *error);
+
+static inline bool culled_is_nothing(const struct capture_culled *sums)
+{
+	return !(sums->count | sums->bytes | sums->temporary_count | sums->temporary_bytes);
+}
 
 /* The sums of a CULLED record, by the index that its decoded event carries.  Takes the lock. */
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);

@@ -212,6 +212,14 @@ static bool absorb_note(struct capture *capture, const struct capture_event *eve
 	return true;
 }
 
+bool capture_add_culled(struct capture *capture, const struct capture_culled *sums, struct error *error)
+{
+	if (!array_reserve(&capture->culled, &capture->culled_capacity, capture->culled_count + 1, sizeof(*sums), error))
+		return false;
+	capture->culled[capture->culled_count++] = *sums;
+	return true;
+}
+
 /* Kept also where it cannot be, since its event carries its number: it then holds nothing. */
 static bool absorb_culled(struct capture *capture, const struct capture_event *event, struct error *error)
 {
@@ -226,11 +234,7 @@ static bool absorb_culled(struct capture *capture, const struct capture_event *e
 		refuse(capture, "sums of dropped blocks that cannot be");
 		culled = (struct capture_culled){ .kind = CAPTURE_MALLOC };
 	}
-	if (!array_reserve(&capture->culled, &capture->culled_capacity, capture->culled_count + 1, sizeof(*capture->culled),
-		error))
-		return false;
-	capture->culled[capture->culled_count++] = culled;
-	return true;
+	return capture_add_culled(capture, &culled, error);
 }
 
 static bool are_pages(const uint8_t *payload, size_t size)
@@ -336,47 +340,6 @@ const char *capture_mark_name(struct capture *capture, uint64_t index)
 	name = index < capture->note_count ? capture->notes[index].text : "";
 	pthread_mutex_unlock(&capture->lock);
 	return name;
-}
-
-struct held_edge {
-	uint64_t time_ns, bytes, count;
-	bool ends;
-};
-
-/* At one time beginnings come first: times are coarse. */
-static int compare_edges(const void *left, const void *right)
-{
-	const struct held_edge *a = left, *b = right;
-
-	if (a->time_ns != b->time_ns)
-		return a->time_ns < b->time_ns ? -1 : 1;
-	return (int)a->ends - (int)b->ends;
-}
-
-bool capture_unseen(const struct capture *capture, struct capture_unseen *unseen, struct error *error)
-{
-	struct held_edge *edges = calloc(capture->held_count + 1, 2 * sizeof(*edges));
-	uint64_t bytes = 0, count = 0;
-
-	*unseen = (struct capture_unseen){ 0 };
-	if (!edges)
-		return fail_memory(error);
-	for (size_t i = 0; i < capture->held_count; i++) {
-		const struct capture_held *held = &capture->helds[i];
-
-		edges[2 * i] = (struct held_edge){ held->first_time_ns, held->bytes, held->count, false };
-		edges[2 * i + 1] = (struct held_edge){ held->last_time_ns, held->bytes, held->count, true };
-		unseen->dropped += held->dropped;
-	}
-	qsort(edges, 2 * capture->held_count, sizeof(*edges), compare_edges);
-	for (size_t i = 0; i < 2 * capture->held_count; i++) {
-		bytes += edges[i].ends ? -edges[i].bytes : edges[i].bytes;
-		count += edges[i].ends ? -edges[i].count : edges[i].count;
-		unseen->bytes = bytes > unseen->bytes ? bytes : unseen->bytes;
-		unseen->count = count > unseen->count ? count : unseen->count;
-	}
-	free(edges);
-	return true;
 }
 
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index)

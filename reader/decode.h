@@ -20,10 +20,16 @@ struct decoded_event {
 	uint32_t flags;               /* MAP */
 };
 /*
- * Not a record: the mean of what follows in the stream (size), as SAMPLING or the start of a window says.  A kind that
- * the format keeps free.
+ * No records, and kinds that the format keeps free.  MEAN: that of what follows in the stream (size), as SAMPLING or
+ * the start of a window says.  DROPPED: a block that was replayed from the words of its window is in sums by now
+ * (follow_culled.c); flags say what is to be done.
  */
-enum { DECODED_MEAN = 15 };
+enum { DECODED_DROPPED = 14, DECODED_MEAN = 15 };
+enum decoded_dropped {
+	DROPPED_FIGURES,              /* so many events (above), allocations (size), unknown frees (stack) are not counted */
+	DROPPED_BLOCK,                /* the block at this address has ended; of this stack and kind (size) */
+	DROPPED_MOVE,                 /* the realloc of this address that waits has ended */
+};
 #define DECODED_KIND(event) ((unsigned)((event)->head & 0xff))
 #define DECODED_OPERAND(event) ((event)->head >> 8)
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See follow.h.  Here are the streams, and the order of what they hold; where their blocks lie is follow_files.c's.
+ * See follow.h.  Here are the streams and their windows; where their blocks lie is follow_files.c's, in which order
+ * what they hold is replayed follow_queues.c's, and what is left of a window that was aggregated follow_culled.c's.
  */
 #include "follow.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include "merge.h"
 
 enum {
 	PAUSE_NS = 5000000,           /* between the two reads of a look */
@@ -33,6 +32,7 @@ void follow_finish(struct follow *follow)
 	for (size_t i = 0; i < follow->stream_count; i++) {
 		free(follow->streams[i].parts);
 		free(follow->streams[i].later);
+		free(follow->streams[i].words);
 		free(follow->streams[i].events);
 	}
 	free(follow->streams);
@@ -150,8 +150,7 @@ static bool meet_block(struct follow *follow, size_t number, uint64_t offset, co
 
 /* ---- one stream ---- */
 
-/* Decodes a window, or what is new of it, to the end of the queue.  `words` NULL: an EVENTS block. */
-static bool decode_part(struct follow *follow, struct follow_stream *stream, const struct capture_part *part,
+bool follow_decode(struct follow *follow, struct follow_stream *stream, const struct capture_part *part,
 	uint64_t *words, const struct capture_stream *carry, uint32_t skip, struct error *error)
 {
 	const struct capture_stream_parts only = { .stream = stream->stream, .count = 1, .parts = part, .words = words,
@@ -161,7 +160,7 @@ static bool decode_part(struct follow *follow, struct follow_stream *stream, con
 
 	decoder_restart(decoder, &only);
 	decoder->skip = skip;
-	decoder->continues = skip > 0 || (words && stream->carry.used > 0);
+	decoder->continues = stream->carry.used > 0;
 	decoder->mean = stream->mean;
 	decoder->mean_ends = stream->mean_ends;
 	do {
@@ -200,6 +199,7 @@ static void next_window(struct follow_stream *stream)
 	stream->sequence++;
 	stream->carry = (struct capture_stream){ 0 };
 	stream->taken = 0;
+	stream->word_count = 0;
 	stream->waits = 0;
 }
 
@@ -245,7 +245,7 @@ static bool take_windows(struct follow *follow, struct follow_stream *stream, ui
 				continue;
 			}
 		}
-		if (!decode_part(follow, stream, &part, NULL, &stream->carry, stream->taken, error))
+		if (!follow_take_rest(follow, stream, &part, error))
 			return false;
 		follow->bytes_read += part.stored_size;
 		next_window(stream);
@@ -277,7 +277,9 @@ static bool take_words(struct follow *follow, struct follow_stream *stream, cons
 	if (*done) {
 		carry = first ? stream->carry : *now;
 		carry.used = count;
-		ok = decode_part(follow, stream, &part, words, &carry, 0, error);
+		ok = follow_decode(follow, stream, &part, words, &carry, 0, error) &&
+			(!(follow->capture->header.features & CAPTURE_AGGREGATED) ||
+			follow_keep_words(stream, words, count, now, error));
 		stream->carry.used = now->used;
 	}
 	free(words);
@@ -430,95 +432,6 @@ static bool take_all(struct follow *follow, bool ended, struct error *error)
 	return ok;
 }
 
-/* Up to where the streams that have more are known; UINT64_MAX: there are none. */
-static uint64_t known_stamp(const struct follow *follow)
-{
-	uint64_t known = UINT64_MAX;
-
-	for (size_t i = 0; i < follow->stream_count; i++) {
-		const struct follow_stream *stream = &follow->streams[i];
-
-		if (stream->more && stream->events[stream->event_count - 1].stamp < known)
-			known = stream->events[stream->event_count - 1].stamp;
-	}
-	return known;
-}
-
-static uint64_t newest_stamp(const struct follow *follow)
-{
-	uint64_t newest = 0;
-
-	for (size_t i = 0; i < follow->stream_count; i++) {
-		const struct follow_stream *stream = &follow->streams[i];
-		const uint64_t last = stream->event_count ? stream->events[stream->event_count - 1].stamp : 0;
-
-		newest = last > newest ? last : newest;
-	}
-	return newest;
-}
-
-static bool comes_before(const struct follow_stream *a, const struct follow_stream *b)
-{
-	const int order = merge_compare((struct merge_head){ a->events + a->event_at, a->events + a->event_count },
-		(struct merge_head){ b->events + b->event_at, b->events + b->event_count });
-
-	return order ? order < 0 : a->stream < b->stream;
-}
-
-/* The stream that is next and the one after it; stream_count: none. */
-static void choose(const struct follow *follow, size_t *first, size_t *second)
-{
-	*first = *second = follow->stream_count;
-	for (size_t i = 0; i < follow->stream_count; i++) {
-		const struct follow_stream *stream = &follow->streams[i];
-
-		if (stream->event_at == stream->event_count)
-			continue;
-		if (*first == follow->stream_count || comes_before(stream, &follow->streams[*first])) {
-			*second = *first;
-			*first = i;
-		} else if (*second == follow->stream_count || comes_before(stream, &follow->streams[*second])) {
-			*second = i;
-		}
-	}
-}
-
-/* Replays what has a stamp of at most `until`. */
-static bool replay_queues(struct follow *follow, uint64_t until, struct error *error)
-{
-	size_t first, second;
-
-	for (choose(follow, &first, &second); first < follow->stream_count; choose(follow, &first, &second)) {
-		struct follow_stream *stream = &follow->streams[first];
-		const struct decoded_event *events = stream->events + stream->event_at;
-		const size_t left = stream->event_count - stream->event_at;
-		size_t count = 0, done;
-		/* Below the other's next stamp all are this one's; at it, one with the changes of time and thread before it. */
-		const uint64_t limit = second < follow->stream_count ?
-			follow->streams[second].events[follow->streams[second].event_at].stamp : UINT64_MAX;
-
-		while (count < left && events[count].stamp < limit && events[count].stamp <= until)
-			count++;
-		if (count == 0 && events[0].stamp > until)
-			break;
-		if (count == 0)
-			count = merge_one(events, left);
-		if (!replay_run(follow->replay, 0, (uint32_t)first, events, count, left - count, UINT64_MAX, &done, error))
-			return false;
-		stream->event_at += count;
-	}
-	for (size_t i = 0; i < follow->stream_count; i++) {
-		struct follow_stream *stream = &follow->streams[i];
-		const size_t left = stream->event_count - stream->event_at;
-
-		if (left && stream->event_at)
-			memmove(stream->events, stream->events + stream->event_at, left * sizeof(*stream->events));
-		stream->event_at = 0;
-		stream->event_count = left;
-	}
-	return true;
-}
-
 static bool is_over(const struct follow *follow)
 {
 	struct timespec used;
@@ -556,16 +469,16 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 			return false;
 		if (!take_all(follow, ended, error))
 			return false;
-		until = known_stamp(follow);
+		until = follow_known_stamp(follow);
 		if (until == UINT64_MAX)
 			break;
-		if (!replay_queues(follow, until, error))
+		if (!follow_replay(follow, until, error))
 			return false;
 		follow->behind = is_over(follow);
 		if (follow->behind)
 			return true;
 	}
-	until = newest_stamp(follow);
+	until = follow_newest_stamp(follow);
 	if (!ended && follow->stream_count > 1) {
 		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
 		if (!take_all(follow, false, error))
@@ -573,12 +486,13 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 	} else {
 		until = UINT64_MAX;
 	}
-	if (known_stamp(follow) < until)
-		until = known_stamp(follow);
+	if (follow_known_stamp(follow) < until)
+		until = follow_known_stamp(follow);
 	follow_close_files(follow);
-	if (!replay_queues(follow, until, error))
+	if (!follow_replay(follow, until, error))
 		return false;
+	follow_forget_sums(follow);
 	if (follow->until_ns)
 		give_queues_back(follow);
-	return true;
+	return capture_fold_held(follow->capture, error);
 }

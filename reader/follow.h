@@ -38,6 +38,9 @@ struct follow_stream {
 	bool begun;                   /* that is known: a run whose oldest files are gone begins anywhere */
 	struct capture_stream carry;  /* state after what was taken of it; used: words taken */
 	uint32_t taken;               /* events taken of it */
+	/* Of a capture that is aggregated: how the window began, and the words taken of it. */
+	struct capture_stream first;
+	uint64_t *words; size_t word_count, word_capacity;
 	uint64_t mean;                /* of sampling, as the decoder's */
 	bool mean_ends;
 	bool more;                    /* there are windows that were not taken, because the queue is long */
@@ -84,6 +87,26 @@ void follow_finish(struct follow *follow);
 
 /* Takes what is new.  `ended`: nothing more will come, so all is replayed.  false: no memory. */
 MUST_CHECK bool follow_look(struct follow *follow, bool ended, struct error *error);
+
+/* Decodes a window, or what is new of it, to the end of the queue.  `words` NULL: an EVENTS block. */
+MUST_CHECK bool follow_decode(struct follow *follow, struct follow_stream *stream, const struct capture_part *part,
+	uint64_t *words, const struct capture_stream *carry, uint32_t skip, struct error *error);
+
+/* follow_culled.c: words taken of the present window; now: as its head was then. */
+MUST_CHECK bool follow_keep_words(struct follow_stream *stream, const uint64_t *words, size_t count,
+	const struct capture_stream *now, struct error *error);
+/* The window's block: what has not been taken from its words. */
+MUST_CHECK bool follow_take_rest(struct follow *follow, struct follow_stream *stream, const struct capture_part *part,
+	struct error *error);
+
+/* Sums that have been replayed are not needed any more: at the end of a look mostly all of them. */
+void follow_forget_sums(struct follow *follow);
+
+/* follow_queues.c: up to where the streams that have more are known; UINT64_MAX: there are none. */
+uint64_t follow_known_stamp(const struct follow *follow);
+uint64_t follow_newest_stamp(const struct follow *follow);
+/* Replays what has a stamp of at most `until`. */
+MUST_CHECK bool follow_replay(struct follow *follow, uint64_t until, struct error *error);
 
 /*
  * The files, for follow.c alone (follow_files.c).  Reads exactly so many bytes of a file.

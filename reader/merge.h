@@ -38,6 +38,7 @@ static inline unsigned merge_class(const struct decoded_event *event)
 	case CAPTURE_TIME:
 	case CAPTURE_THREAD:
 	case DECODED_MEAN:
+	case DECODED_DROPPED:
 	case CAPTURE_SKIP:
 	case CAPTURE_FREE:
 	case CAPTURE_FREE_PYTHON:

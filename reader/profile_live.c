@@ -60,10 +60,6 @@ bool profile_live_open(struct profile_live **out, const char *path, const struct
 	/* Sums in the place of events do not come by following what grows. */
 	if (ok && (build->captures[0].capture->header.features & CAPTURE_COMPACTED))
 		ok = fail(error, STATUS_USAGE, "%s is compacted, and no process writes to it any more; see: sctmem stats", path);
-	/* A window loses events when it is handed on, so what was taken of it before cannot be told from what comes. */
-	if (ok && build->captures[0].capture->header.features & CAPTURE_AGGREGATED)
-		ok = fail(error, STATUS_USAGE, "%s is aggregated as it is recorded (SCTMEM_AGGREGATE) and cannot be watched; "
-			"sctmem stats and all other views read what is there so far", path);
 	replayed.sampled = ok && build_is_sampled(build);
 	ok = ok && replay_init(&build->replay, 1, &replayed, error) &&
 		replay_add_process(&build->replay, 0, build->captures[0].capture, 0, 0, error) &&

@@ -445,7 +445,7 @@ static bool take_culled(struct replay *replay, struct replay_process *process, s
 	uint32_t index;
 
 	process->events--;            /* it is none of the program's */
-	if (!replay->recording || thread->left_out || sums.count == 0)
+	if (!replay->recording || thread->left_out || culled_is_nothing(&sums))
 		return true;
 	if (!replay_find_site(replay, site_key(sums.stack, (uint32_t)(thread - replay->threads), sums.kind), &index))
 		return false;
@@ -459,6 +459,49 @@ static bool take_culled(struct replay *replay, struct replay_process *process, s
 		replay->bin_bytes[sums.bin] += sums.bytes;
 	}
 	return true;
+}
+
+/* The end of a block that is in sums and whose beginning was seen (follow_culled.c): sums say if it was temporary. */
+static void end_dropped(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	const uint64_t address = DECODED_OPERAND(event);
+	const struct live_place place = live_find(&process->live, address);
+
+	if (event->flags == DROPPED_MOVE) {
+		uint32_t i = thread->move_count;
+
+		while (i > 0 && thread->moves[i - 1].block.address != address)
+			i--;
+		if (i == 0)
+			return;
+		memmove(thread->moves + i - 1, thread->moves + i, (thread->move_count - i) * sizeof(*thread->moves));
+		thread->move_count--;
+		return;
+	}
+	if (!place.bucket)
+		return;
+	const struct live_block block = live_get(&process->live, place);
+
+	if (replay->sites[block.site].key != site_key(event->stack, (uint32_t)(thread - replay->threads),
+		(unsigned)event->size))
+		return;
+	live_remove(&process->live, place);
+	replay->free_count += replay_amount(&block).count;
+	replay_lose_block(replay, process, &block);
+}
+
+/* What was told of a block's words before it was in sums.  Nobody observes a capture that grows. */
+static void take_dropped(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+	const struct decoded_event *event)
+{
+	if (event->flags != DROPPED_FIGURES) {
+		end_dropped(replay, process, thread, event);
+		return;
+	}
+	process->events -= DECODED_OPERAND(event);
+	process->passed += event->size;
+	process->unknown_frees -= event->stack;
 }
 
 /* All events that change blocks or mappings but plain allocations and frees, and samples. */
@@ -493,6 +536,9 @@ static bool replay_other(struct replay *replay, struct replay_process *process, 
 		return take_culled(replay, process, thread, DECODED_OPERAND(event));
 	case CAPTURE_PAGES:
 		take_pages(replay, process, DECODED_OPERAND(event));
+		return true;
+	case DECODED_DROPPED:
+		take_dropped(replay, process, thread, event);
 		return true;
 	case CAPTURE_MOVE_ENDS:
 		end_move(replay, process, thread, DECODED_OPERAND(event));

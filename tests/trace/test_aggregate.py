@@ -6,6 +6,8 @@ SCTMEM_AGGREGATE_RUNS=64 in front runs the storm more often than usual.
 import json
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -169,6 +171,57 @@ def test_the_peak_lies_within_what_is_said(tools, tmp_path):
     dumped = [json.loads(line) for line in lines if '"culled"' in line or '"held"' in line]
     assert sum(line["count"] for line in dumped if line["kind"] == "culled") == capture["aggregated_blocks"]
     assert sum(line["dropped"] for line in dumped if line["kind"] == "held") == capture["aggregated_blocks"]
+
+
+def check_watched(tools, shown, path, state):
+    """What top says, against the other views of the same file."""
+    found = stats(tools, path)
+    table = json.loads(tools.run_command("table", "--by", "line", "--metric", "live", "--json", path).stdout.decode())
+    churn = json.loads(tools.run_command("table", "--by", "line", "--metric", "total", "--json", path).stdout.decode())
+
+    def places(rows, *names):
+        return sorted((row["function"], row["file"], row["line"]) + tuple(row[name] for name in names)
+                      for row in rows if row[names[0]])
+    assert (shown["state"], shown["lost_events"]) == (state, 0)
+    assert (shown["live_bytes"], shown["live_count"]) == (found["live_at_end"]["bytes"], found["live_at_end"]["count"])
+    assert places(shown["rows"], "own_bytes", "own_count", "total_bytes") == \
+        places(table["rows"], "own_bytes", "own_count", "total_bytes")
+    # It lists what lives.
+    assert set(places(shown["rows"], "allocated_bytes")) <= set(places(churn["rows"], "own_bytes"))
+    # It has seen some of what is only in sums.
+    low = found["peak"]["bytes"]
+    assert low <= shown["peak_bytes"] <= low + found["captures"][0]["aggregated_peak_bytes"]
+
+
+@pytest.mark.parametrize("rotate", ["no", "512K"])
+def test_it_can_be_watched(tools, victim, tmp_path, rotate):
+    """Of each look, and of what comes between two looks of one, the figures are those of the whole file."""
+    process = start(tools, tmp_path, victim("passing"), THREADS, 4 * ROUNDS, "kill", SCTMEM_AGGREGATE="yes",
+                    SCTMEM_NATIVE="full", SCTMEM_ROTATE=rotate)
+    path = tmp_path / "capture.bin"
+    words = [str(tools.command), "top", "--json", "-n", "100000", "--interval", "600ms", str(path)]
+    process.stdout.readline()
+    for turn in range(ROUNDS):
+        watching = subprocess.Popen(words, stdout=subprocess.PIPE)
+        time.sleep(0.25)
+        # Several windows are handed on between the two looks, of which the first has taken words.
+        for _ in range(1 + turn % 3 // 2):
+            process.stdin.write(b"x")
+            process.stdin.flush()
+            said = accounts(process.stdout.readline())[0]
+        shown = json.loads(watching.communicate(timeout=120)[0].decode())
+        check_watched(tools, shown, path, "recording")
+        assert taken(tools, path)[0] == said
+    watching = subprocess.Popen(words, stdout=subprocess.PIPE)
+    time.sleep(0.25)
+    process.communicate(b"x" * (4 * ROUNDS), timeout=120)
+    shown = json.loads(watching.communicate(timeout=120)[0].decode())
+    # On a slow machine it was not over by then.
+    if shown["state"] != "finished":
+        shown = json.loads(subprocess.check_output(words).decode())
+    check_watched(tools, shown, path, "finished")
+    assert process.returncode == 0 and (rotate == "no" or len(segments(tmp_path)) > 2)
+    check_whole(stats(tools, path)["captures"][0])
 
 
 @pytest.mark.parametrize("words, wrong", [

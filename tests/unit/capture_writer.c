@@ -98,14 +98,18 @@ struct writer_stream *writer_stream(struct writer *writer, uint32_t id, size_t c
 
 static uint64_t append_window(struct writer *writer, const struct writer_stream *stream)
 {
-	const size_t count = (size_t)stream->carry.used;
+	size_t count = (size_t)stream->carry.used;
+	uint64_t *words = malloc(count * 8 + 8);
 	uint8_t *raw = malloc(events_encoded_max(count)), *scratch = malloc(events_scratch_size(count));
 	struct events_summary summary;
 	const uint64_t offset = writer->size;
 
-	if (!raw || !scratch)
+	if (!words || !raw || !scratch)
 		abort();
-	size_t size = events_encode(stream->words, count, &stream->carry, raw, scratch, &summary);
+	memcpy(words, stream->words, count * 8);
+	if (writer->hand_on)
+		count = writer->hand_on(stream, words);
+	size_t size = events_encode(words, count, &stream->carry, raw, scratch, &summary);
 	char *packed = malloc((size_t)LZ4_compressBound((int)size));
 	int packed_size = LZ4_compress_default((const char *)raw, packed, (int)size, LZ4_compressBound((int)size));
 	struct capture_block block = { .kind = CAPTURE_BLOCK_EVENTS, .stream = stream->id,
@@ -114,6 +118,7 @@ static uint64_t append_window(struct writer *writer, const struct writer_stream 
 		.flags = writer->no_lz4 ? 0 : CAPTURE_BLOCK_LZ4, .first_time_ns = summary.first_time_ns,
 		.last_time_ns = summary.last_time_ns, .event_count = summary.event_count };
 	append_block(writer, &block, writer->no_lz4 ? (const void *)raw : packed);
+	free(words);
 	free(raw);
 	free(scratch);
 	free(packed);

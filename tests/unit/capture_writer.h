@@ -26,6 +26,12 @@ struct writer_stream {
 	uint64_t stamp, time_ns, thread;
 };
 
+/*
+ * What is written of a window that is handed on: changes its words (there are stream->carry.used) and says how many
+ * they are now.
+ */
+typedef size_t writer_hand_on(const struct writer_stream *stream, uint64_t *words);
+
 struct writer {
 	struct capture_header header;
 	struct capture_status status;
@@ -33,6 +39,7 @@ struct writer {
 	size_t size, capacity;
 	struct writer_stream streams[64];
 	uint32_t stream_count;
+	writer_hand_on *hand_on;      /* NULL: its words as they are */
 	bool no_lz4;                  /* store EVENTS blocks as they are */
 };
 

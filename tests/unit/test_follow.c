@@ -20,20 +20,17 @@
 #include <cmocka.h>
 #undef fail      /* ours fills an error */
 
-#include "capture_writer.h"
-#include "reader/profile_live.h"
 #include "draw.h"
+#include "followed.h"
 
-enum { STREAMS = 4, NODES = 40, BLOCKS = 300, PATH_SIZE = 1024, SEGMENTS = 64 };
+enum { STREAMS = RUN_STREAMS, NODES = RUN_NODES, BLOCKS = 300, SEGMENTS = RUN_SEGMENTS };
 
 static char path[64];
-static uint64_t random_state;
 
 static uint32_t draw(uint32_t below)
 {
-	return (uint32_t)draw_below(&random_state, below);
+	return (uint32_t)draw_below(&growing.random, below);
 }
-
 static int set_up(void **state)
 {
 	snprintf(path, sizeof(path), "/tmp/sctmem-test-follow-%d.bin", (int)getpid());
@@ -45,125 +42,6 @@ static int tear_down(void **state)
 {
 	unlink(path);
 	return 0;
-}
-
-/* Writes what there is into the same file, as its process would: the bytes change in place. */
-static void store(struct writer *writer)
-{
-	int file = open(path, O_RDWR | O_CREAT, 0600);
-
-	writer_finish(writer);
-	assert_true(file >= 0);
-	assert_int_equal(pwrite(file, writer->bytes, writer->size, 0), writer->size);
-	close(file);
-}
-
-/* As the recorder has it: so the process of the capture, which we are, is alive. */
-static void *map_capture(void)
-{
-	int file = open(path, O_RDWR);
-	void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-
-	assert_true(mapped != MAP_FAILED);
-	close(file);
-	return mapped;
-}
-
-struct line {
-	char text[PATH_SIZE];
-	struct cost cost;
-};
-
-static int compare_lines(const void *a, const void *b)
-{
-	return strcmp(((const struct line *)a)->text, ((const struct line *)b)->text);
-}
-
-/* One line a site: its stack, thread, domain and allocator; sorted. */
-static struct line *list_sites(const struct profile *profile)
-{
-	struct line *lines = calloc(profile->site_count + 1, sizeof(*lines));
-
-	for (size_t i = 0; i < profile->site_count; i++) {
-		const struct site *site = &profile->sites[i];
-		size_t used = (size_t)snprintf(lines[i].text, PATH_SIZE, "%u %u %u", profile->threads[site->thread].tid,
-			site->domain, site->allocator);
-
-		for (uint32_t node = site->node; node && used < PATH_SIZE; node = profile->nodes[node].parent) {
-			const struct frame *frame = &profile->frames[profile->nodes[node].frame];
-
-			used += (size_t)snprintf(lines[i].text + used, PATH_SIZE - used, " %s:%u", frame->function, frame->line);
-		}
-		lines[i].cost = site->cost;
-	}
-	if (profile->site_count)
-		qsort(lines, profile->site_count, sizeof(*lines), compare_lines);
-	return lines;
-}
-
-static void compare_with(const struct profile *live, const char *all, const char *when)
-{
-	struct error error = { .text = "" };
-	struct profile *whole;
-	struct line *left, *right;
-
-	if (!profile_build(&whole, (const char *[]){ all }, 1, NULL, &error))
-		assert_string_equal(error.text, "");
-	left = list_sites(live);
-	right = list_sites(whole);
-	if (live->site_count != whole->site_count)
-		print_error("%s: %zu sites, of %lu events; whole %zu, of %lu\n", when, live->site_count, live->captures[0].events,
-			whole->site_count, whole->captures[0].events);
-	assert_int_equal(live->site_count, whole->site_count);
-	for (size_t i = 0; i < whole->site_count; i++) {
-		if (strcmp(left[i].text, right[i].text) != 0 || memcmp(&left[i].cost, &right[i].cost, sizeof(left[i].cost)) != 0)
-			print_error("%s: '%s' has %lu live, '%s' %lu\n", when, left[i].text, left[i].cost.live_bytes, right[i].text,
-				right[i].cost.live_bytes);
-		assert_string_equal(left[i].text, right[i].text);
-		assert_memory_equal(&left[i].cost, &right[i].cost, sizeof(left[i].cost));
-	}
-	assert_memory_equal(&live->total, &whole->total, sizeof(live->total));
-	assert_memory_equal(live->by_domain, whole->by_domain, sizeof(live->by_domain));
-	assert_int_equal(live->free_count, whole->free_count);
-	assert_int_equal(live->peak_bytes, whole->peak_bytes);
-	assert_int_equal(live->peak_time_ns, whole->peak_time_ns);
-	assert_int_equal(live->duration_ns, whole->duration_ns);
-	assert_int_equal(live->mark_count, whole->mark_count);
-	assert_int_equal(live->gap_count, whole->gap_count);
-	assert_int_equal(live->captures[0].events, whole->captures[0].events);
-	assert_int_equal(live->captures[0].unknown_frees, whole->captures[0].unknown_frees);
-	assert_int_equal(live->captures[0].contradictions, whole->captures[0].contradictions);
-	assert_string_equal(live->captures[0].problem, whole->captures[0].problem);
-	assert_int_equal(live->captures[0].damaged, whole->captures[0].damaged);
-	assert_int_equal(live->captures[0].segment_first, whole->captures[0].segment_first);
-	assert_int_equal(live->captures[0].segment_last, whole->captures[0].segment_last);
-	assert_int_equal(live->captures[0].left_out, whole->captures[0].left_out);
-	free(left);
-	free(right);
-	profile_free(whole);
-}
-
-static void compare(const struct profile *live, const char *when)
-{
-	compare_with(live, path, when);
-}
-
-static struct profile_live *open_live(void)
-{
-	struct error error = { .text = "" };
-	struct profile_live *live;
-
-	if (!profile_live_open(&live, path, &profile_options_default, &error))
-		assert_string_equal(error.text, "");
-	return live;
-}
-
-static void look(struct profile_live *live)
-{
-	struct error error = { .text = "" };
-
-	if (!profile_live_look(live, &error))
-		assert_string_equal(error.text, "");
 }
 
 /* Takes the next piece of what is new; true: there is no more. */
@@ -213,7 +91,7 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 	void *mapped;
 	char when[64];
 
-	random_state = seed * 0x9e3779b97f4a7c15u;
+	growing.random = seed * 0x9e3779b97f4a7c15u;
 	writer_init(&writer);
 	writer.header.pid = (uint32_t)getpid();
 	writer.header.features = seed % 4 == 0 ? CAPTURE_SAMPLED : 0;
@@ -221,9 +99,9 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 	streams[0] = writer_stream(&writer, 5, window);
 	put_thread_info(streams[0], 0, 100, 0, "first");
 	unlink(path);
-	store(&writer);
-	mapped = map_capture();
-	live = open_live();
+	followed_store(&writer, path);
+	mapped = followed_map(path);
+	live = followed_open(path);
 	for (uint32_t i = 0; i < steps; i++) {
 		const uint32_t s = draw(STREAMS);
 
@@ -249,16 +127,16 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 		if (draw(steps / 12) == 0) {
 			struct profile_live_heap heap;
 
-			store(&writer);
+			followed_store(&writer, path);
 			while (draw(2) && !measure(live, &heap))
 				continue;
-			look(live);
+			followed_look(live);
 			/* What is as new as the newest stamp of the first is replayed by the second. */
-			look(live);
+			followed_look(live);
 			stamp++;
 			snprintf(when, sizeof(when), "seed %u, step %u", seed, i);
 			assert_true(profile_live_is_alive(live));
-			compare(profile_live_get(live), when);
+			followed_compare(profile_live_get(live), path, when);
 			assert_int_equal(profile_live_heap(live).bytes, profile_live_get(live)->total.live_bytes);
 			assert_true(measure(live, &heap));
 			assert_int_equal(heap.bytes, profile_live_get(live)->total.live_bytes);
@@ -269,10 +147,10 @@ static void grow_and_look(uint32_t seed, uint32_t steps, size_t window)
 	}
 	writer.status.state = CAPTURE_EXITED;
 	writer.status.end_time_ns = now + 5;
-	store(&writer);
-	look(live);
+	followed_store(&writer, path);
+	followed_look(live);
 	assert_false(profile_live_is_alive(live));
-	compare(profile_live_get(live), "the end");
+	followed_compare(profile_live_get(live), path, "the end");
 	munmap(mapped, 4096);
 	profile_live_close(live);
 	writer_free(&writer);
@@ -300,10 +178,10 @@ static void a_window_that_comes_late_is_waited_for(void **state)
 	stream = writer_stream(&writer, 0, 80);
 	put_thread_info(stream, 0, 100, 0, "first");
 	put_alloc(stream, CAPTURE_MALLOC, 0x1000, 100, 0);
-	store(&writer);
-	mapped = map_capture();
-	live = open_live();
-	look(live);
+	followed_store(&writer, path);
+	mapped = followed_map(path);
+	live = followed_open(path);
+	followed_look(live);
 	assert_int_equal(profile_live_get(live)->total.live_bytes, 100);
 	put_alloc(stream, CAPTURE_MALLOC, 0x2000, 200, 0);
 	offset = writer_flush(stream);
@@ -314,23 +192,23 @@ static void a_window_that_comes_late_is_waited_for(void **state)
 	put_alloc(stream, CAPTURE_MALLOC, 0x4000, 800, 0);
 	memcpy(late, writer.bytes + offset, size);
 	memset(writer.bytes + offset, 0, size);
-	store(&writer);
+	followed_store(&writer, path);
 	for (int i = 0; i < 8; i++)
-		look(live);
+		followed_look(live);
 	assert_int_equal(profile_live_get(live)->total.live_bytes, 100);
 	memcpy(writer.bytes + offset, late, size);
-	store(&writer);
-	look(live);
+	followed_store(&writer, path);
+	followed_look(live);
 	assert_int_equal(profile_live_get(live)->total.live_bytes, 1500);
-	compare(profile_live_get(live), "late");
+	followed_compare(profile_live_get(live), path, "late");
 	/* One that never comes is given up, and said. */
 	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 1600, 0);
 	offset = writer_flush(stream);
 	put_alloc(stream, CAPTURE_MALLOC, 0x6000, 3200, 0);
 	memset(writer.bytes + offset, 0, writer.size - offset);
-	store(&writer);
+	followed_store(&writer, path);
 	for (int i = 0; i < 30; i++)
-		look(live);
+		followed_look(live);
 	assert_int_equal(profile_live_get(live)->total.live_bytes, 1500 + 3200);
 	assert_true(profile_live_get(live)->captures[0].damaged);
 	munmap(mapped, 4096);
@@ -341,7 +219,7 @@ static void a_window_that_comes_late_is_waited_for(void **state)
 /* Who may look for a short time only comes to the same in the end, and knows how far he is. */
 static void measure_in_pieces(const struct profile *profile, uint64_t start_ns)
 {
-	struct profile_live *live = open_live();
+	struct profile_live *live = followed_open(path);
 	struct profile_live_heap heap = { 0 };
 	uint64_t last_ns = start_ns, different = 0, bytes = 0, pieces = 0;
 
@@ -389,20 +267,20 @@ static void a_look_reads_what_is_new(void **state)
 		put_free(other, CAPTURE_FREE, 0x10000 + i % 5000 * 64);
 	}
 	writer_gap(&writer, NULL, 1 << 20);
-	store(&writer);
-	mapped = map_capture();
-	live = open_live();
+	followed_store(&writer, path);
+	mapped = followed_map(path);
+	live = followed_open(path);
 	for (int i = 0; i < 6; i++)
-		look(live);
+		followed_look(live);
 	before = profile_live_bytes_read(live);
 	assert_true(before > 1 << 20);
 	put_stamp(stream, 1000000);
 	for (uint64_t i = 0; i < 100; i++)
 		put_alloc(stream, CAPTURE_MALLOC, 0x10000000 + i * 64, 10, 0);
-	store(&writer);
-	look(live);
+	followed_store(&writer, path);
+	followed_look(live);
 	assert_true(profile_live_bytes_read(live) - before < 128 << 10);
-	compare(profile_live_get(live), "the end");
+	followed_compare(profile_live_get(live), path, "the end");
 	measure_in_pieces(profile_live_get(live), writer.header.start_monotonic_ns);
 	munmap(mapped, 4096);
 	profile_live_close(live);
@@ -411,182 +289,9 @@ static void a_look_reads_what_is_new(void **state)
 
 /* ---- segments ---- */
 
-/*
- * A run of two folders: in one its files come and go, in the other all stay.  A stream's thread goes over into the
- * newest file with its next event.
- */
-static struct run {
-	char folder[2][64];
-	struct writer writers[SEGMENTS];
-	uint32_t count;               /* of files */
-	size_t window;
-	struct writer_stream *streams[STREAMS];
-	uint32_t parents[NODES + 1], nodes;
-	uint64_t stamp, now;
-	void *mapped;                 /* the newest file */
-} run;
-
-static void segment_path(char *out, size_t size, int folder, uint32_t number)
-{
-	if (number == 1)
-		snprintf(out, size, "%s/run.bin", run.folder[folder]);
-	else
-		snprintf(out, size, "%s/run.%06u.bin", run.folder[folder], number);
-}
-
-static void store_segment(uint32_t number)
-{
-	char name[128];
-
-	for (int folder = 0; folder < 2; folder++) {
-		segment_path(name, sizeof(name), folder, number);
-
-		/* What has been removed stays so. */
-		int file = open(name, O_RDWR);
-
-		if (file < 0)
-			continue;
-		writer_finish(&run.writers[number - 1]);
-		assert_int_equal(pwrite(file, run.writers[number - 1].bytes, run.writers[number - 1].size, 0),
-			run.writers[number - 1].size);
-		close(file);
-	}
-}
-
-static void store_run(void)
-{
-	for (uint32_t i = 1; i <= run.count; i++)
-		store_segment(i);
-}
-
-static void put_nodes(struct writer_stream *stream, uint32_t first, uint32_t last)
-{
-	for (uint32_t i = first; i <= last; i++) {
-		put_code(stream, i, 10 * i, CAPTURE_LINES_LNOTAB, "app.py", "function", NULL, 0);
-		put_node(stream, i, run.parents[i], CAPTURE_PYTHON_FRAME(i, 0));
-	}
-}
-
-/* What each file has of those before it. */
-static void copy_metadata(struct writer *to)
-{
-	struct writer scratch;
-	struct writer_stream *stream;
-
-	writer_init(&scratch);
-	stream = writer_stream(&scratch, 0, 4096);
-	put_nodes(stream, 1, run.nodes);
-	for (uint32_t s = 0; s < STREAMS; s++)
-		if (run.streams[s])
-			put_thread_info(stream, s, 100 + s, 0, "thread");
-	if (stream->carry.used)
-		writer_words(to, 0, stream->words, (size_t)stream->carry.used);
-	writer_free(&scratch);
-}
-
-/* The next file; the one before says so, as the recorder does it. */
-static void begin_segment(void)
-{
-	struct writer *writer = &run.writers[run.count++];
-	char name[128];
-
-	assert_true(run.count <= SEGMENTS);
-	writer_init(writer);
-	writer->header.version = CAPTURE_VERSION;
-	writer->header.pid = (uint32_t)getpid();
-	writer->header.features = CAPTURE_SEGMENTS;
-	writer->header.run_id = 77;
-	writer->header.segment = run.count;
-	writer->header.segment_stamp = run.count == 1 ? 0 : ++run.stamp;
-	writer->header.segment_time_ns = run.now;
-	writer_start(writer);
-	if (run.count > 1) {
-		copy_metadata(writer);
-		run.writers[run.count - 2].status.state = CAPTURE_CONTINUED;
-		run.writers[run.count - 2].status.end_time_ns = run.now;
-		munmap(run.mapped, 4096);
-	}
-	for (int folder = 0; folder < 2; folder++) {
-		segment_path(name, sizeof(name), folder, run.count);
-		close(open(name, O_RDWR | O_CREAT | O_EXCL, 0600));
-	}
-	store_segment(run.count);
-	segment_path(name, sizeof(name), 0, run.count);
-
-	int file = open(name, O_RDWR);
-
-	run.mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	assert_true(run.mapped != MAP_FAILED);
-	close(file);
-	if (run.count > 1)
-		store_segment(run.count - 1);
-}
-
-static void remove_segments(int folder, uint32_t last)
-{
-	char name[128];
-
-	for (uint32_t i = 1; i <= last; i++) {
-		segment_path(name, sizeof(name), folder, i);
-		unlink(name);
-	}
-}
-
 static void begin_run(uint32_t seed)
 {
-	random_state = seed * 0x9e3779b97f4a7c15u;
-	memset(&run, 0, sizeof(run));
-	for (int folder = 0; folder < 2; folder++) {
-		snprintf(run.folder[folder], sizeof(run.folder[folder]), "/tmp/sctmem-test-follow-%d.%u.%d", (int)getpid(),
-			seed, folder);
-		mkdir(run.folder[folder], 0700);
-	}
-	run.window = seed % 2 ? 120 : 600;
-	run.stamp = 1;
-	begin_segment();
-}
-
-static void end_run(void)
-{
-	munmap(run.mapped, 4096);
-	for (int folder = 0; folder < 2; folder++) {
-		remove_segments(folder, run.count);
-		assert_int_equal(rmdir(run.folder[folder]), 0);
-	}
-	for (uint32_t i = 0; i < run.count; i++)
-		writer_free(&run.writers[i]);
-}
-
-/* What comes after it has later stamps: at one stamp the order of two threads is that in which they are read. */
-static void look_now(struct profile_live *live)
-{
-	store_run();
-	look(live);
-	run.stamp++;
-}
-
-/* The stream's place in the newest file.  Now and then somebody looks while its thread is on the way. */
-static struct writer_stream *stream_here(uint32_t s, struct profile_live *live)
-{
-	struct writer *newest = &run.writers[run.count - 1];
-	struct writer_stream *from = run.streams[s];
-
-	if (!from) {
-		run.streams[s] = writer_stream(newest, 5 + s * 3, run.window);
-		put_thread(run.streams[s], s);
-		put_thread_info(run.streams[s], s, 100 + s, 0, "thread");
-	} else if (from->writer != newest) {
-		const bool watched = live && draw(8) == 0;
-
-		writer_move_words(from, newest);
-		if (watched)
-			look_now(live);
-		run.streams[s] = writer_move_block(from, newest, run.window);
-		if (watched)
-			look_now(live);
-		writer_move_window(from, run.streams[s]);
-	}
-	return run.streams[s];
+	run_begin(seed, seed % 2 ? 120 : 600, 0, NULL);
 }
 
 static void run_step(struct profile_live *live, uint32_t idle)
@@ -597,21 +302,21 @@ static void run_step(struct profile_live *live, uint32_t idle)
 	/* One of the threads rests for long, and so stays in an old file. */
 	if (s == idle)
 		s = (s + 1) % STREAMS;
-	stream = stream_here(s, live);
+	stream = run_stream(s, live);
 	put_room(stream, 16);
-	run.stamp += draw(3) != 0;
-	if (stream->stamp < run.stamp)
-		put_stamp(stream, run.stamp);
+	growing.stamp += draw(3) != 0;
+	if (stream->stamp < growing.stamp)
+		put_stamp(stream, growing.stamp);
 	if (draw(30) == 0)
-		put_time(stream, run.now += 1000000);
-	if (run.nodes < NODES && draw(8) == 0) {
-		run.parents[run.nodes + 1] = draw(run.nodes + 1);
-		run.nodes++;
-		put_nodes(stream, run.nodes, run.nodes);
+		put_time(stream, growing.now += 1000000);
+	if (growing.nodes < NODES && draw(8) == 0) {
+		growing.parents[growing.nodes + 1] = draw(growing.nodes + 1);
+		growing.nodes++;
+		run_put_nodes(stream, growing.nodes, growing.nodes);
 	}
-	put_something(stream, run.nodes);
+	put_something(stream, growing.nodes);
 	if (draw(300) == 0)
-		writer_gap(&run.writers[run.count - 1], NULL, 8 * draw(400));
+		writer_gap(&growing.writers[growing.count - 1], NULL, 8 * draw(400));
 }
 
 /* `gone`: so many files were removed before anybody looked; `keep`: so many stay while we look, 0: all. */
@@ -623,43 +328,43 @@ static void follow_run(uint32_t seed, uint32_t gone, uint32_t keep)
 	const uint32_t steps = 6000;
 
 	begin_run(seed);
-	snprintf(all, sizeof(all), "%s/run.bin", run.folder[1]);
+	snprintf(all, sizeof(all), "%s/run.bin", growing.folder[1]);
 	for (uint32_t i = 0; i < steps; i++) {
 		run_step(live, i / 700 % (STREAMS + 1));
-		if (draw(120) == 0 && run.count < SEGMENTS) {
-			begin_segment();
-			if (live && keep && run.count > keep) {
-				look_now(live);       /* what goes before it was seen is another test's */
-				remove_segments(0, run.count - keep);
+		if (draw(120) == 0 && growing.count < SEGMENTS) {
+			run_begin_segment();
+			if (live && keep && growing.count > keep) {
+				run_look(live);       /* what goes before it was seen is another test's */
+				run_remove(0, growing.count - keep);
 			}
 		}
-		if (!live && run.count > gone) {
-			store_run();
-			remove_segments(0, gone);
-			remove_segments(1, gone);
+		if (!live && growing.count > gone) {
+			run_store();
+			run_remove(0, gone);
+			run_remove(1, gone);
 			/* The run has the name of its first file, also when that is gone. */
-			segment_path(first, sizeof(first), 0, seed % 3 ? gone + 1 : 1);
+			run_path(first, sizeof(first), 0, seed % 3 ? gone + 1 : 1);
 			if (!profile_live_open(&live, first, &profile_options_default, &error))
 				assert_string_equal(error.text, "");
 		}
 		if (live && draw(steps / 20) == 0) {
-			store_run();
-			look(live);
-			look_now(live);
-			snprintf(when, sizeof(when), "seed %u, step %u, %u files", seed, i, run.count);
+			run_store();
+			followed_look(live);
+			run_look(live);
+			snprintf(when, sizeof(when), "seed %u, step %u, %u files", seed, i, growing.count);
 			assert_true(profile_live_is_alive(live));
-			compare_with(profile_live_get(live), all, when);
+			followed_compare(profile_live_get(live), all, when);
 		}
 	}
-	run.writers[run.count - 1].status.state = CAPTURE_EXITED;
-	run.writers[run.count - 1].status.end_time_ns = run.now + 5;
-	store_run();
-	look(live);
+	growing.writers[growing.count - 1].status.state = CAPTURE_EXITED;
+	growing.writers[growing.count - 1].status.end_time_ns = growing.now + 5;
+	run_store();
+	followed_look(live);
 	assert_false(profile_live_is_alive(live));
-	compare_with(profile_live_get(live), all, "the end");
-	assert_true(run.count > gone + 20);
+	followed_compare(profile_live_get(live), all, "the end");
+	assert_true(growing.count > gone + 20);
 	profile_live_close(live);
-	end_run();
+	run_end();
 }
 
 static void a_run_is_followed_from_file_to_file(void **state)
@@ -684,22 +389,22 @@ static void files_that_went_before_they_were_seen_are_missed(void **state)
 	begin_run(21);
 	for (uint32_t i = 0; i < 500; i++)
 		run_step(NULL, STREAMS);
-	store_run();
-	segment_path(name, sizeof(name), 0, 1);
+	run_store();
+	run_path(name, sizeof(name), 0, 1);
 	if (!profile_live_open(&live, name, &profile_options_default, &error))
 		assert_string_equal(error.text, "");
-	look(live);
+	followed_look(live);
 	for (int file = 0; file < 5; file++) {
 		for (uint32_t i = 0; i < 500; i++)
 			run_step(NULL, STREAMS);
-		begin_segment();
+		run_begin_segment();
 		for (uint32_t i = 0; i < 100; i++)
 			run_step(NULL, STREAMS);
 	}
-	store_run();
-	remove_segments(0, run.count - 2);
+	run_store();
+	run_remove(0, growing.count - 2);
 	for (int i = 0; i < 8; i++)
-		look(live);
+		followed_look(live);
 
 	const struct profile_capture *capture = &profile_live_get(live)->captures[0];
 
@@ -712,12 +417,12 @@ static void files_that_went_before_they_were_seen_are_missed(void **state)
 
 	for (uint32_t i = 0; i < 400; i++)
 		run_step(NULL, STREAMS);
-	store_run();
-	look(live);
-	look(live);
+	run_store();
+	followed_look(live);
+	followed_look(live);
 	assert_true(profile_live_get(live)->captures[0].events > events + 300);
 	profile_live_close(live);
-	end_run();
+	run_end();
 }
 
 static size_t count_descriptors(void)
@@ -740,24 +445,24 @@ static void files_that_all_threads_have_left_are_closed(void **state)
 	begin_run(31);
 	for (uint32_t i = 0; i < 100; i++)
 		run_step(NULL, STREAMS);
-	store_run();
-	segment_path(name, sizeof(name), 0, 1);
+	run_store();
+	run_path(name, sizeof(name), 0, 1);
 	if (!profile_live_open(&live, name, &profile_options_default, &error))
 		assert_string_equal(error.text, "");
 	before = count_descriptors();
 	for (int file = 0; file < 40; file++) {
-		begin_segment();
+		run_begin_segment();
 		for (uint32_t i = 0; i < 100; i++)
 			run_step(NULL, STREAMS);
-		store_run();
-		look(live);
+		run_store();
+		followed_look(live);
 	}
 	assert_true(count_descriptors() < before + 8);
-	look(live);
-	snprintf(name, sizeof(name), "%s/run.bin", run.folder[1]);
-	compare_with(profile_live_get(live), name, "after 40 files");
+	followed_look(live);
+	snprintf(name, sizeof(name), "%s/run.bin", growing.folder[1]);
+	followed_compare(profile_live_get(live), name, "after 40 files");
 	profile_live_close(live);
-	end_run();
+	run_end();
 }
 
 int main(void)
