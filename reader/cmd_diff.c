@@ -17,7 +17,8 @@
 #include "output.h"
 #include "report_html.h"
 
-enum { DIFF_TIMELINE_POINTS = 1000 };
+/* Half as many slices as of one run: a page has those of both. */
+enum { DIFF_TIMELINE_POINTS = 1000, DIFF_SLICES = VIEW_SLICES_DEFAULT / 2 };
 
 struct limit {
 	bool given, percent;
@@ -143,6 +144,17 @@ static bool grew_too_much(const struct limit *limit, uint64_t before, uint64_t a
 	return (unsigned __int128)(after - before) * BUDGET_WHOLE > (unsigned __int128)before * limit->value;
 }
 
+/* Windows of time are of both runs, or there are none. */
+static void drop_slices(struct profile *before, struct profile *after)
+{
+	view_drop_few_slices(before);
+	view_drop_few_slices(after);
+	if (!before->slice_count || !after->slice_count)
+		before->slice_count = after->slice_count = 0;
+	if (!before->slice_count)
+		before->cell_count = before->loss_count = after->cell_count = after->loss_count = 0;
+}
+
 static bool diff_run(struct invocation *invocation, struct error *error)
 {
 	struct settings settings = { .view = VIEW_DEFAULT, .number = 20, .frames = 12, .after = -1 };
@@ -160,11 +172,13 @@ static bool diff_run(struct invocation *invocation, struct error *error)
 		return fail(error, STATUS_USAGE, "--html needs -o FILE, and cannot go with --json");
 	const enum metric metric = view_metric(&settings.view, METRIC_PEAK);
 	const uint32_t points = settings.html ? DIFF_TIMELINE_POINTS : 0;
+	settings.view.slices = settings.html ? DIFF_SLICES : 0;
 
 	if (!output_open(&output, settings.view.output, settings.view.force, error) ||
 		!load(&settings.view, sides[0], points, &before, error) ||
 		!load(&settings.view, sides[1], points, &after, error))
 		goto out;
+	drop_slices(before, after);
 	diff_init(&diff, before, after, settings.base_names);
 	invocation->status = grew_too_much(&settings.limit, metric_bytes(&diff.before_total, metric),
 		metric_bytes(&diff.after_total, metric)) ? STATUS_FINDINGS : STATUS_OK;

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "diff_slices.h"
 #include "memory.h"
 #include "table.h"
 #include "view.h"
@@ -152,13 +153,16 @@ static void merge_profile(struct merge_state *state, const struct profile *profi
 	uint32_t *frame_of = merge_frames(state, profile);
 	uint32_t *node_of = merge_nodes(state, profile, frame_of);
 	uint32_t *thread_of = merge_threads(state, profile, after);
+	uint32_t *site_of = memory_new(profile->site_count, sizeof *site_of);
 
 	for (size_t i = 0; i < profile->site_count; i++) {
 		const struct site *site = &profile->sites[i];
 
+		site_of[i] = DIFF_SITE_NONE;
 		if (!profile_counts(profile, site))
 			continue;
 		const uint32_t number = merge_site(state, site, node_of[site->node], thread_of[site->thread]);
+		site_of[i] = number;
 		cost_add(after ? &state->diff->merged.sites[number].cost : &state->diff->before[number], &site->cost);
 		cost_add(after ? &state->diff->after_total : &state->diff->before_total, &site->cost);
 		if (site->spread == 0)
@@ -170,9 +174,11 @@ static void merge_profile(struct merge_state *state, const struct profile *profi
 		if (after)
 			merged->sites[number].spread = number + 1;
 	}
+	diff_slices_take(after ? merged : &state->diff->before_slices, profile, site_of);
 	free(frame_of);
 	free(node_of);
 	free(thread_of);
+	free(site_of);
 }
 
 void diff_init(struct diff *diff, const struct profile *before, const struct profile *after, bool base_names)
@@ -188,8 +194,9 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	merged->threads = NULL;
 	merged->frame_count = merged->node_count = merged->thread_count = 0;
 	merged->site_count = 0;
-	/* Slices and windows are of the sites of one profile. */
-	merged->slice_count = merged->window_count = 0;
+	/* Windows are of the sites of one profile; slices are taken over. */
+	merged->window_count = 0;
+	merged->slice_count = 0;
 	merged->cell_count = merged->loss_count = 0;
 	merged->spreads = NULL;
 	merged->spread_count = 0;
@@ -210,6 +217,7 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	merged->before_spreads = before->sample_mean_bytes && diff->before_spreads ? diff->before_spreads + 1 : NULL;
 	merged->before_total = diff->before_total;
 	merged->before_run = before;
+	merged->before_slices = &diff->before_slices;
 	strings_finish(&state.strings);
 	map64_finish(&state.pairs);
 	map64_finish(&state.frames);
@@ -227,6 +235,8 @@ void diff_finish(struct diff *diff)
 	free(diff->merged.sites);
 	free(diff->merged.threads);
 	free(diff->merged.spreads);
+	diff_slices_finish(&diff->merged);
+	diff_slices_finish(&diff->before_slices);
 	free(diff->before_spreads);
 	free(diff->before);
 	*diff = (struct diff){ 0 };

@@ -18,7 +18,8 @@
 #include "profile.h"
 
 struct diff {
-	struct profile merged;        /* where both cannot be held (captures, time line) it has what `after` has */
+	struct profile merged;        /* where both cannot be held (captures, time line, slices) it has what `after` has */
+	struct profile before_slices; /* those of before, by site of merged; merged.before_slices is the same */
 	struct cost *before;          /* by site of merged; merged.before is the same */
 	struct cost before_total, after_total;
 	/* How uncertain these are: nothing where all was recorded.  That of sites[i] lies in before_spreads[i + 1]. */

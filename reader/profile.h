@@ -290,6 +290,7 @@ struct profile {
 	struct size_bin size_bins[64]; uint32_t size_bin_count;   /* powers of two: [1,1], [2,3], [4,7] ... and [0,0] first */
 
 	const struct cost *before;    /* by site: what it cost in the profile compared with (diff.h); NULL elsewhere */
+	const struct profile *before_slices;       /* its slices, by the sites of this one: nothing else in it is filled */
 	const struct cost_spread *before_spreads;  /* how uncertain that is, where that profile is of a sample */
 	struct cost before_total;
 	const struct profile *before_run;          /* that profile itself, for its captures and time line; NULL elsewhere */

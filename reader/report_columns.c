@@ -412,6 +412,16 @@ static uint64_t whole_positive(double bytes)
 	return bytes > 0 ? (uint64_t)whole(bytes) : 0;
 }
 
+static void put_slice_spreads(struct writer *writer, const struct profile *profile)
+{
+	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).total.unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).total.variance_bytes);
+	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).kept.unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).kept.variance_bytes);
+	COLUMN_SIGNED(writer, 0, profile->loss_count, whole(loss_spread(profile, i).unseen_bytes));
+	COLUMN_DOUBLE(writer, 0, profile->loss_count, loss_spread(profile, i).variance_bytes);
+}
+
 /* Unseen bytes are whole, variances are not (estimate.c). */
 static void put_spreads(struct writer *writer, const struct profile *profile)
 {
@@ -419,12 +429,6 @@ static void put_spreads(struct writer *writer, const struct profile *profile)
 		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(site_spread(profile, i, figure).unseen_bytes));
 		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).variance_bytes);
 	}
-	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).total.unseen_bytes));
-	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).total.variance_bytes);
-	COLUMN_VARINT(writer, 0, profile->cell_count, whole_positive(cell_spread(profile, i).kept.unseen_bytes));
-	COLUMN_DOUBLE(writer, 0, profile->cell_count, cell_spread(profile, i).kept.variance_bytes);
-	COLUMN_SIGNED(writer, 0, profile->loss_count, whole(loss_spread(profile, i).unseen_bytes));
-	COLUMN_DOUBLE(writer, 0, profile->loss_count, loss_spread(profile, i).variance_bytes);
 }
 
 static void put_before_spreads(struct writer *writer, const struct profile *profile)
@@ -480,6 +484,9 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	put_varint(writer, profile->before_run ? profile->before_run->timeline_count : 0);
 	put_varint(writer, profile->sample_mean_bytes ? profile->site_count : 0);
 	put_varint(writer, profile->before_spreads ? profile->site_count : 0);
+	put_varint(writer, profile->before_slices ? profile->before_slices->slice_count : 0);
+	put_varint(writer, profile->before_slices ? profile->before_slices->cell_count : 0);
+	put_varint(writer, profile->before_slices ? profile->before_slices->loss_count : 0);
 	put_strings(writer, strings);
 	put_frames(writer, profile, strings);
 	put_nodes(writer, profile);
@@ -492,10 +499,16 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 		put_before(writer, profile);
 	if (profile->before_run)
 		put_timeline(writer, profile->before_run);
-	if (profile->sample_mean_bytes)
+	if (profile->sample_mean_bytes) {
 		put_spreads(writer, profile);
+		put_slice_spreads(writer, profile);
+	}
 	if (profile->before_spreads)
 		put_before_spreads(writer, profile);
+	if (profile->before_slices)
+		put_slices(writer, profile->before_slices);
+	if (profile->before_slices && profile->before_spreads)
+		put_slice_spreads(writer, profile->before_slices);
 	put_bytes(writer, "END.", 4);
 	writer_flush(writer, true);
 

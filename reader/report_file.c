@@ -13,7 +13,7 @@
 #include "output.h"
 #include "report_html.h"
 
-enum { REPORT_TIMELINE_POINTS = 1000, SLICES_WORTH = 4 };
+enum { REPORT_TIMELINE_POINTS = 1000 };
 
 const struct option_spec report_file_options[] = {
 	OPTION_FLAG('l', "leaks", struct report_file, leaks, "begin with what was never freed: --metric leaked"),
@@ -97,11 +97,7 @@ bool report_file_write(const struct report_file *settings, const struct view *vi
 		insights_init(&insights, &tree);
 	}
 	mark_keepers(profile, &suppressions);
-	/* So few tell nothing, and would be megabytes: the page says why there are none. */
-	if (profile->slices_crowded && profile->slice_count < SLICES_WORTH) {
-		profile->slice_count = 0;
-		profile->cell_count = profile->loss_count = 0;
-	}
+	view_drop_few_slices(profile);
 	enum metric metric = settings->leaks ? METRIC_LEAKED : view_metric(view, METRIC_PEAK);
 	const struct report_options options = {
 		.view = settings->begin,

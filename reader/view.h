@@ -59,6 +59,9 @@ struct view {
 /* Into how many slices of time a run is cut, at most, where they are wanted. */
 enum { VIEW_SLICES_DEFAULT = 256 };
 
+/* Fewer than four, as so many places allocate, tell nothing, and would be megabytes: the page says why it has none. */
+void view_drop_few_slices(struct profile *profile);
+
 /* Groups for a command's list; the struct view lies at `where` in its settings. */
 extern const struct option_spec view_selection_options[];
 extern const struct option_spec view_metric_options[];

@@ -139,7 +139,7 @@ export class App {
 	// Makes the page show the state.
 	update(animate, changed) {
 		this.tooltip.hide();
-		this.model.setWindow(this.state.window);
+		this.model.setWindow(this.state.window, this.state.windowBefore);
 		this.timeCard.update();
 		this.controls.update();
 		const viewed = this.viewed;

@@ -19,7 +19,8 @@ export class Brush {
 	}
 
 	get slices() {
-		return this.timeline.report?.slices;
+		const { report, choosesBefore } = this.timeline;
+		return choosesBefore ? report?.slicesBefore : report?.slices;
 	}
 
 	get usable() {
@@ -145,14 +146,35 @@ export class Brush {
 		context.globalAlpha = 1;
 	}
 
+	// In a page of differences the other run's window, where it is another: dashed, in that run's colour.
+	drawOther() {
+		const { choosesBefore, windows, report, palette, plot, context } = this.timeline;
+		const { before, after } = windows;
+		if (!before || !after || report.meta.window.title === report.meta.window.before?.title)
+			return;
+		const [other, slices] = choosesBefore ? [after, report.slices] : [before, report.slicesBefore];
+		context.strokeStyle = choosesBefore ? palette.live : palette.before;
+		context.lineWidth = 1.5;
+		context.setLineDash([5, 3]);
+		context.beginPath();
+		for (const time of other.instant ? [slices.end[other.to]] : [sliceStart(slices, other.from), slices.end[other.to]]) {
+			const x = Math.round(this.timeline.xOf(time));
+			context.moveTo(x, plot.top);
+			context.lineTo(x, plot.bottom);
+		}
+		context.stroke();
+		context.setLineDash([]);
+	}
+
 	draw() {
 		const { timeline, slices } = this;
 		const { window, palette, plot, context } = timeline;
 		if (!window || !this.usable)
 			return;
+		this.drawOther();
 		const to = timeline.xOf(slices.end[window.to]);
 		const ends = window.instant ? [to] : [timeline.xOf(sliceStart(slices, window.from)), to];
-		context.fillStyle = palette.live;
+		context.fillStyle = timeline.choosesBefore ? palette.before : palette.live;
 		if (!window.instant) {
 			context.globalAlpha = 0.1;
 			context.fillRect(ends[0], plot.top, to - ends[0], plot.bottom - plot.top);
@@ -165,7 +187,7 @@ export class Brush {
 			context.fill();
 		}
 		const { peak } = timeline.report.meta.window ?? {};
-		if (peak && peak.low === peak.high)
+		if (peak && peak.low === peak.high && !timeline.before)
 			timeline.drawPeak(peak.low, peak.time, palette.peak, 'highest ' + timeline.about(), 0);
 		if (window.instant)
 			this.drawLabel(to, formatBorder(slices, slices.end[window.to]));
@@ -175,7 +197,7 @@ export class Brush {
 		const { context, palette, plot } = this.timeline;
 		const width = context.measureText(text).width + 12;
 		const left = Math.min(Math.max(plot.left, x - width / 2), plot.right - width);
-		context.fillStyle = palette.live;
+		context.fillStyle = this.timeline.choosesBefore ? palette.before : palette.live;
 		context.beginPath();
 		context.roundRect(left, plot.top - 9, width, 15, 4);
 		context.fill();

@@ -227,8 +227,9 @@ export function decodeColumns(bytes) {
 	const reader = new ColumnReader(bytes);
 	reader.expect(MAGIC, 'magic');
 	const [strings, frames, nodes, threads, sites, points, files, slices, cells, losses, before, pointsBefore, spreads,
-		spreadsBefore] = ['strings', 'frames', 'nodes', 'threads', 'sites', 'points', 'files', 'slices', 'cells', 'losses',
-		'sites before', 'points before', 'spreads', 'spreads before']
+		spreadsBefore, slicesBefore, cellsBefore, lossesBefore] = ['strings', 'frames', 'nodes', 'threads', 'sites',
+		'points', 'files', 'slices', 'cells', 'losses', 'sites before', 'points before', 'spreads', 'spreads before',
+		'slices before', 'cells before', 'losses before']
 		.map((what) => reader.count(what));
 	const report = { strings: readStrings(reader, strings) };
 	report.frames = {
@@ -261,6 +262,10 @@ export function decodeColumns(bytes) {
 	if (spreads)
 		report.slices = readSliceSpreads(reader, report.slices);
 	report.spreadsBefore = spreadsBefore ? readSpreads(reader, spreadsBefore) : null;
+	// In a page of differences, of the run compared with.
+	report.slicesBefore = slicesBefore ? readSlices(reader, slicesBefore, cellsBefore, lossesBefore) : null;
+	if (report.slicesBefore && spreadsBefore)
+		report.slicesBefore = readSliceSpreads(reader, report.slicesBefore);
 	for (const count of [spreads, spreadsBefore]) {
 		if (count && count !== sites)
 			throw new Error('the data of this page are damaged: ' + count + ' spreads, of ' + sites + ' sites');
@@ -273,7 +278,8 @@ export function decodeColumns(bytes) {
 	checkBelow(report.nodes.frame, Math.max(frames, 1), 'frame');
 	checkBelow(report.sites.node, nodes, 'node');
 	checkBelow(report.sites.thread, threads, 'thread');
-	checkBelow(report.slices.site, sites, 'site');
+	for (const slices of [report.slices, report.slicesBefore])
+		checkBelow(slices?.site ?? [], sites, 'site');
 	return report;
 }
 

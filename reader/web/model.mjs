@@ -8,7 +8,8 @@ import { interval } from './intervals.mjs';
 import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
 import { groupTones } from './palette.mjs';
-import { parseWindow, windowCosts, windowInfo, windowMeans, windowSpreads, windowText } from './slices.mjs';
+import { parseWindow, runBefore, sameWindow, windowCosts, windowInfo, windowMeans } from './slices.mjs';
+import { windowSpreads, windowText } from './slices.mjs';
 
 // A few values by key, the oldest dropped: going back and forth costs nothing, and memory stays bounded.
 class Recent {
@@ -78,8 +79,9 @@ export class Model {
 
 	// What the page's data say that depends on the window: everything else is summed up from it.
 	shownCosts() {
-		const { sites, meta, spreads } = this.report;
+		const { sites, meta, spreads, before, spreadsBefore } = this.report;
 		return {
+			before, spreadsBefore, totalBefore: meta.before, meansBefore: meta.before_run?.sample_means,
 			sites: [...sites.costs], spreads, means: meta.sample_means, total: meta.total,
 			domains: meta.domains?.map(({ costs }) => costs),
 			allocators: Object.entries(meta.allocators ?? {}).map(([number, { costs }]) => [number, costs]),
@@ -88,17 +90,22 @@ export class Model {
 
 	// Every view shows the costs of a window of time from now on; '': those of the whole run.  They are put in the place
 	// of the others, so that trees made before, and views, need not know of it.
-	setWindow(text) {
+	// textBefore: of the run compared with; '': the same time since its start.
+	setWindow(text, textBefore = '') {
 		const { report, whole } = this;
 		const window = parseWindow(text, report.slices);
-		if (windowText(window) === this.window)
+		const info = window && windowInfo(report, window);
+		const before = window && this.windowBefore(info, textBefore);
+		const key = [window, before].map(windowText).join('/');
+		if (key === this.window)
 			return;
-		this.window = windowText(window);
-		report.meta.window = window && windowInfo(report, window);
+		this.window = window ? key : '';
+		report.meta.window = info && { ...info, before: before && windowInfo(runBefore(report), before) };
 		const shown = window ? this.windows.get(this.window, () => {
 			const costs = windowCosts(report, window);
 			const sum = (filter) => sumCosts({ sites: { ...report.sites, costs } }, filter);
 			return {
+				...this.costsBefore(before),
 				sites: costs, spreads: windowSpreads(report, window), means: windowMeans(report, window),
 				total: sum({ thread: -1, domain: -1 }),
 				domains: whole.domains.map((_, domain) => sum({ thread: -1, domain })),
@@ -107,12 +114,39 @@ export class Model {
 			};
 		}) : whole;
 		report.sites.costs.splice(0, COSTS, ...shown.sites);
+		if (report.before) {
+			report.before = shown.before;
+			report.spreadsBefore = shown.spreadsBefore;
+			report.meta.before = shown.totalBefore;
+			report.meta.before_run.sample_means = shown.meansBefore;
+		}
 		report.spreads = shown.spreads;
 		report.meta.sample_means = shown.means;
 		report.meta.total = shown.total;
 		shown.domains.forEach((costs, domain) => report.meta.domains[domain].costs = costs);
 		for (const [number, costs] of shown.allocators)
 			report.meta.allocators[number].costs = costs;
+	}
+
+	windowBefore(info, text) {
+		const { slicesBefore } = this.report;
+		const own = parseWindow(text, slicesBefore);
+		return own?.instant === info.instant ? own : slicesBefore && sameWindow(slicesBefore, info);
+	}
+
+	// window: null: the run had ended, nothing of it is in the window.
+	costsBefore(window) {
+		const { report } = this;
+		if (!report.before)
+			return {};
+		const nothing = () => report.before.map((column) => new Float64Array(column.length));
+		const run = runBefore(report);
+		const before = window ? windowCosts(run, window) : nothing();
+		return {
+			before, spreadsBefore: window ? windowSpreads(run, window) : this.whole.spreadsBefore && nothing(),
+			totalBefore: sumCosts({ sites: { ...report.sites, costs: before } }, { thread: -1, domain: -1 }),
+			meansBefore: window ? windowMeans(run, window) : [0, 0, 0, 0],
+		};
 	}
 
 	filter(state) {

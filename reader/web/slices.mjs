@@ -162,6 +162,23 @@ export function formatBorder(slices, time) {
 	return (time / unit).toFixed(Math.min(3, Math.max(0, Math.ceil(Math.log10(unit / width))))) + name;
 }
 
+// The same stretch of another run, from the start of each, at its nearest borders; null: it had ended.
+export function sameWindow(slices, { start, end, instant }) {
+	const last = slices.count - 1;
+	if (last < 0 || (instant ? end : start) >= slices.end[last] + slices.end[0] / 2)
+		return null;
+	const to = Math.max(0, nearestBorder(slices, end));
+	if (instant)
+		return { from: 0, to, instant };
+	const from = Math.min(nearestBorder(slices, start) + 1, last);
+	return { from, to: Math.max(from, to), instant };
+}
+
+// The run compared with, as if it were the page's own, for what is asked of a window.
+export function runBefore(report) {
+	return { ...report, slices: report.slicesBefore, timeline: report.timelineBefore, meta: report.meta.before_run };
+}
+
 // What the page says of a window: its times, and what the four metrics mean in it.  At an instant, what is left of all
 // that was allocated is what lives: that metric has no name then, and is shown as the other.
 export function windowInfo(report, window) {
@@ -188,7 +205,8 @@ export function windowInfo(report, window) {
 // The options that make the command look at the same.  The last border is the end of the run.
 export function windowOptions(report, { from, to, instant }) {
 	const { slices } = report;
-	const last = to === slices.count - 1;
+	// Another run may not end there.
+	const last = to === slices.count - 1 && !report.before;
 	const at = last ? 'end' : slices.end[to] + 'us';
 	if (instant)
 		return '--at ' + at;

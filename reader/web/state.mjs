@@ -22,6 +22,7 @@ export const COMMON_FIELDS = {
 	// The function that callers and callees are about: the number of one of its frames.
 	fn: { letter: 'n', initial: '', accepts: /\d*/ },
 	window: { letter: 'i', initial: '', accepts: WINDOW_PATTERN },
+	windowBefore: { letter: 'e', initial: '', accepts: WINDOW_PATTERN },
 	table: { letter: 'b', initial: 'functions', accepts: ['functions', 'sites'] },
 };
 

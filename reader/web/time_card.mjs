@@ -5,7 +5,7 @@ import { ARENA, MAPPED, Timeline, pointAt } from './timeline.mjs';
 import { byId, legendEntry } from './dom.mjs';
 import { withLegend } from './picture.mjs';
 import { stretchLegend, stretchTexts } from './gaps.mjs';
-import { parseWindow, windowOptions, windowText } from './slices.mjs';
+import { parseWindow, runBefore, sameWindow, windowInfo, windowOptions, windowText } from './slices.mjs';
 import { formatBytes, formatExact, formatTime, shorten, visibleText } from './units.mjs';
 
 // Whether what lived at a time of a run is an estimate.
@@ -22,17 +22,27 @@ export function beforeText(timeline, run, time) {
 		(timeline.resident[point] ? ', resident ' + formatBytes(timeline.resident[point]) : '');
 }
 
+// The times of the chosen window; in a page of differences those of the run before where they are others.
+export function windowTitle({ before, meta: { window } }) {
+	if (!before || window.before?.title === window.title)
+		return window.title;
+	return window.title + ', before ' + (window.before ? window.before.title : 'had ended');
+}
+
+function peakWords({ low, high, time }, about) {
+	if (low === high)
+		return about + formatBytes(low) + ' at ' + formatTime(time);
+	return high === Infinity ? 'at least ' + about + formatBytes(low) :
+		'between ' + about + formatBytes(low) + ' and ' + formatBytes(high);
+}
+
 // Of all memory, whatever is filtered.  about: '≈ ' where it is an estimate.
 export function windowPeakText({ meta: { window } }, about = '') {
 	const peak = window?.peak;
 	if (!peak)
 		return '';
-	const { low, high, time } = peak;
-	const what = 'highest in the window ';
-	if (low === high)
-		return what + about + formatBytes(low) + ' at ' + formatTime(time);
-	return what + (high === Infinity ? 'at least ' + about + formatBytes(low) :
-		'between ' + about + formatBytes(low) + ' and ' + formatBytes(high));
+	return 'highest in the window ' + peakWords(peak, about) + (window.before?.peak ? ', before ' +
+		peakWords(window.before.peak, about) : '');
 }
 
 function windowPeakTitle(report) {
@@ -51,7 +61,7 @@ export class TimeCard {
 		this.report = app.report;
 		this.timeline = new Timeline(byId('time-canvas'), {
 			onHover: (point) => this.readOut(point),
-			onWindow: (window, step) => app.set({ window: windowText(window) }, step),
+			onWindow: (window, step) => app.set(this.choice(window), step),
 		});
 		this.timeline.show(this.report, app.countedDomains);
 		const { count, resident } = this.report.timeline;
@@ -62,7 +72,12 @@ export class TimeCard {
 		byId('time-stacked').hidden = this.timeline.domains.length < 2;
 		byId('time-stacked').addEventListener('click', () => this.toggle('stacked', byId('time-stacked')));
 		byId('time-resident').addEventListener('click', () => this.toggle('resident', byId('time-resident')));
-		byId('time-window').addEventListener('click', () => app.set({ window: '' }));
+		byId('time-window').addEventListener('click', () => app.set({ window: '', windowBefore: '' }));
+		byId('time-before').hidden = !this.report.slicesBefore?.count;
+		byId('time-before').addEventListener('click', () => {
+			this.toggle('choosesBefore', byId('time-before'));
+			this.update();
+		});
 		for (const [name, domain] of [['mapped', MAPPED], ['arena', ARENA]]) {
 			byId('time-' + name).hidden = !this.report.timeline.domains[domain].some((bytes) => bytes > 0);
 			byId('time-' + name).addEventListener('click', () => this.toggle(name, byId('time-' + name)));
@@ -76,6 +91,20 @@ export class TimeCard {
 		pressed.setAttribute('aria-pressed', String(this.timeline[what]));
 		this.updateLegend();
 		this.timeline.schedule();
+	}
+
+	// What the state says when a window is chosen in the curve: of both runs, or of the one before alone.
+	choice(window) {
+		const { report, app } = this;
+		if (!window)
+			return { window: '', windowBefore: '' };
+		if (!this.timeline.choosesBefore)
+			return { window: windowText(window) };
+		const same = sameWindow(report.slices, windowInfo(runBefore(report), window)) ??
+			{ ...window, from: 0, to: report.slices.count - 1 };
+		const { window: shown } = report.meta;
+		return { windowBefore: windowText(window), window: shown?.instant === window.instant ? app.state.window :
+			windowText(same) };
 	}
 
 	// [[class of its dot, text]]
@@ -125,15 +154,16 @@ export class TimeCard {
 	update() {
 		const { report, app } = this;
 		const window = parseWindow(app.state.window, report.slices);
-		this.timeline.window = window;
+		this.timeline.windows = { after: window, before: report.meta.window?.before ?? null };
 		this.timeline.schedule();
 		const chosen = byId('time-window');
 		chosen.hidden = !window;
 		if (window) {
-			const { title } = report.meta.window;
+			const title = windowTitle(report);
 			chosen.textContent = title + '  ×';
 			chosen.title = 'All views show this ' + (window.instant ? 'instant' : 'window') + ' only; click to show ' +
-				'the whole run again.\nThe same in a terminal: sctmem tree ' + windowOptions(report, window);
+				'the whole run again.' + (title !== report.meta.window.title ? '' : '\nThe same in a terminal: sctmem ' +
+				(report.before ? 'diff ' : 'tree ') + windowOptions(report, window));
 			chosen.setAttribute('aria-label', 'Shown: ' + title + '. Show the whole run again');
 		}
 		this.readOut(this.timeline.hovered);
@@ -148,7 +178,8 @@ export class TimeCard {
 		if (!slices?.count)
 			return '';
 		const cut = formatExact(slices.count) + ' slices of ' + formatTime(slices.end[0]);
-		return 'Drag over the curve for a window of time, click for an instant: all views then show it. The run is cut ' +
+		return 'Drag over the curve for a window of time, click for an instant: all views then show it' +
+			(this.report.before ? ', of both runs at the same time since their starts' : '') + '. The run is cut ' +
 			'into ' + cut + '; figures are exact at their borders.' + (meta.slices_crowded ? ' There are fewer slices than ' +
 			formatExact(meta.slice_limit) + ' because so many places allocate: sctmem flamegraph --slices N allows more, ' +
 			'for a larger page.' : '');
@@ -164,7 +195,7 @@ export class TimeCard {
 			const before = timelineBefore ? ', before at ' + formatTime(meta.before_run.peak_time_us) : '';
 			const highest = windowPeakText(this.report, isSampledAt(meta, meta.window?.peak?.time ?? 0) ? '≈ ' : '');
 			readout.textContent = highest || (timeline.count ? 'peak at ' + formatTime(meta.peak_time_us) + before + hint : '');
-			readout.title = highest ? windowPeakTitle(this.report) : this.hint();
+			readout.title = highest ? highest + '\n' + windowPeakTitle(this.report) : this.hint();
 			return;
 		}
 		const sampled = isSampledAt(meta, timeline.time[point]);

@@ -90,7 +90,7 @@ export class Timeline {
 	// events: onHover(point or -1, x, y), onWindow(window or null, whether it is a step of its own for Back)
 	constructor(canvas, events) {
 		Object.assign(this, { canvas, events, hovered: -1, stacked: false, resident: true, arena: false, mapped: false,
-			scheduled: false, window: null });
+			scheduled: false, choosesBefore: false, windows: { after: null, before: null } });
 		this.brush = new Brush(this);
 		this.context = canvas.getContext('2d', { alpha: false });
 		canvas.addEventListener('pointermove', (event) => this.point(event));
@@ -107,9 +107,15 @@ export class Timeline {
 		this.domains = stackedDomains(this.timeline, counted);
 		this.before = report.timelineBefore;
 		this.beforeRun = report.meta.before_run;
+		this.peakBefore = report.meta.before?.[2];
 		const last = this.timeline.count ? this.timeline.time[this.timeline.count - 1] : 0;
 		this.end = Math.max(report.meta.duration_us, last, this.beforeRun?.duration_us ?? 0, 1);
 		this.schedule();
+	}
+
+	// That which the brush moves.
+	get window() {
+		return this.windows[this.choosesBefore ? 'before' : 'after'];
 	}
 
 	setTheme(palette) {
@@ -324,7 +330,7 @@ export class Timeline {
 			context.fillText(name, Math.max(x, AXIS_WIDTH + 40), places[i]);
 		});
 		context.textBaseline = 'alphabetic';
-		this.drawPeak(this.report.meta.before[2], this.beforeRun.peak_time_us, palette.before,
+		this.drawPeak(this.peakBefore, this.beforeRun.peak_time_us, palette.before,
 			'before: peak ' + this.about(this.beforeRun), 12);
 	}
 

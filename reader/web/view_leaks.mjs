@@ -204,6 +204,6 @@ export const leaksView = {
 	side: [],
 	fields: { leakKind: { letter: 'k', initial: 'program', accepts: ['program', 'all', 'late', 'suppressed'] } },
 	// What is left is said of the end of the run.
-	offered: ({ slices, meta }) => slices?.count > 0 && meta.at_time_us >= meta.duration_us,
+	offered: ({ slices, meta, before }) => !before && slices?.count > 0 && meta.at_time_us >= meta.duration_us,
 	create: (root, app) => new LeaksView(root, app),
 };

@@ -367,7 +367,7 @@ def read_page(data):
             value, at = readers.varint(columns, at)
             values.append(value)
         return values
-    strings, frames, nodes, threads, sites = row(14)[:5]
+    strings, frames, nodes, threads, sites = row(17)[:5]
     sizes = row(strings)
     at += sum(sizes)
     for count in (frames, frames, frames, frames):

@@ -106,7 +106,7 @@ const BIG = 2 ** 52 - 1;
 function packSmallReport() {
 	const p = new Packer();
 	p.raw([...Buffer.from('SCTR'), 1]);
-	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3, 2, 2]);
+	p.varints([4, 3, 3, 1, 2, 2, 1, 2, 3, 2, 2, 3, 2, 2, 1, 2, 1]);
 	p.varints([0, 4, 7, 2]);
 	p.raw(Buffer.from('main/a/b.pyé'));
 	for (const column of [[0, 1, 1], [0, 2, 2], [0, 0, 3]])
@@ -158,6 +158,20 @@ function packSmallReport() {
 		p.varints([BIG, 3 * i]);
 		p.doubles([i / 7, i]);
 	}
+	p.deltas([3000]);
+	p.varints([2, 1]);
+	p.deltas([1, 0]);
+	for (let i = 0; i < 4; i++)
+		p.varints([i, 50 + i]);
+	p.deltas([1]);
+	p.signed([4]);
+	p.signed([-3]);
+	for (let i = 0; i < 2; i++) {
+		p.varints([i, 6]);
+		p.doubles([i, 0.125]);
+	}
+	p.signed([-2]);
+	p.doubles([1.5]);
 	p.raw(Buffer.from('END.'));
 	return Uint8Array.from(p.bytes);
 }
@@ -187,6 +201,10 @@ test('columns decode to what was packed, up to the largest number', () => {
 		[0, 1, 2, 3].flatMap((i) => [[i, BIG - i], [i / 3, 2 ** (100 * i)]]));
 	assert.deepEqual(report.spreadsBefore.map((column) => [...column]),
 		[0, 1, 2, 3].flatMap((i) => [[BIG, 3 * i], [i / 7, i]]));
+	const { slicesBefore } = report;
+	assert.deepEqual([slicesBefore.end, slicesBefore.cellEnd, slicesBefore.site, slicesBefore.keptCount,
+		slicesBefore.lossCount, slicesBefore.keptVariance, slicesBefore.lossUnseen].map((column) => [...column]),
+	[[3000], [2], [1, 0], [3, 53], [-3], [1, 0.125], [-2]]);
 	const { totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance } = report.slices;
 	assert.deepEqual([totalUnseen, totalVariance, keptUnseen, keptVariance, lossUnseen, lossVariance].map((column) =>
 		[...column]), [[0, 8, BIG], [0.5, 0, 1e30], [7, 8, BIG], [0.5, 1, 1e30], [-9, BIG], [-0.25, 4]]);
@@ -889,4 +907,41 @@ test('the peak of a window is exact where its ends are points of the time line, 
 	assert.equal(text(2048, 4096), 'highest in the window between 2.00 KiB and 4.00 KiB');
 	assert.equal(text(2048, Infinity), 'highest in the window at least 2.00 KiB');
 	assert.equal(sctmem.windowPeakText({ meta: {} }), '');
+});
+
+test('a window of two runs is one of the same times, or of its own, and going back brings both whole', () => {
+	const slices = (width, count, last) => ({ count, end: Float64Array.from({ length: count }, (_, i) => i === count - 1 ?
+		last : (i + 1) * width) });
+	const fine = slices(100, 12, 1150);
+	const times = (start, end) => sctmem.sameWindow(fine, { start, end, instant: false });
+	assert.deepEqual(times(0, 400), { from: 0, to: 3, instant: false });
+	assert.deepEqual(times(200, 400), { from: 2, to: 3, instant: false });
+	assert.deepEqual(times(1100, 9000), { from: 11, to: 11, instant: false });
+	assert.equal(times(1200, 9000), null);
+	assert.deepEqual(sctmem.sameWindow(fine, { start: 0, end: 700, instant: true }), { from: 0, to: 6, instant: true });
+	assert.equal(sctmem.sameWindow(fine, { start: 0, end: 4000, instant: true }), null);
+	const report = randomReport(4, 60, 10, 40);
+	report.slices = randomSlices(4, report, 8, 400).slices;
+	report.slicesBefore = randomSlices(14, report, 5, 300).slices;
+	report.before = report.sites.costs.map((column) => column.map((value) => value * 2));
+	report.meta.before = [1, 2, 3, 4, 5, 6, 7, 8];
+	report.meta.before_run = { captures: [] };
+	const [whole, total] = [report.before, report.meta.before];
+	const model = new sctmem.Model(report);
+	const of = (from, to) => sctmem.windowCosts(sctmem.runBefore(report), { from, to });
+	for (const [window, own, from, to] of [['2-3', '', 2, 3], ['2-3', '0-1', 0, 1], ['1-7', '', 1, 4], ['3', '', 0, 3],
+		['3', '0-1', 0, 3]]) {
+		model.setWindow(window, own);
+		assert.deepEqual(report.before, of(from, to), window + ' ' + own);
+		const { counted } = report.sites;
+		assert.deepEqual(report.meta.before, of(from, to).map((column) => column.reduce((sum, value, site) =>
+			sum + counted[site] * value, 0)));
+		assert.equal(sctmem.windowTitle(report), report.meta.window.title + (report.meta.window.before.title ===
+			report.meta.window.title ? '' : ', before ' + report.meta.window.before.title));
+	}
+	model.setWindow('6-7');
+	assert.ok(report.before.every((column) => column.every((value) => value === 0)));
+	assert.match(sctmem.windowTitle(report), /, before had ended$/);
+	model.setWindow('');
+	assert.deepEqual([report.before, report.meta.before], [whole, total]);
 });

@@ -244,7 +244,83 @@ def test_a_page_of_differences_has_the_rows_of_the_command(browser, tmp_path):
         for width, column in (("after", "after"), ("before", "before")):
             app(browser, "app.set({ diffWidth: '%s' })" % width)
             assert app(browser, "app.opened.get(app.viewed).tree.value[0]") == diff[column][key]
-    assert app(browser, "app.report.slices.count") == 0
+
+
+def rows_of_difference(browser):
+    return sorted(app(browser, """(() => {
+        const view = app.opened.get(app.viewed), report = app.report, { groups } = app.model.groupsOf(app.state);
+        const value = (key, row) => view.table.columns.find((column) => column.key === key).value(row);
+        return view.table.rows.map((row) => [report.strings[report.frames.function[groups.frame[row]]],
+            value('before', row), value('after', row)]).filter(([, before, after]) => before !== after);
+    })()"""))
+
+
+@pytest.mark.parametrize("variables", [{}, {"SCTMEM_SAMPLE": "4KiB,seed=9"}])
+def test_windows_of_differences_are_those_of_the_command(browser, tmp_path, recorded, variables):
+    """At the same time since the starts of both runs, and each run at a time of its own."""
+    command, page, other = os.environ["WEB_COMMAND"], str(tmp_path / "diff.html"), str(tmp_path / "other.bin")
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=other, **variables)
+    subprocess.run(["/usr/bin/python3", "-c", PROGRAM.replace("range(250)", "range(400)")], check=True, env=environment)
+    pair = [recorded[0], other]
+    subprocess.run([command, "diff", "--html", "-o", page] + pair, check=True)
+    browser.open_report(page)
+    # Borders that both have: those of the wider slices, but the last, which is the run's end.
+    borders = app(browser, "(({ slices, slicesBefore }) => [...slices.end].slice(0, -1).map((end, i) => [i, "
+                           "[...slicesBefore.end].slice(0, -1).indexOf(end)]).filter(([, j]) => j >= 0))(app.report)")
+    assert len(borders) > 20
+    seen = 0
+    (a, _), (b, _), (c, _) = borders[5], borders[len(borders) // 2], borders[-3]
+    for window in ("%d-%d" % (a + 1, b), "%d-%d" % (b + 1, c), str(b)):
+        app(browser, "app.set({ window: '%s', windowBefore: '' })" % window)
+        title, before = app(browser, "[app.report.meta.window.title, app.report.meta.window.before.title]")
+        assert title == before
+        options = options_of(browser, window)
+        for metric, (times, asked) in MEANING.items():
+            app(browser, "app.set({ metric: '%s' })" % metric)
+            wanted = [word for part in times.split() for word in options[part]]
+            asking = [command, "diff", "--json", "-n", "0", "--by", "function", "-m", asked]
+            done = subprocess.run(asking + wanted + pair, check=True, stdout=subprocess.PIPE)
+            diff = json.loads(done.stdout.decode())
+            expected = sorted([row["function"], row["before_bytes"], row["after_bytes"]] for row in diff["rows"]
+                              if row["before_bytes"] != row["after_bytes"])
+            assert rows_of_difference(browser) == expected, (window, metric)
+            seen += len(expected)
+            key = {"leaked": "live"}.get(asked, asked) + "_bytes"
+            figures = browser.run("const { before, after, interval } = document.querySelector('.diff-figures').dataset;"
+                                  "return [before, after, interval ?? '']")
+            assert [int(one) for one in figures[:2]] == [diff["before"][key], diff["after"][key]]
+            assert (figures[2] != "") == bool(variables)
+    assert seen > 100
+    # Another window of the run before: its side is that of the window, the other stays.
+    alone = "%d-%d" % (borders[1][1] + 1, borders[9][1])
+    app(browser, "app.set({ window: '%d-%d', windowBefore: '%s', metric: 'total' })" % (a + 1, b, alone))
+    start, end = app(browser, "[app.report.meta.window.before.start, app.report.meta.window.before.end]")
+    stats = [command, "stats", "--json", "--time", "%dns..%dus" % (start * 1000 + 1, end), pair[0]]
+    own = json.loads(subprocess.check_output(stats))["total"]["total_bytes"]
+    figures = browser.run("const { before, after } = document.querySelector('.diff-figures').dataset;"
+                          "return [before, after].map(Number)")
+    assert figures == [own, app(browser, "app.report.meta.total[0]")]
+    chip = browser.run("return document.getElementById('time-window').textContent")
+    assert ", before " in chip
+    # The curves stay those of the whole runs.
+    assert app(browser, "[app.timeline.peak, app.timeline.peakBefore]") == app(
+        browser, "[app.report.timeline, app.report.timelineBefore].map((line) => Math.max(...line.liveMax))")
+    # Chosen in the curve, and all of it gone again.
+    browser.run("document.getElementById('time-before').click()")
+    y = middle_y(browser)
+    places = [canvas_x(browser, app(browser, "app.report.slicesBefore.end[%d]" % i)) for i in (10, 18)]
+    browser.drag(places[0], y, places[1], y)
+    assert app(browser, "app.state.windowBefore") == "11-18"
+    assert app(browser, "app.state.window") == "%d-%d" % (a + 1, b)
+    browser.run("document.getElementById('time-window').click()")
+    assert app(browser, "[app.state.window, app.state.windowBefore, app.report.meta.window]") == ["", "", None]
+    # A stretch that the shorter run does not have.
+    ends = app(browser, "[app.report.slicesBefore, app.report.slices].map((slices) => slices.end[slices.count - 1])")
+    if ends[0] < ends[1] * 0.9:
+        last = app(browser, "app.report.slices.count - 1")
+        app(browser, "app.set({ window: '%d-%d' })" % (last, last))
+        assert "before had ended" in browser.run("return document.getElementById('time-window').textContent")
+        assert browser.run("return document.querySelector('.diff-figures').dataset.before") == "0"
 
 
 def test_a_page_of_differences_has_both_runs_over_time(browser, tmp_path, recorded):
