@@ -269,6 +269,21 @@ static bool absorb_words_blocks(struct capture *capture, struct error *error)
 	return ok;
 }
 
+/*
+ * Sizes as of after the status was read: a writer that had gone on, or away, by then has appended nothing since.  One
+ * that was still there has, and is looked at once more.
+ */
+static void measure(struct capture *capture)
+{
+	struct stat status;
+
+	if (fstat(capture->file, &status) == 0)
+		capture->file_size = (uint64_t)status.st_size;
+	for (size_t i = 0; i < capture->segment_count; i++)
+		if (fstat(capture->segments[i].file, &status) == 0)
+			capture->segments[i].size = (uint64_t)status.st_size;
+}
+
 /* Which files the run has; what the newest says of how it stands counts for all. */
 static bool open_segments(struct capture *capture, const char *const *paths, size_t count, bool beside, uint32_t from,
 	struct error *error)
@@ -324,6 +339,8 @@ static bool open_capture(struct capture **out, const char *const *paths, size_t 
 			growing ? capture->header.segment : 0, error);
 	free(left);
 	capture->alive = ok && is_alive(capture);
+	if (ok)
+		measure(capture);
 	if (ok && growing)
 		capture->used_size = capture->header.header_size;
 	else

@@ -363,6 +363,12 @@ static bool copy_moment(struct symbolize *work)
 	return ok;
 }
 
+/* Of all that was found in it; what has come since it was opened may lie behind the size that the file had then. */
+static uint64_t end_of(const struct capture *capture)
+{
+	return capture->file_size > capture->used_size ? capture->file_size : capture->used_size;
+}
+
 static bool copy_capture(struct symbolize *work, FILE *out)
 {
 	struct stat status;
@@ -373,7 +379,7 @@ static bool copy_capture(struct symbolize *work, FILE *out)
 	if (work->capture->alive ? !copy_moment(work) :
 		!copy_bytes(work, work->capture->header.header_size, work->capture->file_size))
 		return false;
-	if (ftruncate(work->file, (off_t)work->capture->file_size) != 0)
+	if (ftruncate(work->file, (off_t)end_of(work->capture)) != 0)
 		return fail(work->error, STATUS_OUTPUT, "cannot write the capture: %s", strerror(errno));
 	return true;
 }
@@ -422,10 +428,7 @@ bool symbolize_capture(const char *path, const struct symbolize_options *options
 			"again from where it was recorded, or symbolize it there", path, work.capture->damage.first);
 	ok = ok && (out ? copy_capture(&work, out) : open_in_place(&work));
 	if (ok) {
-		const uint64_t end = work.capture->file_size > work.capture->used_size ? work.capture->file_size :
-			work.capture->used_size;
-
-		work.end = (end + 7) & ~(uint64_t)7;
+		work.end = (end_of(work.capture) + 7) & ~(uint64_t)7;
 		ok = read_tables(&work) && list_wanted(&work) && resolve(&work) && (!out || copy_header(&work));
 	}
 	names_finish(&work.names);
