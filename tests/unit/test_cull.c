@@ -304,11 +304,56 @@ static void what_only_looks_like_a_pair_is_kept(void **unused)
 	free(memory);
 }
 
+static void put_sized(struct window *window, unsigned kind, unsigned address, uint32_t size)
+{
+	put(window, kind, (address + 1) * 16);
+	window->words[window->count++] = size;
+}
+
+/* Whether a realloc that comes in between was an allocation is not known: so neither is what is temporary. */
+static void what_lives_across_what_is_not_known_is_kept(void **unused)
+{
+	static struct window window;
+	static uint64_t out[WORDS];
+	struct cull_memory *memory = calloc(1, cull_memory_size());
+	const struct capture_stream carry = { 0 };
+
+	(void)unused;
+	assert_non_null(memory);
+	/* Of a block from before, within another realloc; and of one that has 4 GiB and more. */
+	for (int high = 0; high < 2; high++) {
+		struct cull_moves moves = { .count = 0 };
+
+		memset(&window, 0, sizeof(window));
+		if (high) {
+			put(&window, CAPTURE_SIZE_HIGH, 2);
+			put_sized(&window, CAPTURE_MALLOC, 3, 0);
+		}
+		for (unsigned i = 0; i < 10; i++) {
+			put_sized(&window, CAPTURE_MALLOC, 1, 64);
+			put_sized(&window, CAPTURE_MALLOC, 2, 64);
+			put_end(&window, CAPTURE_MOVE, 1, true);
+			put_end(&window, CAPTURE_MOVE, 3, high);
+			if (high)
+				put(&window, CAPTURE_SIZE_HIGH, 1);
+			put_sized(&window, CAPTURE_REALLOC, 3, 48);
+			put_sized(&window, CAPTURE_REALLOC, 1, 32);
+			put_end(&window, CAPTURE_FREE, 1, true);
+			put_end(&window, CAPTURE_FREE, 2, true);
+			if (!high)
+				put_end(&window, CAPTURE_FREE, 3, false);
+		}
+		assert_int_equal(cull_window(memory, window.words, window.count, window.owned, &carry, &moves, NULL, 0, out), 0);
+	}
+	free(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_culled_window_says_the_same),
 		cmocka_unit_test(what_only_looks_like_a_pair_is_kept),
+		cmocka_unit_test(what_lives_across_what_is_not_known_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
