@@ -15,21 +15,13 @@
 #include <zlib.h>
 
 #include "intervals.h"
+#include "report_strings.h"
 #include "report_text.h"
 
 enum {
 	PACKED_SIZE = 1 << 16,        /* bytes gathered before each call of deflate */
 	STORED_SIZE = 3 << 14,        /* a multiple of 3, so that base64 needs padding only at the end */
 	VARINT_SIZE_MAX = 10,
-};
-
-/* Distinct texts, numbered in the order of their first use; an open-addressing table keyed by content. */
-struct report_strings {
-	const char **texts;           /* by number; number 0 is "" */
-	uint32_t count;
-	uint32_t capacity;
-	uint32_t *slots;              /* numbers plus one; 0: free */
-	uint32_t slot_mask;
 };
 
 struct writer {
@@ -42,91 +34,6 @@ struct writer {
 	unsigned char stored[STORED_SIZE];
 	char text[STORED_SIZE / 3 * 4];
 };
-
-static uint32_t text_hash(const char *text)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	for (; *text; text++)
-		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-	return (uint32_t)(hash ^ hash >> 32);
-}
-
-/* The slot where text is, or where it would go. */
-static uint32_t *strings_slot(const struct report_strings *strings, const char *text)
-{
-	uint32_t i = text_hash(text) & strings->slot_mask;
-	while (strings->slots[i] && strcmp(strings->texts[strings->slots[i] - 1], text))
-		i = (i + 1) & strings->slot_mask;
-	return &strings->slots[i];
-}
-
-static bool strings_grow(struct report_strings *strings)
-{
-	if (strings->capacity > UINT32_MAX / 8)
-		return false;
-	uint32_t capacity = strings->capacity ? strings->capacity * 2 : 1024;
-	const char **texts = realloc(strings->texts, capacity * sizeof(*texts));
-	if (!texts)
-		return false;
-	strings->texts = texts;
-	uint32_t *slots = calloc((size_t)capacity * 2, sizeof(*slots));
-	if (!slots)
-		return false;
-	free(strings->slots);
-	strings->slots = slots;
-	strings->slot_mask = capacity * 2 - 1;
-	strings->capacity = capacity;
-	for (uint32_t i = 0; i < strings->count; i++)
-		*strings_slot(strings, strings->texts[i]) = i + 1;
-	return true;
-}
-
-static bool strings_add(struct report_strings *strings, const char *text)
-{
-	if (strings->count == strings->capacity && !strings_grow(strings))
-		return false;
-	uint32_t *slot = strings_slot(strings, text);
-	if (!*slot) {
-		strings->texts[strings->count++] = text;
-		*slot = strings->count;
-	}
-	return true;
-}
-
-bool report_strings_new(struct report_strings **out, const struct profile *profile, struct error *error)
-{
-	struct report_strings *strings = calloc(1, sizeof(*strings));
-	bool good = strings && strings_add(strings, "");
-	for (uint32_t i = 0; good && i < profile->frame_count; i++) {
-		const struct frame *frame = &profile->frames[i];
-		good = strings_add(strings, frame->function) && strings_add(strings, frame->file) &&
-			strings_add(strings, frame->module);
-	}
-	for (uint32_t i = 0; good && i < profile->thread_count; i++)
-		good = strings_add(strings, profile->threads[i].name);
-	if (!good) {
-		report_strings_free(strings);
-		return fail(error, STATUS_MEMORY, "cannot make the report: out of memory for the names of %u frames",
-			profile->frame_count);
-	}
-	*out = strings;
-	return true;
-}
-
-void report_strings_free(struct report_strings *strings)
-{
-	if (!strings)
-		return;
-	free(strings->texts);
-	free(strings->slots);
-	free(strings);
-}
-
-uint32_t report_strings_find(const struct report_strings *strings, const char *text)
-{
-	uint32_t found = *strings_slot(strings, text);
-	return found ? found - 1 : 0;
-}
 
 static size_t base64_encode(char *to, const unsigned char *from, size_t size)
 {
@@ -266,9 +173,9 @@ static void put_text(struct writer *writer, const char *text)
 
 static void put_strings(struct writer *writer, const struct report_strings *strings)
 {
-	COLUMN_VARINT(writer, 0, strings->count, report_text_size(strings->texts[i]));
-	for (uint32_t i = 0; i < strings->count; i++)
-		put_text(writer, strings->texts[i]);
+	COLUMN_VARINT(writer, 0, report_strings_count(strings), report_text_size(report_strings_get(strings, i)));
+	for (uint32_t i = 0; i < report_strings_count(strings); i++)
+		put_text(writer, report_strings_get(strings, i));
 }
 
 static void put_frames(struct writer *writer, const struct profile *profile, const struct report_strings *strings)
@@ -470,7 +377,7 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	writer->stream.avail_out = STORED_SIZE;
 
 	put_bytes(writer, "SCTR\1", 5);
-	put_varint(writer, strings->count);
+	put_varint(writer, report_strings_count(strings));
 	put_varint(writer, profile->frame_count);
 	put_varint(writer, profile->node_count);
 	put_varint(writer, profile->thread_count);

@@ -61,7 +61,7 @@ export class TimeCard {
 		this.report = app.report;
 		this.timeline = new Timeline(byId('time-canvas'), {
 			onHover: (point) => this.readOut(point),
-			onWindow: (window, step) => app.set(this.choice(window), step),
+			onWindow: (window, step) => app.set(this.choice(window, step), step),
 		});
 		this.timeline.show(this.report, app.countedDomains);
 		const { count, resident } = this.report.timeline;
@@ -93,8 +93,9 @@ export class TimeCard {
 		this.timeline.schedule();
 	}
 
-	// What the state says when a window is chosen in the curve: of both runs, or of the one before alone.
-	choice(window) {
+	// What the state says when a window is chosen in the curve: of both runs, or of the one before alone.  step: not in
+	// the midst of a drag; where nothing was chosen, all of the drag is of both.
+	choice(window, step) {
 		const { report, app } = this;
 		if (!window)
 			return { window: '', windowBefore: '' };
@@ -102,9 +103,9 @@ export class TimeCard {
 			return { window: windowText(window) };
 		const same = sameWindow(report.slices, windowInfo(runBefore(report), window)) ??
 			{ ...window, from: 0, to: report.slices.count - 1 };
-		const { window: shown } = report.meta;
-		return { windowBefore: windowText(window), window: shown?.instant === window.instant ? app.state.window :
-			windowText(same) };
+		if (step)
+			this.choosesBoth = report.meta.window?.instant !== window.instant;
+		return { windowBefore: windowText(window), window: this.choosesBoth ? windowText(same) : app.state.window };
 	}
 
 	// [[class of its dot, text]]

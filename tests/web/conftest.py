@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What the browser tests share: pages of made-up profiles, one browser, and that no page logs or asks for anything."""
+import os
+import subprocess
+
 import pytest
 import webdriver
 from pagetools import make_page
+from recorded_program import PROGRAM
 
 NODES = 3000
 
@@ -34,3 +38,14 @@ def browser(shared_browser):
     asked = [url for url in shared_browser.requests() if not url.startswith(("file:///", "about:"))]
     assert asked == []
     shared_browser.run("try { localStorage.clear(); } catch (error) {}")
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("time")
+    environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(folder / "run.bin"))
+    subprocess.run(["/usr/bin/python3", "-c", PROGRAM], check=True, cwd=str(folder), env=environment)
+    page = folder / "run.html"
+    capture = str(folder / "run.bin")
+    subprocess.run([os.environ["WEB_COMMAND"], "flamegraph", "--slices", "64", "-o", str(page), capture], check=True)
+    return capture, str(page)
