@@ -20,7 +20,7 @@
 	X("SCTMEM_DEPTH", depth, "1024", "deepest stack kept, in frames: 16 to 16384") \
 	X("SCTMEM_SAMPLE", sample, "no", "record a sample of the blocks, one about every so many bytes: 512KiB; no: all") \
 	X("SCTMEM_AGGREGATE", aggregate, "no", "sums instead of events for blocks that are soon freed again: yes, no") \
-	X("SCTMEM_MAX_SIZE", max_size, "no", "largest size of a capture; as it nears, fewer blocks are recorded: 2G; no") \
+	X("SCTMEM_MAX_SIZE", max_size, "no", "largest size of a capture; as it nears, sums, then a sample: 2G; no") \
 	X("SCTMEM_ROTATE", rotate, "no", "begin a new file of the capture after so many bytes or so long: 1G, 1h; no") \
 	X("SCTMEM_KEEP", keep, "0", "how many of these files are kept, the newest: 2 to 4096; 0: all") \
 	X("SCTMEM_SAMPLE_MS", sample_ms, "10", "time between samples of resident memory: 1 to 60000; 0: none") \

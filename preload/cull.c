@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "config.h"
-#include "sample.h"
 
 #include "banned.h"
 
@@ -88,6 +87,7 @@ static _Atomic uint64_t moments[CULL_MOMENTS_MAX];
 static _Atomic uint32_t moment_number, moments_open;
 _Atomic uint64_t cull_owners[1 << CULL_OWNER_BITS];
 bool cull_on;
+static _Atomic bool begun;
 _Atomic bool cull_shared;
 
 void cull_moment_begin(void)
@@ -142,10 +142,21 @@ bool cull_moments(uint64_t first_stamp, uint64_t *out, size_t *count)
 
 void cull_start(void)
 {
-	cull_on = config.aggregate && !sample_is_on();
+	cull_on = (config.aggregate || config.max_size) && !config.sample_bytes;
+	atomic_store(&begun, cull_on && config.aggregate);
 	atomic_store(&cull_shared, false);
 	atomic_store(&moment_number, 0);
 	atomic_store(&moments_open, 0);
+}
+
+bool cull_begin(void)
+{
+	return cull_on && !atomic_exchange(&begun, true);
+}
+
+bool cull_has_begun(void)
+{
+	return atomic_load_explicit(&begun, memory_order_relaxed);
 }
 
 void cull_stream_begins(uint32_t stream)
@@ -344,6 +355,22 @@ static void stay(struct culling *culling, size_t at)
 	}
 }
 
+/* The block of a move is gone, replaced by nobody: it stays among the events, and so does its end. */
+static void end_move(struct culling *culling, size_t at)
+{
+	const uint64_t address = culling->words[at] >> 8;
+
+	for (unsigned i = culling->move_count; i-- > 0;) {
+		if (culling->moves[i].address != address)
+			continue;
+		for (unsigned above = i; above < culling->move_count; above++)
+			if (culling->moves[above].block != NONE)
+				culling->memory->blocks[culling->moves[above].block].kept = true;
+		culling->move_count = i;
+		return;
+	}
+}
+
 static size_t words_of(const uint64_t *word)
 {
 	unsigned kind = (uint8_t)*word;
@@ -396,6 +423,9 @@ static bool pair_record(struct culling *culling, size_t at)
 	case CAPTURE_STAY:
 		stay(culling, at);
 		return true;
+	case CAPTURE_MOVE_ENDS:
+		end_move(culling, at);
+		return true;
 	case CAPTURE_MAP:
 		/* What mremap left in place is no allocation: numbers from here on are not known. */
 		if (culling->words[at + 2] & CAPTURE_MAP_MOVED)
@@ -421,7 +451,6 @@ static bool pair_record(struct culling *culling, size_t at)
 		return true;
 	case CAPTURE_SAMPLING:
 	case CAPTURE_SKIP:
-	case CAPTURE_MOVE_ENDS:
 		return false;
 	default:
 		return true;

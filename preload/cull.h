@@ -59,7 +59,7 @@ struct cull_moves {
 };
 
 extern _Atomic uint64_t cull_owners[1 << CULL_OWNER_BITS];
-extern bool cull_on;                  /* since the start, or never */
+extern bool cull_on;                  /* windows are kept so that they can be culled: since the start, or never */
 extern _Atomic bool cull_shared;      /* there is, or was, more than one stream; set before the second records */
 
 static inline _Atomic uint64_t *cull_owner_place(const void *block)
@@ -106,6 +106,9 @@ bool cull_moments(uint64_t first_stamp, uint64_t *moments, size_t *count);
 
 /* At the start, and again in a fork child.  A sample is not culled: its blocks stand for others. */
 void cull_start(void);
+/* From now on windows are culled; true: they were not before.  From sample.c, as the file nears its largest size. */
+bool cull_begin(void);
+bool cull_has_begun(void);
 /* A stream begins, with this number. */
 void cull_stream_begins(uint32_t stream);
 

@@ -237,8 +237,7 @@ bool lifecycle_ready(void)
 	else if (jemalloc && !config.jemalloc)
 		record_note("backend jemalloc is not available");
 	if (config.aggregate && !cull_on && lifecycle_is_recording())
-		record_note("SCTMEM_AGGREGATE has no effect with SCTMEM_SAMPLE and SCTMEM_MAX_SIZE: of a sample each block stands "
-			"for others");
+		record_note("SCTMEM_AGGREGATE has no effect with SCTMEM_SAMPLE: of a sample each block stands for others");
 	backend_failed = jemalloc && wanted && !config.jemalloc;
 	errno = saved;
 	return lifecycle_is_recording();

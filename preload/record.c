@@ -33,8 +33,8 @@
 /* Whoever has less than this at the end is not looked at for where it is: that would be a part of a short life. */
 #define LAST_PAGES_MIN_BYTES ((uint64_t)2 << 20)
 
-/* Room for any event with what may come before it: TIME, SAMPLE, STAMP (cull.h: twice), SIZE_HIGH. */
-enum { EVENT_WORDS_MAX = 12 };
+/* Room for any event with what may come before it: TIME, SAMPLE, STAMP (cull.h: twice), SAMPLING, SKIP, SIZE_HIGH. */
+enum { EVENT_WORDS_MAX = 14 };
 
 static _Atomic uint64_t next_sample_ns;    /* UINT64_MAX: a thread is at it */
 static _Atomic uint64_t anonymous_bytes;   /* of the newest sample */
@@ -269,6 +269,8 @@ void record_sampled_allocation(struct thread *thread, unsigned kind, const void 
 		uint32_t stack = stack_capture(thread, start);
 
 		if (begin_event(thread)) {
+			if (cull_on)
+				cull_own(thread->stream, block);
 			sample_put(thread, true);
 			put_allocation(thread, kind, block, size, stack);
 		}
@@ -285,6 +287,8 @@ void record_sampled_end(struct thread *thread, unsigned kind, const void *block)
 	thread->gate = GATE_OURS;
 	if (begin_event(thread)) {
 		sample_put(thread, false);
+		if (cull_on && thread->owned)
+			note_owned(thread, cull_owns(thread->stream, block));
 		put_end(thread, kind, block);
 	}
 	thread->gate = gate;

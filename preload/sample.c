@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "cull.h"
 #include "stream.h"
 #include "sys.h"
 #include "thread.h"
@@ -14,8 +15,8 @@
 #include "banned.h"
 
 enum {
-	STEP_MEAN_BITS = 10,          /* of the first step; each has two more */
-	STEPS_MAX = 14,               /* the last one's mean is 2^38 bytes: about nothing */
+	STEP_MEAN_BITS = 10,          /* of the first one's mean; each has two more */
+	STEPS_MAX = 15,               /* the last one's mean is 2^36 bytes or more: about nothing */
 	STEPS_SLOW_MAX = 12,          /* 10 ms between looks at resident memory become 41 s */
 };
 
@@ -50,18 +51,27 @@ static unsigned step_at(uint64_t size)
 	return steps;
 }
 
+/* The first step goes to the sums, where they are possible and not there yet. */
+static uint64_t mean_at(unsigned steps)
+{
+	const unsigned before = cull_on && !config.aggregate;
+
+	return steps > before ? (uint64_t)1 << (STEP_MEAN_BITS + 2 * (steps - before - 1)) : 0;
+}
+
 void sample_file_grew(uint64_t size)
 {
 	unsigned now = config.max_size ? step_at(size) : 0;
-	uint64_t mean = now ? (uint64_t)1 << (STEP_MEAN_BITS + 2 * (now - 1)) : 0;
+	uint64_t mean = mean_at(now);
 
 	/* One thread at a time makes the file grow. */
 	if (now <= atomic_load_explicit(&step, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&step, now, memory_order_relaxed);
-	if (mean <= atomic_load_explicit(&mean_bytes, memory_order_relaxed))
+	if (!cull_begin() && mean <= atomic_load_explicit(&mean_bytes, memory_order_relaxed))
 		return;
-	atomic_store_explicit(&mean_bytes, mean, memory_order_relaxed);
+	if (mean)
+		atomic_store_explicit(&mean_bytes, mean, memory_order_relaxed);
 	atomic_store_explicit(&announced, false, memory_order_release);
 }
 
@@ -88,24 +98,28 @@ static size_t put_number(char *at, uint64_t number)
 
 void sample_announce(struct thread *thread)
 {
-	static const char before[] = "the capture nears SCTMEM_MAX_SIZE: from here on one block is recorded about every ";
-	static const char after[] = " bytes";
+	static const char nears[] = "the capture nears SCTMEM_MAX_SIZE: from here on ";
+	static const char sums[] = "blocks that are soon freed again are recorded as sums";
+	static const char before[] = "one block is recorded about every ", after[] = " bytes";
 	bool told = false;
 	char number[24];
 
 	if (__builtin_expect(atomic_load_explicit(&announced, memory_order_acquire), 1) ||
 		!atomic_compare_exchange_strong(&announced, &told, true))
 		return;
-	const struct stream_part parts[] = { { before, sizeof(before) - 1 },
-		{ number, put_number(number, atomic_load_explicit(&mean_bytes, memory_order_relaxed)) },
-		{ after, sizeof(after) - 1 } };
-
 	uint64_t mean = atomic_load_explicit(&mean_bytes, memory_order_relaxed);
 	const struct capture_sampling sampling = { .mean_bytes = mean };
 	const struct stream_part part = { &sampling, sizeof(sampling) };
+	const struct stream_part aggregates[] = { { nears, sizeof(nears) - 1 }, { sums, sizeof(sums) - 1 } };
+	const struct stream_part samples[] = { { nears, sizeof(nears) - 1 }, { before, sizeof(before) - 1 },
+		{ number, put_number(number, mean) }, { after, sizeof(after) - 1 } };
 
+	if (mean == 0) {
+		stream_metadata(thread, CAPTURE_NOTE, aggregates, 2);
+		return;
+	}
 	/* The reader learns of the mean also where no block is drawn any more. */
-	if (stream_metadata(thread, CAPTURE_NOTE, parts, 3) && stream_metadata(thread, CAPTURE_SAMPLING, &part, 1)) {
+	if (stream_metadata(thread, CAPTURE_NOTE, samples, 4) && stream_metadata(thread, CAPTURE_SAMPLING, &part, 1)) {
 		thread->sample.window = thread->window->sequence + 1;
 		thread->sample.named = mean;
 	}
@@ -206,8 +220,8 @@ unsigned sample_allocation(struct thread *thread, unsigned kind, const void *blo
 	/* Every block is recorded, and the next will be, too. */
 	if (sample->mean == 0 && atomic_load_explicit(&mean_bytes, memory_order_relaxed) == 0) {
 		sample->decided = 0;
-		remember(block, &verdict);
-		return verdict;
+		/* So what was moved is weighed as this one is, and goes on as in a capture of all blocks. */
+		return remember(block, &verdict) ? verdict & ~(unsigned)SAMPLE_MOVE_ENDS : verdict;
 	}
 	sample->left -= bytes;
 	if (__builtin_expect(sample->left >= 0, 1)) {

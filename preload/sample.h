@@ -18,12 +18,13 @@
  * Mappings are always recorded.
  *
  * A capture that may only be so large (SCTMEM_MAX_SIZE) begins with all blocks recorded, and each time half of what is
- * left of the file is used up, the mean becomes four times as large: so each step lasts about twice as long as the one
- * before, however long the run is.  The last part of the file is kept for the ends of blocks that are known: at last
- * no other is drawn.
+ * left of the file is used up, it takes a step.  With the first, blocks that are soon freed again become sums (cull.h),
+ * unless they did from the start (SCTMEM_AGGREGATE): nothing is drawn yet.  With the next a sample begins, and with each
+ * after it the mean becomes four times as large: so each step lasts about twice as long as the one before, however long
+ * the run is.  The last part of the file is kept for the ends of blocks that are known: at last no other is drawn.
  *
- *     file  |-------- all --------|--- 1 KiB ---|- 4 KiB -|- 16 -|...| ends only |
- *           0                    1/2           3/4       7/8       15/16       SCTMEM_MAX_SIZE
+ *     file  |-------- all --------|--- sums ---|- 1 KiB -|- 4 -|...| ends only |
+ *           0                    1/2          3/4       7/8      15/16       SCTMEM_MAX_SIZE
  *
  * realloc: a block that moved, or has outgrown what the allocator had given it, is a new one: recorded or not by a
  * draw of its own.  One that stayed is recorded on if it was, with the weight that it had.  Whether it is a new one
@@ -100,7 +101,7 @@ bool sample_move_ends(struct thread *thread);
 void sample_moved_usable(struct thread *thread, const void *inner, size_t usable);
 /* Before the words of an event that is recorded, whose room has been made: SAMPLING and SKIP, where they are due. */
 void sample_put(struct thread *thread, bool allocation);
-/* Says in the stream, once, that the mean has grown.  Before an event. */
+/* Says in the stream, once, that a step was taken.  Before an event. */
 void sample_announce(struct thread *thread);
 /* The last of a thread: what it passed over since its last event. */
 void sample_put_rest(struct thread *thread);

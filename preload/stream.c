@@ -128,13 +128,14 @@ static uint64_t window_capacity(const struct capture_stream *window)
 bool stream_open(struct thread *thread)
 {
 	const size_t most = window_words_max();
+	const uint64_t file_bytes = config.rotate_size ? config.rotate_size : config.max_size;
 	uint32_t segment = atomic_load(&output_segment);
 	size_t words = thread->stream < 4 ? most : thread->stream < 64 ? most / 4
 		: WINDOW_WORDS_MIN;
 
-	/* Segments are to hold more than the windows of some threads. */
-	if (config.rotate_size && words > config.rotate_size / 8 / 32)
-		words = config.rotate_size / 8 / 32 > WINDOW_WORDS_MIN ? config.rotate_size / 8 / 32 : WINDOW_WORDS_MIN;
+	/* A file is to hold more than the windows of some threads. */
+	if (file_bytes && words > file_bytes / 8 / 32)
+		words = file_bytes / 8 / 32 > WINDOW_WORDS_MIN ? file_bytes / 8 / 32 : WINDOW_WORDS_MIN;
 	struct capture_stream *window = output_stream(thread->stream, words);
 
 	if (!window)
@@ -171,6 +172,10 @@ static const uint64_t *cull(struct thread *thread, struct scratch *scratch, size
 	*count = thread->used;
 	if (!thread->owned)
 		return thread->words;
+	if (!cull_has_begun()) {
+		thread->moves = (struct cull_moves){ .unknown = thread->nested || thread->sample.moved };
+		return thread->words;
+	}
 	if (!scratch->cull)
 		scratch->cull = arena_pages(cull_bytes());
 	if (thread->nested || !scratch->cull) {

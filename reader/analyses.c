@@ -385,8 +385,11 @@ static bool is_compacted(const struct replay *replay)
 {
 	bool compacted = false;
 
-	for (uint32_t i = 0; i < replay->process_count; i++)
-		compacted |= (replay->processes[i].capture->header.features & (CAPTURE_COMPACTED | CAPTURE_AGGREGATED)) != 0;
+	for (uint32_t i = 0; i < replay->process_count; i++) {
+		const struct capture *capture = replay->processes[i].capture;
+
+		compacted |= (capture->header.features & CAPTURE_COMPACTED) || capture->culled_count > 0;
+	}
 	return compacted;
 }
 

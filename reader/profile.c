@@ -421,7 +421,6 @@ bool build_describe_capture(struct build *build, uint32_t number)
 			capture->compacted.width_ns + !capture->compacted.width_ns,
 		.embedded_symbols = capture->named_count,
 		.compacted_limit = capture->header.features & CAPTURE_AGGREGATED ? 1 : capture->compacted.temporary_limit,
-		.aggregated = (capture->header.features & CAPTURE_AGGREGATED) != 0,
 		.unseen_blocks = unseen.dropped, .unseen_bytes = unseen.bytes, .unseen_count = unseen.count,
 		.sample_passed = process->passed, .sample_passed_bytes = process->passed_bytes,
 	};

@@ -123,8 +123,7 @@ struct profile_capture {
 	uint64_t compacted_ns;        /* of a compacted capture: the distance between moments that are exact; 0: it is not */
 	uint64_t embedded_symbols;    /* native frames that the capture itself names */
 	uint32_t compacted_limit;     /* the temporary_limit of what it, or aggregation, dropped */
-	bool aggregated;              /* what was soon freed again was made sums as it was recorded: */
-	uint64_t unseen_blocks;       /* so many blocks, */
+	uint64_t unseen_blocks;       /* so many that were soon freed again were made sums as they were recorded, */
 	uint64_t unseen_bytes, unseen_count;   /* which together held at most this at one time */
 	uint64_t sample_mean_bytes;   /* of a sample: the largest mean distance of recorded blocks; 0: all were recorded */
 	/* Each mean, and since when, after its start; ascending. */

@@ -85,11 +85,9 @@ static bool parse_rotate(const char *value, void *field, struct error *error)
 
 bool recording_check(const struct recording *recording, struct error *error)
 {
-	const char *other = recording->sample ? "--sample" : recording->max_size ? "--max-size" : NULL;
-
-	if (recording->aggregate && other)
-		return fail(error, STATUS_USAGE, "--aggregate and %s do not go together: of a sample each block stands for others, "
-			"so none may be left to sums; give one of them", other);
+	if (recording->aggregate && recording->sample)
+		return fail(error, STATUS_USAGE, "--aggregate and --sample do not go together: of a sample each block stands for "
+			"others, so none may be left to sums; give one of them");
 	if (recording->rotate && recording->max_size)
 		return fail(error, STATUS_USAGE, "--rotate and --max-size exclude each other: "
 			"--rotate SIZE --keep N bounds what a run takes, and keeps every block of the newest files");
@@ -120,7 +118,7 @@ bool recording_check(const struct recording *recording, struct error *error)
 		"sums instead of events for blocks that are soon freed again; totals and leaks stay exact")) \
 	X("SCTMEM_MAX_SIZE", OPTION_CUSTOM(0, "max-size", "SIZE", struct recording, max_size, const char *, \
 		parse_max_size, NULL, \
-		"largest size of a capture: as it nears, fewer and fewer blocks are recorded: 2G; at least 4M")) \
+		"largest size of a capture: as it nears, sums, then fewer and fewer blocks are recorded: 2G; at least 4M")) \
 	X("SCTMEM_SAMPLE_MS", OPTION_NUMBER(0, "sample-ms", "N", struct recording, sample_ms, 0, 60000, \
 		"time between samples of resident memory (default 10; 0: none)"))
 

@@ -52,26 +52,26 @@ static void print_compacted(const struct text *text, const struct profile *profi
 static void print_aggregated(const struct text *text, const struct profile *profile)
 {
 	uint64_t blocks = 0, bytes = 0, count = 0;
-	bool aggregated = false;
+	const bool is_sample = profile->sample_mean_bytes > 0;
 
 	for (uint32_t i = 0; i < profile->capture_count; i++) {
-		aggregated |= profile->captures[i].aggregated;
 		blocks += profile->captures[i].unseen_blocks;
 		bytes += profile->captures[i].unseen_bytes;
 		count += profile->captures[i].unseen_count;
 	}
-	if (!aggregated)
+	if (blocks == 0)
 		return;
 	text_style(text, TEXT_WARNING);
 	fputs("note: ", text->file);
 	text_style(text, TEXT_PLAIN);
 	fprintf(text->file, "aggregated: of %s blocks that were soon freed again there are sums only; totals, and what is "
-		"live at samples of resident memory, at marks and at the end are exact", text_count(blocks).text);
-	if (profile->window_levels == 0 && profile->total.peak_bytes > 0)
+		"live at samples of resident memory, at marks and at the end %s", text_count(blocks).text,
+		is_sample ? "do not suffer from that" : "are exact");
+	if (profile->window_levels == 0 && profile->total.peak_bytes > 0 && !is_sample)
 		fprintf(text->file, ", the peak lies between %s and %s",
 			text_bytes(profile->total.peak_bytes).text, text_bytes(profile->total.peak_bytes + bytes).text);
-	fprintf(text->file, ", other moments are low by at most %s in %s blocks", text_bytes(bytes).text,
-		text_count(count).text);
+	fprintf(text->file, ", other moments%s are low by at most %s in %s blocks", is_sample ? ", the peak too," : "",
+		text_bytes(bytes).text, text_count(count).text);
 	if (profile->temporary_limit != 1)
 		fputs("; of the sums, temporary is what was freed within 1 allocation", text->file);
 	putc('\n', text->file);

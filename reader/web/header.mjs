@@ -95,7 +95,8 @@ export function reportBadges(meta) {
 		const sum = (key) => aggregated.reduce((all, capture) => all + capture[key], 0);
 		add('info', 'aggregated' + which(aggregated), 'Of ' + formatExact(sum('aggregated_blocks'))
 			+ ' blocks that were soon freed again there are sums only. Totals, and what is live at samples of resident '
-			+ 'memory, at marks and at the end are exact; the peak and other moments are low by at most '
+			+ 'memory, at marks and at the end ' + (meta.sample ? 'do not suffer from that' : 'are exact')
+			+ '; the peak and other moments are low by at most '
 			+ formatBytes(sum('aggregated_peak_bytes')) + '.');
 	}
 	if (meta.sample) {

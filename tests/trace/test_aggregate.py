@@ -224,13 +224,66 @@ def test_it_can_be_watched(tools, victim, tmp_path, rotate):
     check_whole(stats(tools, path)["captures"][0])
 
 
-@pytest.mark.parametrize("words, wrong", [
-    (["--aggregate", "--sample", "1M"], "--aggregate and --sample do not go together"),
-    (["--aggregate", "--max-size", "1G"], "--aggregate and --max-size do not go together"),
-])
-def test_a_sample_is_not_aggregated(tools, tmp_path, words, wrong):
-    done = tools.run_command("run", *words, "-o", tmp_path / "x.bin", "--", "true", check=False)
-    assert done.returncode == 2 and wrong in done.stderr.decode() and not list(tmp_path.iterdir())
+def test_a_sample_is_not_aggregated(tools, tmp_path):
+    words = ["--aggregate", "--sample", "1M", "-o", tmp_path / "x.bin"]
+    done = tools.run_command("run", *words, "--", "true", check=False)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert "--aggregate and --sample do not go together" in done.stderr.decode()
+
+
+NEARS = "the capture nears SCTMEM_MAX_SIZE: from here on "
+
+
+def dump(tools, path):
+    return [json.loads(line) for line in tools.run_command("dump", "--json", path).stdout.splitlines()]
+
+
+def record_limited(tools, folder, program, *words, aggregate="no"):
+    environment = clean_environment(LD_PRELOAD=str(tools.library), SCTMEM_OUT=str(folder / "x.bin"),
+                                    SCTMEM_MAX_SIZE="4M", SCTMEM_NATIVE="full", SCTMEM_AGGREGATE=aggregate)
+    ended = run([program] + [str(word) for word in words], environment)
+    assert (ended.status, ended.stderr) == (0, b"") and (folder / "x.bin").stat().st_size <= 4 << 20
+    return accounts(ended.stdout), folder / "x.bin"
+
+
+@pytest.mark.parametrize("aggregate", ["no", "yes"])
+def test_a_capture_of_a_limited_size_comes_to_sums_first(tools, victim, tmp_path, aggregate):
+    said, path = record_limited(tools, tmp_path, victim("passing"), THREADS, 4 * ROUNDS, "plain", aggregate=aggregate)
+    found, capture = taken(tools, path)
+    assert found == said[-1] and "sample" not in stats(tools, path)
+    check_whole(capture)
+    for number in range(0, 4 * ROUNDS, 4):
+        assert taken(tools, path, "--to", "round {}".format(number))[0] == said[number]
+    dumped = dump(tools, path)
+    notes = [line["text"] for line in dumped if line["kind"] == "note"]
+    events = sum(line["kind"] == "malloc" for line in dumped)
+    if aggregate == "no":
+        assert notes == [NEARS + "blocks that are soon freed again are recorded as sums"] and events > 50000
+    else:
+        assert notes == [] and events < 50000
+
+
+def test_and_then_it_is_a_sample_that_no_sum_stands_in(tools, victim, tmp_path):
+    said, path = record_limited(tools, tmp_path, victim("passing"), THREADS, 12 * ROUNDS, "plain")
+    found = stats(tools, "--function", "^take$", path)
+    whole = stats(tools, path)
+    assert whole["sample"]["steps"][0]["mean_bytes"] == 1024
+    check_whole(found["captures"][0])
+    for name, truth in zip(("total_count", "total_bytes"), said[-1]):
+        low, high = whole["sample"]["interval_95"][name]
+        assert abs(found["total"][name] - truth) < 2 * (high - low), name
+    text = tools.run_command("stats", path).stdout.decode()
+    assert "the peak too, are low by at most" in text and "sampled" in text
+    dumped = dump(tools, path)
+    assert {line["text"] for line in dumped if line["kind"] == "note"} >= {
+        NEARS + "blocks that are soon freed again are recorded as sums",
+        NEARS + "one block is recorded about every 1024 bytes"}
+    order = {}
+    for line in dumped:
+        if line["kind"] in ("culled", "sampling") and line.get("mean_bytes", 1):
+            order.setdefault(line["stream"], []).append(line["kind"])
+    assert any("culled" in kinds and "sampling" in kinds for kinds in order.values())
+    assert all(kinds == sorted(kinds) for kinds in order.values())
 
 
 def test_by_the_environment_the_sample_wins_and_the_capture_says_so(tools, victim, tmp_path):

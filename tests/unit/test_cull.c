@@ -100,6 +100,11 @@ static void make_window(struct window *window)
 				put(window, CAPTURE_STAY, (address + 1) * 16);
 				continue;
 			}
+			if (draw(8) == 0) {
+				put(window, CAPTURE_MOVE_ENDS, (address + 1) * 16);
+				blocks[address] = GONE;
+				continue;
+			}
 			put_allocation(window, CAPTURE_REALLOC, to);
 			blocks[address] = GONE;
 			blocks[to] = OURS;
@@ -225,6 +230,8 @@ static void replay(struct state *state, const uint64_t *words, size_t count)
 				book_temporary(state, &state->move.block, -1);
 				gain(state, address, state->move.block.size, state->move.block.sequence, state->move.block.temporary);
 			}
+		} else if (kind == CAPTURE_MOVE_ENDS) {
+			state->move.pending = false;
 		} else if (CAPTURE_IS_METADATA(kind)) {
 			take_sums(state, kind, words + i + 1);
 		}
