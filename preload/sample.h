@@ -19,7 +19,7 @@
  *
  * A capture that may only be so large (SCTMEM_MAX_SIZE) begins with all blocks recorded, and each time half of what is
  * left of the file is used up, it takes a step.  With the first, blocks that are soon freed again become sums (cull.h),
- * unless they did from the start (SCTMEM_AGGREGATE): nothing is drawn yet.  With the next a sample begins, and with each
+ * unless they did from the start (SCTMEM_AGGREGATE): none is drawn yet.  With the next a sample begins, and with each
  * after it the mean becomes four times as large: so each step lasts about twice as long as the one before, however long
  * the run is.  The last part of the file is kept for the ends of blocks that are known: at last no other is drawn.
  *

@@ -23,7 +23,7 @@ struct family_heap {
 	char *path;                   /* NULL: this place is free */
 	uint32_t pid;
 	uint64_t start_realtime_ns;
-	struct profile_live *live;    /* NULL: it cannot be followed (SCTMEM_AGGREGATE), or not any more */
+	struct profile_live *live;    /* NULL: it cannot be followed, or not any more */
 	struct profile_live_heap figure;
 	uint64_t looked_ns;           /* of CLOCK_MONOTONIC: the moment that the figure is of; 0: there is none yet */
 	uint64_t tried_ns;            /* of the last look */

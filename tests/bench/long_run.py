@@ -4,8 +4,9 @@
 
 Runs programs/longevity.py (threads, children, a steady rate of events) in each mode, twice, for a shorter and a longer
 time; the difference is the steady state, which is what is stretched to --hours.  Captures of a limited size, and runs
-of which the newest files are kept, grow up to that and no further.  Words that wait in windows count as they are, three to four times as large as packed ones.  Times
-are of the processor, not of the clock.  docs/long-runs.md has a table of it.
+of which the newest files are kept, grow up to that and no further.  Words that wait in windows count as they are, three
+to four times as large as packed ones.  Times are of the processor, not of the clock.
+docs/long-runs.md has a table of it.
 """
 import argparse
 import json
