@@ -353,11 +353,11 @@ static void each_look_says_what_the_whole_file_says(void **state)
 	uint64_t dropped = 0;
 
 	(void)state;
-	for (uint32_t seed = 1; seed <= 8; seed++) {
+	for (uint32_t seed = 1; seed <= 4; seed++) {
 		follow_program(seed, false, false, 0);
 		dropped += program.dropped;
 	}
-	assert_true(dropped > 2000);
+	assert_true(dropped > 1000);
 }
 
 static void also_where_it_ends_as_a_sample(void **state)
@@ -365,25 +365,25 @@ static void also_where_it_ends_as_a_sample(void **state)
 	uint64_t dropped = 0, sampled = 0;
 
 	(void)state;
-	for (uint32_t seed = 31; seed <= 36; seed++) {
+	for (uint32_t seed = 31; seed <= 33; seed++) {
 		follow_program(seed, true, seed % 3 == 0, 0);
 		dropped += program.dropped;
 		sampled += program.sampled;
 	}
-	assert_true(dropped > 1000 && sampled > 100);
+	assert_true(dropped > 500 && sampled > 50);
 }
 
 static void and_from_file_to_file(void **state)
 {
 	(void)state;
-	for (uint32_t seed = 41; seed <= 46; seed++)
+	for (uint32_t seed = 41; seed <= 43; seed++)
 		follow_program(seed, false, true, 0);
 }
 
 static void whose_oldest_may_be_gone(void **state)
 {
 	(void)state;
-	for (uint32_t seed = 51; seed <= 62; seed++)
+	for (uint32_t seed = 51; seed <= 54; seed++)
 		follow_program(seed, false, true, 1 + seed % 4);
 }
 

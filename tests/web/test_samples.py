@@ -74,10 +74,10 @@ def check_shown_intervals(browser):
 
 @pytest.mark.parametrize("variables, rounds, steps", [
     ({"SCTMEM_SAMPLE": "8KiB,seed=4"}, 250, 1),
-    ({"SCTMEM_SAMPLE": "no,seed=4", "SCTMEM_MAX_SIZE": "4M"}, 6000, 2),
+    ({"SCTMEM_SAMPLE": "no,seed=4", "SCTMEM_MAX_SIZE": "4M"}, 16000, 2),
 ])
 def test_intervals_of_windows_and_instants_are_those_of_the_command(browser, tmp_path, variables, rounds, steps):
-    """The second becomes a sample, and a coarser one, while the program runs."""
+    """The second has sums, becomes a sample, and a coarser one, while the program runs."""
     environment = dict(os.environ, LD_PRELOAD=os.environ["WEB_LIBRARY"], SCTMEM_OUT=str(tmp_path / "part.bin"),
                        **variables)
     program = PROGRAM.replace("range(250)", "range(%d)" % rounds)
