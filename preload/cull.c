@@ -339,36 +339,41 @@ static void complete_move(struct culling *culling, size_t at)
 		block->kept = true;
 }
 
-static void stay(struct culling *culling, size_t at)
+/* The newest move of this address that waits; move_count: none. */
+static unsigned find_move(const struct culling *culling, uint64_t address)
 {
-	uint64_t address = culling->words[at] >> 8;
-
-	for (unsigned i = culling->move_count; i-- > 0;) {
-		if (culling->moves[i].address != address)
-			continue;
-		for (unsigned above = i + 1; above < culling->move_count; above++)
-			if (culling->moves[above].block != NONE)
-				culling->memory->blocks[culling->moves[above].block].kept = true;
-		culling->move_count = i;
-		keep_in_place(culling, &culling->moves[i]);
-		return;
-	}
+	for (unsigned i = culling->move_count; i-- > 0;)
+		if (culling->moves[i].address == address)
+			return i;
+	return culling->move_count;
 }
 
-/* The block of a move is gone, replaced by nobody: it stays among the events, and so does its end. */
+/* What is moved from here on was never completed: it stays among the events, and so do its ends. */
+static void keep_moved(struct culling *culling, unsigned from)
+{
+	for (unsigned i = from; i < culling->move_count; i++)
+		if (culling->moves[i].block != NONE)
+			culling->memory->blocks[culling->moves[i].block].kept = true;
+}
+
+static void stay(struct culling *culling, size_t at)
+{
+	const unsigned move = find_move(culling, culling->words[at] >> 8);
+
+	if (move == culling->move_count)
+		return;
+	keep_moved(culling, move + 1);
+	culling->move_count = move;
+	keep_in_place(culling, &culling->moves[move]);
+}
+
+/* The block of a move is gone, replaced by nobody. */
 static void end_move(struct culling *culling, size_t at)
 {
-	const uint64_t address = culling->words[at] >> 8;
+	const unsigned move = find_move(culling, culling->words[at] >> 8);
 
-	for (unsigned i = culling->move_count; i-- > 0;) {
-		if (culling->moves[i].address != address)
-			continue;
-		for (unsigned above = i; above < culling->move_count; above++)
-			if (culling->moves[above].block != NONE)
-				culling->memory->blocks[culling->moves[above].block].kept = true;
-		culling->move_count = i;
-		return;
-	}
+	keep_moved(culling, move);
+	culling->move_count = move;
 }
 
 static size_t words_of(const uint64_t *word)
@@ -468,11 +473,9 @@ static bool find_pairs(struct culling *culling, struct cull_moves *moves)
 		if (!pair_record(culling, at))
 			return false;
 	/* The window ends within a realloc: it is seen again in the next one, whose second half needs the first. */
-	for (unsigned i = 0; i < culling->move_count; i++) {
-		if (culling->moves[i].block != NONE)
-			culling->memory->blocks[culling->moves[i].block].kept = true;
+	keep_moved(culling, 0);
+	for (unsigned i = 0; i < culling->move_count; i++)
 		moves->addresses[i] = culling->moves[i].address;
-	}
 	moves->count = culling->move_count;
 	moves->unknown = culling->moves_unknown;
 	return culling->border_count <= BORDERS_MAX;

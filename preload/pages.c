@@ -356,11 +356,11 @@ static bool take_line(struct work *work, const char *line)
 		work->file_end = end;
 		return code || take_looked(work, PAGES_FILE, start, end);
 	}
-	if (strncmp(name, "[v", 2) == 0)
+	if (begins(name, "[v"))
 		return true;                  /* vdso, vvar, vsyscall: the system's */
-	if (strncmp(name, "[heap]", 6) == 0)
+	if (begins(name, "[heap]"))
 		return take_mapping(work, PAGES_BREAK, start, end);
-	if (strncmp(name, "[stack", 6) == 0)
+	if (begins(name, "[stack"))
 		return take_mapping(work, PAGES_STACK, start, end);
 	/* Where a module's zeroed data goes on behind what its file has. */
 	return put_stacks(work, start, end) &&

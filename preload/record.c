@@ -170,9 +170,19 @@ static inline bool begin_event(struct thread *thread)
 	return false;
 }
 
+/* Of the word that comes next; what longjmp left there is overwritten. */
+static void note_owned(struct thread *thread, bool owned)
+{
+	uint64_t *word = &thread->owned[thread->used / 64], bit = (uint64_t)1 << thread->used % 64;
+
+	*word = owned ? *word | bit : *word & ~bit;
+}
+
 /* An allocation's own words; the event has begun. */
 static inline void put_allocation(struct thread *thread, unsigned kind, const void *block, size_t size, uint32_t stack)
 {
+	if (__builtin_expect(cull_on, 0))
+		cull_own(thread->stream, block);
 	if (__builtin_expect(size >> 32 != 0, 0))
 		stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
 	uint64_t used = thread->used, *words = thread->words + used;
@@ -185,6 +195,9 @@ static inline void put_allocation(struct thread *thread, unsigned kind, const vo
 
 static inline void put_end(struct thread *thread, unsigned kind, const void *block)
 {
+	if (__builtin_expect(cull_on, 0) && thread->owned)
+		note_owned(thread, cull_owns(thread->stream, block));
+
 	uint64_t used = thread->used;
 
 	thread->words[used] = stream_head(kind, (uintptr_t)block);
@@ -222,20 +235,9 @@ void record_every_allocation(struct thread *thread, unsigned kind, const void *b
 	begin_allocation(thread);
 	uint32_t stack = stack_capture(thread, start);
 
-	if (begin_event(thread)) {
-		if (__builtin_expect(cull_on, 0))
-			cull_own(thread->stream, block);
+	if (begin_event(thread))
 		put_allocation(thread, kind, block, size, stack);
-	}
 	thread->gate = gate;
-}
-
-/* Of the word that comes next; what longjmp left there is overwritten. */
-static void note_owned(struct thread *thread, bool owned)
-{
-	uint64_t *word = &thread->owned[thread->used / 64], bit = (uint64_t)1 << thread->used % 64;
-
-	*word = owned ? *word | bit : *word & ~bit;
 }
 
 void record_every_end(struct thread *thread, unsigned kind, const void *block)
@@ -243,11 +245,8 @@ void record_every_end(struct thread *thread, unsigned kind, const void *block)
 	uint8_t gate = thread->gate;
 
 	thread->gate = GATE_OURS;
-	if (begin_event(thread)) {
-		if (__builtin_expect(cull_on, 0) && thread->owned)
-			note_owned(thread, cull_owns(thread->stream, block));
+	if (begin_event(thread))
 		put_end(thread, kind, block);
-	}
 	thread->gate = gate;
 }
 
@@ -269,8 +268,6 @@ void record_sampled_allocation(struct thread *thread, unsigned kind, const void 
 		uint32_t stack = stack_capture(thread, start);
 
 		if (begin_event(thread)) {
-			if (cull_on)
-				cull_own(thread->stream, block);
 			sample_put(thread, true);
 			put_allocation(thread, kind, block, size, stack);
 		}
@@ -287,8 +284,6 @@ void record_sampled_end(struct thread *thread, unsigned kind, const void *block)
 	thread->gate = GATE_OURS;
 	if (begin_event(thread)) {
 		sample_put(thread, false);
-		if (cull_on && thread->owned)
-			note_owned(thread, cull_owns(thread->stream, block));
 		put_end(thread, kind, block);
 	}
 	thread->gate = gate;

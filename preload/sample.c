@@ -70,8 +70,7 @@ void sample_file_grew(uint64_t size)
 	atomic_store_explicit(&step, now, memory_order_relaxed);
 	if (!cull_begin() && mean <= atomic_load_explicit(&mean_bytes, memory_order_relaxed))
 		return;
-	if (mean)
-		atomic_store_explicit(&mean_bytes, mean, memory_order_relaxed);
+	atomic_store_explicit(&mean_bytes, mean, memory_order_relaxed);
 	atomic_store_explicit(&announced, false, memory_order_release);
 }
 

@@ -619,17 +619,12 @@ NATIVE_READS_STACKS static inline __attribute__((always_inline)) bool steps_take
 	}
 }
 
-static inline uintptr_t nearer(uintptr_t limit, uintptr_t high)
-{
-	return limit < high ? limit : high;
-}
-
 /* The same for walk_frames(); `current` is where it stopped. */
 NATIVE_READS_STACKS static bool walk_regular(struct walk *walk, struct native_frame *current)
 {
 	struct native_frame *frames = walk->stack->frames;
 	struct steps steps = { &frames[walk->top], &frames[walk->old], current->pc, current->sp, current->bp, current->flags };
-	bool match = steps_take(&steps, walk->table, walk->generation, nearer(walk->limit, walk->high));
+	bool match = steps_take(&steps, walk->table, walk->generation, walk->limit < walk->high ? walk->limit : walk->high);
 
 	walk->top = (uint32_t)(steps.top - frames);
 	walk->old = (uint32_t)(steps.old - frames);

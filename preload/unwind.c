@@ -173,8 +173,7 @@ uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, ui
 			code = row.end || row.signal ? code_of_row(table, &row) : UNWIND_ENTRY;
 	}
 	/* The newcomer is likely to be asked for again soon: it takes the first place, what was there the second. */
-	if ((uint32_t)(((first >> (UNWIND_CODE_BITS + UNWIND_LOW_BITS)) ^ pc >> UNWIND_LOW_BITS) &
-			((1u << UNWIND_GENERATION_BITS) - 1)) == generation)
+	if (unwind_slot_generation(first, pc) == generation)
 		atomic_store_explicit(&pair[1], first, memory_order_relaxed);
 	atomic_store_explicit(&pair[0], unwind_key(generation, pc) ^ code, memory_order_release);
 	return code;

@@ -171,6 +171,13 @@ static inline uint64_t unwind_key(uint32_t generation, uintptr_t pc)
 	return (pc << UP | pc >> DOWN) ^ (uint64_t)generation << (UNWIND_CODE_BITS + UNWIND_LOW_BITS);
 }
 
+/* Of a slot in the address's pair, whichever address it is of. */
+static inline uint32_t unwind_slot_generation(uint64_t slot, uintptr_t pc)
+{
+	return (uint32_t)(slot >> (UNWIND_CODE_BITS + UNWIND_LOW_BITS) ^ pc >> UNWIND_LOW_BITS) &
+		((1u << UNWIND_GENERATION_BITS) - 1);
+}
+
 /* Whether a slot less its address's key is a code: not 0, which may be an empty slot's. */
 static inline bool unwind_is_code(uint64_t code)
 {
