@@ -115,7 +115,7 @@ static bool on_alloc(void *state, const struct analysis_context *context, struct
 static bool add_final(struct growth *own, const struct analysis_context *context, const struct analysis_block *block)
 {
 	struct grower *grower;
-	const unsigned width = block->size ? 64 - (unsigned)__builtin_clzll(block->size) : 0;
+	const unsigned width = size_bin(block->size);
 
 	if (!find_grower(own, block->site, &grower, context->error))
 		return false;

@@ -237,6 +237,20 @@ static inline bool culled_is_nothing(const struct capture_culled *sums)
 	return !(sums->count | sums->bytes | sums->temporary_count | sums->temporary_bytes);
 }
 
+static inline void culled_subtract(struct capture_culled *from, const struct capture_culled *sums)
+{
+	from->count -= sums->count;
+	from->bytes -= sums->bytes;
+	from->temporary_count -= sums->temporary_count;
+	from->temporary_bytes -= sums->temporary_bytes;
+}
+
+/* The bin of a size, as in a CULLED record: how many bits it has. */
+static inline unsigned size_bin(uint64_t size)
+{
+	return size ? 64 - (unsigned)__builtin_clzll(size) : 0;
+}
+
 /* The sums of a CULLED record, by the index that its decoded event carries.  Takes the lock. */
 struct capture_culled capture_culled_sums(struct capture *capture, uint64_t index);
 

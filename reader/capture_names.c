@@ -10,6 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a record says of its frame i, whose places are these. */
+static struct capture_named named_of(const struct names *names, uint32_t i, const struct capture_place *places)
+{
+	return (struct capture_named){ places, names->text, names->frames[i].place_count, names->head.generation };
+}
+
 static uint32_t count_lines(const struct capture_named *named)
 {
 	uint32_t lines = 0;
@@ -34,7 +40,7 @@ static size_t count_better(const struct capture *capture, const struct names *na
 	size_t count = 0;
 
 	for (uint32_t i = 0; i < names->head.frame_count; places += names->frames[i++].place_count) {
-		const struct capture_named named = { places, names->text, names->frames[i].place_count, names->head.generation };
+		const struct capture_named named = named_of(names, i, places);
 
 		count += is_better(capture, map64_get(&capture->named_by_frame, names->frames[i].frame), &named);
 	}
@@ -55,7 +61,7 @@ static bool take_better(const struct capture *capture, const struct names *names
 
 	for (uint32_t i = 0; ok && i < names->head.frame_count; places += names->frames[i++].place_count) {
 		const struct capture_named_frame *frame = &names->frames[i];
-		const struct capture_named named = { places, names->text, frame->place_count, names->head.generation };
+		const struct capture_named named = named_of(names, i, places);
 
 		if (writer.text_size > names->head.text_size)
 			break;
@@ -86,8 +92,7 @@ static bool keep_names(struct capture *capture, const void *payload, size_t size
 		return false;
 	capture->name_records[capture->name_record_count++] = (struct capture_names){ copy, size };
 	for (uint32_t i = 0; i < names.head.frame_count; names.places += names.frames[i++].place_count) {
-		const struct capture_named named = { names.places, names.text, names.frames[i].place_count,
-			names.head.generation };
+		const struct capture_named named = named_of(&names, i, names.places);
 		const uint32_t slot = map64_get(&capture->named_by_frame, names.frames[i].frame);
 
 		if (slot != MAP64_NONE) {

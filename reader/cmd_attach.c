@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "attaching.h"
+#include "clock.h"
 #include "command.h"
 #include "memory.h"
 #include "pattern.h"
@@ -107,7 +108,6 @@ static void say_begun(const struct attaching *attaching, const char *path)
 static bool wait_for(pid_t pid, uint64_t duration_ns)
 {
 	sigset_t stops, before;
-	struct timespec now;
 	bool alive = true;
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
@@ -116,16 +116,14 @@ static bool wait_for(pid_t pid, uint64_t duration_ns)
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGHUP);
 	sigprocmask(SIG_BLOCK, &stops, &before);
-	clock_gettime(CLOCK_MONOTONIC, &now);
 
-	uint64_t end = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + duration_ns;
+	const uint64_t end = clock_now_ns() + duration_ns;
 
 	while (alive) {
 		struct timespec none = { 0 }, step = { .tv_nsec = 50000000 };
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if ((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec >= end || sigtimedwait(&stops, NULL, &none) > 0)
+		if (clock_now_ns() >= end || sigtimedwait(&stops, NULL, &none) > 0)
 			break;
 		ppoll(&poll_fd, 1, &step, NULL);
 		alive = fd >= 0 ? !(poll_fd.revents & POLLIN) : kill(pid, 0) == 0 || errno == EPERM;

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "command.h"
 #include "json.h"
 #include "memory.h"
@@ -226,14 +227,6 @@ static struct capture_status *map_status(const struct target *target, void **pag
 	return (struct capture_status *)((char *)*page + CAPTURE_STATUS_OFFSET);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void sleep_ms(unsigned milliseconds)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = (long)milliseconds * 1000000 }, NULL);
@@ -251,7 +244,7 @@ static bool lock(const struct target *target, uint64_t deadline_ns, struct error
 	while (flock(target->file, LOCK_EX | LOCK_NB) != 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return fail(error, STATUS_NO_INPUT, "cannot lock %s: %s", target->path, strerror(errno));
-		if (now_ns() >= deadline_ns)
+		if (clock_now_ns() >= deadline_ns)
 			return fail(error, STATUS_NOT_YET, "another sctmem ctl is waiting for process %" PRIu32 ": try again",
 				target->pid);
 		sleep_ms(2);
@@ -342,7 +335,7 @@ static uint64_t next_number(const struct capture_status *status, uint64_t number
 		number = there;
 	if (number < answered)
 		number = answered;
-	return (number + 1 + now_ns() % JUMP) & (UINT64_MAX >> 8);
+	return (number + 1 + clock_now_ns() % JUMP) & (UINT64_MAX >> 8);
 }
 
 /* What became of asking in one file. */
@@ -376,7 +369,7 @@ static enum asked wait_for_answer(const struct target *target, struct capture_st
 			fail_ended(target, status, error);
 			return ASKED_FAILED;
 		}
-		if (now_ns() >= deadline_ns) {
+		if (clock_now_ns() >= deadline_ns) {
 			fail_unanswered(target, settings, error);
 			return ASKED_FAILED;
 		}
@@ -420,7 +413,7 @@ static enum asked ask(const struct target *target, struct capture_status *status
 {
 	enum asked became = ASKED_TOO_LOW;
 
-	while (asked->number && !is_here(status, asked) && now_ns() < asked->settled_ns) {
+	while (asked->number && !is_here(status, asked) && clock_now_ns() < asked->settled_ns) {
 		if (atomic_load((const _Atomic uint64_t *)&status->state) == CAPTURE_CONTINUED)
 			return ASKED_ELSEWHERE;
 		sleep_ms(1);
@@ -473,7 +466,7 @@ static enum asked steer(const struct target *target, const struct wish *wish, co
 static bool steer_on(struct target *target, const struct wish *wish, const struct settings *settings,
 	struct error *error)
 {
-	const uint64_t deadline_ns = now_ns() + settings->wait_ns;
+	const uint64_t deadline_ns = clock_now_ns() + settings->wait_ns;
 	struct request request = { 0 };
 	char pid[16];
 
@@ -486,11 +479,11 @@ static bool steer_on(struct target *target, const struct wish *wish, const struc
 		if (run_pid == 0)
 			return fail(error, STATUS_NO_INPUT, "%s is a segment that has ended: ask the process by its number",
 				target->path);
-		if (now_ns() >= deadline_ns)
+		if (clock_now_ns() >= deadline_ns)
 			return fail(error, STATUS_NOT_YET, "process %" PRIu32 " goes on in a new file again and again before it has "
 				"looked: try again", run_pid);
 		if (request.settled_ns == 0)
-			request.settled_ns = now_ns() + SETTLE_NS;
+			request.settled_ns = clock_now_ns() + SETTLE_NS;
 		snprintf(pid, sizeof pid, "%" PRIu32, run_pid);
 		sleep_ms(1);                  /* both files are mapped for a moment */
 		target_close(target);

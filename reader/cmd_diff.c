@@ -149,10 +149,10 @@ static void drop_slices(struct profile *before, struct profile *after)
 {
 	view_drop_few_slices(before);
 	view_drop_few_slices(after);
-	if (!before->slice_count || !after->slice_count)
-		before->slice_count = after->slice_count = 0;
-	if (!before->slice_count)
-		before->cell_count = before->loss_count = after->cell_count = after->loss_count = 0;
+	if (before->slice_count && after->slice_count)
+		return;
+	view_drop_slices(before);
+	view_drop_slices(after);
 }
 
 static bool diff_run(struct invocation *invocation, struct error *error)

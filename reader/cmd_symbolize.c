@@ -177,16 +177,23 @@ static bool symbolize_named(const struct settings *settings, struct symbols *sym
 	return done;
 }
 
-/* Whether another file of its run is named, too: then each is itself, as in every view. */
-static bool is_one_of_several(const struct arguments *arguments, int number)
+/* The run that each argument is a file of, or 0. */
+static uint64_t *list_runs(const struct arguments *arguments)
 {
-	uint64_t run_id, other_id;
+	uint64_t *runs = memory_new((size_t)arguments->count, sizeof(*runs));
 	uint32_t segment;
 
-	if (!segments_peek(arguments->argv[number], &run_id, &segment))
-		return false;
 	for (int i = 0; i < arguments->count; i++)
-		if (i != number && segments_peek(arguments->argv[i], &other_id, &segment) && other_id == run_id)
+		if (!segments_peek(arguments->argv[i], &runs[i], &segment))
+			runs[i] = 0;
+	return runs;
+}
+
+/* Whether another file of its run is named, too: then each is itself, as in every view. */
+static bool is_one_of_several(const uint64_t *runs, int count, int number)
+{
+	for (int i = 0; i < count; i++)
+		if (i != number && runs[number] && runs[i] == runs[number])
 			return true;
 	return false;
 }
@@ -208,9 +215,12 @@ static bool symbolize_run(struct invocation *invocation, struct error *error)
 
 	struct report report = { .json = json_begin(stdout, false) };
 	struct symbols *symbols = symbols_new(&(struct symbols_options){ .debuginfod = settings.debuginfod });
+	uint64_t *runs = list_runs(arguments);
 
 	for (int i = 0; done && i < arguments->count; i++)
-		done = symbolize_named(&settings, symbols, arguments->argv[i], is_one_of_several(arguments, i), &report, error);
+		done = symbolize_named(&settings, symbols, arguments->argv[i], is_one_of_several(runs, arguments->count, i),
+			&report, error);
+	free(runs);
 	finish_report(&report);
 	symbols_free(symbols);
 	return done && (!settings.json || output_flush_standard(error));

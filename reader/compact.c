@@ -82,11 +82,6 @@ static bool find_thread(struct compact *compact, uint32_t index, uint32_t *numbe
 	return map64_put(&compact->thread_by_index, index, *number, compact->error);
 }
 
-static unsigned bin_of(uint64_t size)
-{
-	return size ? 64 - (unsigned)__builtin_clzll(size) : 0;
-}
-
 /* Whether all that a row's key must tell fits it. */
 static bool has_key(const struct entry *entry)
 {
@@ -97,7 +92,7 @@ static bool has_key(const struct entry *entry)
 static bool book(struct compact *compact, const struct entry *entry, bool temporary)
 {
 	const unsigned kind = (uint8_t)entry->head;
-	const uint64_t key = entry->stack | (uint64_t)(kind & 31) << 26 | (uint64_t)bin_of(entry->size) << 31 |
+	const uint64_t key = entry->stack | (uint64_t)(kind & 31) << 26 | (uint64_t)size_bin(entry->size) << 31 |
 		(uint64_t)entry->thread << 38;
 	uint32_t slot = map64_get(&compact->row_by_key, key);
 
@@ -107,7 +102,7 @@ static bool book(struct compact *compact, const struct entry *entry, bool tempor
 			compact->error) || !map64_put(&compact->row_by_key, key, slot, compact->error))
 			return false;
 		compact->rows[compact->row_count++] = (struct row){ .key = key, .sum = { .stack = entry->stack,
-			.kind = (uint16_t)kind, .bin = (uint16_t)bin_of(entry->size) } };
+			.kind = (uint16_t)kind, .bin = (uint16_t)size_bin(entry->size) } };
 	}
 	struct capture_culled *sum = &compact->rows[slot].sum;
 	sum->count++;

@@ -14,7 +14,7 @@ uint64_t culled_row(uint32_t stack, unsigned kind, unsigned bin)
 
 static uint64_t row_of(const struct capture_event *event)
 {
-	return culled_row(event->stack, event->kind, event->size ? 64 - (unsigned)__builtin_clzll(event->size) : 0);
+	return culled_row(event->stack, event->kind, size_bin(event->size));
 }
 
 /* The sums of this row so far, made when it is new; NULL: no memory. */
@@ -106,10 +106,7 @@ static bool pass(struct culled_walk *walk, size_t count)
 		counted = find_sums(walk, culled_row(sums.stack, sums.kind, sums.bin));
 		if (!counted)
 			return false;
-		counted->count -= sums.count;
-		counted->bytes -= sums.bytes;
-		counted->temporary_count -= sums.temporary_count;
-		counted->temporary_bytes -= sums.temporary_bytes;
+		culled_subtract(counted, &sums);
 	}
 	walk->matched += (uint32_t)count;
 	return true;
@@ -276,29 +273,25 @@ static bool stay(struct culled_walk *walk, const struct capture_event *event)
 /* A mapping counts as an allocation, but what mremap leaves in place: as replay_map.c has it. */
 static bool map_pages(struct culled_walk *walk, const struct capture_event *event)
 {
-	const uint64_t mask = walk->page_size - 1;
-	const uint64_t start = event->address & ~mask, end = (event->address + event->size + mask) & ~mask;
-	const bool stays = event->flags & CAPTURE_MAP_MOVED && walk->unmap_end > 0 && start == walk->unmap_start &&
-		end <= walk->unmap_end;
+	const struct replay_pages pages = replay_pages(walk->page_size, event->address, event->size);
+	const bool stays = event->flags & CAPTURE_MAP_MOVED && walk->unmapped.end > 0 &&
+		pages.start == walk->unmapped.start && pages.end <= walk->unmapped.end;
 
-	walk->unmap_end = 0;
+	walk->unmapped.end = 0;
 	walk->sequence += !stays;
 	return match(walk, event);
 }
 
 static bool unmap_pages(struct culled_walk *walk, const struct capture_event *event)
 {
-	const uint64_t mask = walk->page_size - 1;
-
-	walk->unmap_start = event->address & ~mask;
-	walk->unmap_end = (event->address + event->size + mask) & ~mask;
+	walk->unmapped = replay_pages(walk->page_size, event->address, event->size);
 	return match(walk, event);
 }
 
 static bool meet_event(struct culled_walk *walk, const struct capture_event *event)
 {
 	if (event->kind != CAPTURE_MAP && event->kind != CAPTURE_UNMAP)
-		walk->unmap_end = 0;
+		walk->unmapped.end = 0;
 	switch (event->kind) {
 	case CAPTURE_FREE:
 	case CAPTURE_FREE_PYTHON:

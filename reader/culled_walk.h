@@ -71,7 +71,7 @@ struct culled_walk {
 	uint32_t others;              /* words' records that are no events of the program, since the last that was kept */
 	struct map64 block_at;        /* newest at its address */
 	uint32_t thread, sequence;
-	uint64_t unmap_start, unmap_end;   /* of the last event, if it was that; else 0 */
+	struct replay_pages unmapped; /* by the last event; end 0: it was something else */
 };
 
 /* The row of sums that a block is in. */

@@ -194,10 +194,8 @@ void diff_init(struct diff *diff, const struct profile *before, const struct pro
 	merged->threads = NULL;
 	merged->frame_count = merged->node_count = merged->thread_count = 0;
 	merged->site_count = 0;
-	/* Windows are of the sites of one profile; slices are taken over. */
+	/* Windows are of the sites of one profile. */
 	merged->window_count = 0;
-	merged->slice_count = 0;
-	merged->cell_count = merged->loss_count = 0;
 	merged->spreads = NULL;
 	merged->spread_count = 0;
 	if (!strings_init(&state.strings, &error) || !map64_init(&state.pairs, 1024, &error) ||
@@ -235,8 +233,8 @@ void diff_finish(struct diff *diff)
 	free(diff->merged.sites);
 	free(diff->merged.threads);
 	free(diff->merged.spreads);
-	diff_slices_finish(&diff->merged);
-	diff_slices_finish(&diff->before_slices);
+	profile_free_slices(&diff->merged);
+	profile_free_slices(&diff->before_slices);
 	free(diff->before_spreads);
 	free(diff->before);
 	*diff = (struct diff){ 0 };

@@ -32,6 +32,7 @@ void diff_slices_take(struct profile *to, const struct profile *from, const uint
 	size_t cell = 0, loss = 0;
 
 	to->slice_count = from->slice_count;
+	to->cell_count = to->loss_count = 0;
 	to->slices = memory_new(from->slice_count, sizeof *to->slices);
 	to->cells = memory_new(from->cell_count, sizeof *to->cells);
 	to->losses = memory_new(from->loss_count, sizeof *to->losses);
@@ -52,13 +53,4 @@ void diff_slices_take(struct profile *to, const struct profile *from, const uint
 			.loss_end = to->loss_count };
 	}
 	free(cell_of);
-}
-
-void diff_slices_finish(struct profile *profile)
-{
-	free(profile->slices);
-	free(profile->cells);
-	free(profile->losses);
-	free(profile->cell_spreads);
-	free(profile->loss_spreads);
 }

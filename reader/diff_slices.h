@@ -10,9 +10,10 @@
 
 #define DIFF_SITE_NONE UINT32_MAX
 
-/* site_of: the site of `to` for each of `from`; DIFF_SITE_NONE: it is not in it, nor are its cells then. */
+/*
+ * They become those of `to`, which is to free them (profile_free_slices), in the place of what it had.  site_of: the
+ * site of `to` for each of `from`; DIFF_SITE_NONE: it is not in it, nor are its cells then.
+ */
 void diff_slices_take(struct profile *to, const struct profile *from, const uint32_t *site_of);
-/* Frees what diff_slices_take made. */
-void diff_slices_finish(struct profile *profile);
 
 #endif

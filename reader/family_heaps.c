@@ -4,24 +4,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "memory.h"
 
 enum { PATIENCE = 3 };                /* so many times its share of processor time a call may last */
-
-static uint64_t time_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-uint64_t family_heaps_now_ns(void)
-{
-	return time_ns(CLOCK_MONOTONIC);
-}
 
 static void drop(struct family_heap *heap)
 {
@@ -59,7 +46,7 @@ struct family_figure family_heaps_figure(const struct family_heaps *heaps, const
 	if (!heap->looked_ns)
 		return (struct family_figure){ .reading = true };
 	return (struct family_figure){ .known = true, .heap = heap->figure,
-		.age_ns = family_heaps_now_ns() - heap->looked_ns };
+		.age_ns = clock_now_ns() - heap->looked_ns };
 }
 
 /* The place for one more: a free one, or that of the one that nobody has wanted for longest; NULL: all are wanted. */
@@ -82,7 +69,7 @@ static struct family_heap *find_room(struct family_heaps *heaps)
 
 void family_heaps_want(struct family_heaps *heaps, const struct family_member *members, size_t count)
 {
-	const uint64_t now_ns = family_heaps_now_ns();
+	const uint64_t now_ns = clock_now_ns();
 
 	for (size_t i = 0; i < FAMILY_HEAPS_MAX; i++)
 		heaps->heaps[i].wanted = false;
@@ -133,7 +120,7 @@ static void look(struct family_heap *heap, uint64_t until_ns)
 {
 	struct error ignored = { .text = "" };
 	struct profile_live_heap figure;
-	const uint64_t now_ns = family_heaps_now_ns();
+	const uint64_t now_ns = clock_now_ns();
 
 	heap->tried_ns = now_ns;
 	if (!profile_live_measure(heap->live, until_ns, &figure, &ignored) || !profile_live_is_alive(heap->live)) {
@@ -148,11 +135,11 @@ static void look(struct family_heap *heap, uint64_t until_ns)
 
 bool family_heaps_look(struct family_heaps *heaps, uint64_t age_ns, uint64_t share_ns)
 {
-	const uint64_t start_ns = family_heaps_now_ns(), until_ns = time_ns(CLOCK_THREAD_CPUTIME_ID) + share_ns;
+	const uint64_t start_ns = clock_now_ns(), until_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) + share_ns;
 	bool any = false;
 
-	while (time_ns(CLOCK_THREAD_CPUTIME_ID) < until_ns && family_heaps_now_ns() - start_ns < share_ns * PATIENCE) {
-		struct family_heap *heap = choose(heaps, family_heaps_now_ns(), age_ns);
+	while (clock_ns(CLOCK_THREAD_CPUTIME_ID) < until_ns && clock_now_ns() - start_ns < share_ns * PATIENCE) {
+		struct family_heap *heap = choose(heaps, clock_now_ns(), age_ns);
 
 		if (!heap)
 			break;

@@ -59,7 +59,4 @@ struct family_figure {
 };
 struct family_figure family_heaps_figure(const struct family_heaps *heaps, const struct family_member *member);
 
-/* Of CLOCK_MONOTONIC. */
-uint64_t family_heaps_now_ns(void);
-
 #endif

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
+
 enum {
 	PAUSE_NS = 5000000,           /* between the two reads of a look */
 	WAITS_MAX = 20,               /* a window whose block is not there after so many looks is lost */
@@ -434,10 +436,7 @@ static bool take_all(struct follow *follow, bool ended, struct error *error)
 
 static bool is_over(const struct follow *follow)
 {
-	struct timespec used;
-
-	return follow->until_ns && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0 &&
-		(uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec >= follow->until_ns;
+	return follow->until_ns && clock_ns(CLOCK_THREAD_CPUTIME_ID) >= follow->until_ns;
 }
 
 static void give_queues_back(struct follow *follow)

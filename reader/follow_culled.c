@@ -82,21 +82,13 @@ static bool queue_ends(struct follow_stream *stream, const struct culled_walk *w
 	return ok;
 }
 
-static void subtract(struct capture_culled *from, const struct capture_culled *sums)
-{
-	from->count -= sums->count;
-	from->bytes -= sums->bytes;
-	from->temporary_count -= sums->temporary_count;
-	from->temporary_bytes -= sums->temporary_bytes;
-}
-
 /* Takes what was counted out of sums; what is more is the same row's behind a mark.  So no sum ever goes down. */
 static void shrink_sums(struct capture_culled *sums, struct capture_culled *counted)
 {
 	const struct capture_culled less = counted->count > sums->count ? *sums : *counted;
 
-	subtract(sums, &less);
-	subtract(counted, &less);
+	culled_subtract(sums, &less);
+	culled_subtract(counted, &less);
 }
 
 /* SKIP and sums of what was decoded from the block, from this event of the queue on. */
@@ -133,7 +125,7 @@ static bool queue_excess(struct capture *capture, struct follow_stream *stream, 
 		struct capture_culled sums = { .stack = counted->stack, .kind = counted->kind, .bin = counted->bin };
 		const uint64_t number = capture->culled_count;
 
-		subtract(&sums, counted);
+		culled_subtract(&sums, counted);
 		if (culled_is_nothing(&sums))
 			continue;
 		if (!capture_add_culled(capture, &sums, error) ||

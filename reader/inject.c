@@ -43,6 +43,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "memory.h"
 
 enum {
@@ -63,14 +64,6 @@ enum {
 
 static const uint8_t restorer_code[RESTORER_LENGTH] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void pause_ns(long ns)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
@@ -89,7 +82,7 @@ static bool is_over(struct inject *inject, struct error *error)
 static bool wait_stop(struct inject *inject, uint64_t limit_ms, enum __ptrace_request go, int *status,
 	struct error *error)
 {
-	uint64_t end = now_ns() + limit_ms * 1000000;
+	uint64_t end = clock_now_ns() + limit_ms * 1000000;
 
 	for (unsigned turn = 0;; turn++) {
 		pid_t got = waitpid(inject->thread, status, __WALL | WNOHANG);
@@ -106,7 +99,7 @@ static bool wait_stop(struct inject *inject, uint64_t limit_ms, enum __ptrace_re
 				return is_over(inject, error);
 			continue;
 		}
-		if (now_ns() > end)
+		if (clock_now_ns() > end)
 			return fail(error, STATUS_CANNOT_TRACE, "a thread of process %d does not answer", (int)inject->remote->pid);
 		if (turn > 200)
 			pause_ns(20000);
@@ -125,7 +118,7 @@ static void let_go(struct inject *inject)
 		ptrace(PTRACE_DETACH, inject->thread, 0, 0);
 	}
 	if (inject->thread && inject->started_ns)
-		inject->stopped_ns += now_ns() - inject->started_ns;
+		inject->stopped_ns += clock_now_ns() - inject->started_ns;
 	inject->thread = 0;
 	inject->started_ns = 0;
 }
@@ -249,7 +242,7 @@ static bool write_way_back(const struct inject *inject, uint64_t top, uint64_t r
 /* Runs to the function's end; the last system call's result tells what a raw one returned. */
 static bool run_to_end(struct inject *inject, uint64_t end_pc, uint64_t *last, struct error *error)
 {
-	uint64_t limit = now_ns() + (uint64_t)CALL_MS_MAX * 1000000;
+	uint64_t limit = clock_now_ns() + (uint64_t)CALL_MS_MAX * 1000000;
 	struct user_regs_struct registers;
 	int status;
 
@@ -269,7 +262,7 @@ static bool run_to_end(struct inject *inject, uint64_t end_pc, uint64_t *last, s
 			return true;
 		if (!entering)
 			*last = registers.rax;
-		if (now_ns() > limit)
+		if (clock_now_ns() > limit)
 			return fail(error, STATUS_CANNOT_TRACE, "a call in process %d takes too long; it goes on by itself",
 				(int)inject->remote->pid);
 	}
@@ -348,7 +341,7 @@ static bool call_on(struct inject *inject, uint64_t top, uint64_t returns_to, ui
  */
 static bool run_to_flag(struct inject *inject, struct error *error)
 {
-	const uint64_t limit = now_ns() + (uint64_t)CALL_MS_MAX * 1000000;
+	const uint64_t limit = clock_now_ns() + (uint64_t)CALL_MS_MAX * 1000000;
 	struct user_regs_struct registers;
 	uint64_t flag = 0;
 	int status;
@@ -365,7 +358,7 @@ static bool run_to_flag(struct inject *inject, struct error *error)
 		/* Nothing can be delivered now but what was on its way. */
 		if (got > 0)
 			ptrace(PTRACE_CONT, inject->thread, 0, status >> 16 ? 0 : WSTOPSIG(status));
-		if (now_ns() > limit)
+		if (clock_now_ns() > limit)
 			return fail(error, STATUS_CANNOT_TRACE, "a call in process %d takes too long; it goes on by itself",
 				(int)inject->remote->pid);
 		if (turn < 100)
@@ -539,7 +532,7 @@ static bool stop_thread(struct inject *inject, pid_t thread, struct error *error
 		inject->thread = 0;
 		return remote_refused(inject->remote, code, error);
 	}
-	inject->started_ns = now_ns();
+	inject->started_ns = clock_now_ns();
 	ptrace(PTRACE_INTERRUPT, thread, 0, 0);
 	if (!wait_stop(inject, STOP_MS_MAX, PTRACE_CONT, &status, error))
 		return false;
@@ -589,7 +582,7 @@ static int try_thread(struct inject *inject, pid_t thread, struct error *error)
 
 static bool borrow_thread(struct inject *inject, uint64_t wait_ms, struct error *error)
 {
-	uint64_t end = now_ns() + wait_ms * 1000000;
+	uint64_t end = clock_now_ns() + wait_ms * 1000000;
 	long pause = 100000;
 
 	do {
@@ -609,7 +602,7 @@ static bool borrow_thread(struct inject *inject, uint64_t wait_ms, struct error 
 		pause_ns(pause);
 		if (pause < 5000000)
 			pause += pause / 4;
-	} while (now_ns() < end);
+	} while (clock_now_ns() < end);
 	return fail(error, STATUS_CANNOT_TRACE, "no thread of process %d came to a safe place in %.1f s (%llu looks): all of "
 		"them were inside the C library, its loader or an allocator, or on stacks that cannot be followed; try again, or "
 		"wait longer with --wait", (int)inject->remote->pid, (double)wait_ms / 1000, (unsigned long long)inject->tries);

@@ -652,6 +652,15 @@ bool profile_build(struct profile **out, const char *const *paths, size_t path_c
 	return true;
 }
 
+void profile_free_slices(struct profile *profile)
+{
+	free(profile->slices);
+	free(profile->cells);
+	free(profile->losses);
+	free(profile->cell_spreads);
+	free(profile->loss_spreads);
+}
+
 void profile_free(struct profile *profile)
 {
 	struct profile_owner *owner = (struct profile_owner *)profile;
@@ -669,12 +678,8 @@ void profile_free(struct profile *profile)
 	free(profile->observed);
 	analysis_results_finish(profile->analyses, profile->analysis_count);
 	free(profile->windows);
-	free(profile->slices);
-	free(profile->cells);
-	free(profile->losses);
+	profile_free_slices(profile);
 	free(profile->spreads);
-	free(profile->cell_spreads);
-	free(profile->loss_spreads);
 	strings_finish(&owner->strings);
 	pool_finish(&owner->pool);
 	free(owner);

@@ -352,6 +352,8 @@ extern const struct profile_options profile_options_default;
 MUST_CHECK bool profile_build(struct profile **out, const char *const *paths, size_t path_count,
 	const struct profile_options *options, struct error *error);
 void profile_free(struct profile *profile);
+/* Of these what slices take alone: profile_free does it, too. */
+void profile_free_slices(struct profile *profile);
 
 /*
  * Inclusive costs: costs[i] is what was allocated in node i and below.  costs has room for node_count.

@@ -278,11 +278,26 @@ static bool undo_move(struct replay *replay, struct replay_process *process, con
 	return true;
 }
 
+/* The newest move of this address that waits; move_count: none. */
+static uint32_t find_move(const struct replay_thread *thread, uint64_t address)
+{
+	for (uint32_t i = thread->move_count; i-- > 0;)
+		if (thread->moves[i].block.address == address)
+			return i;
+	return thread->move_count;
+}
+
+/* Those from here on were never completed. */
+static void finish_moves(const struct replay *replay, const struct replay_thread *thread, uint32_t from)
+{
+	for (uint32_t i = from; i < thread->move_count; i++)
+		finish_move(replay, thread, &thread->moves[i], false);
+}
+
 void replay_forget_thread(struct replay *replay, struct replay_thread *thread)
 {
 	replay_forget_unmapped(replay, thread);
-	for (uint32_t i = 0; i < thread->move_count; i++)
-		finish_move(replay, thread, &thread->moves[i], false);
+	finish_moves(replay, thread, 0);
 	thread->move_count = 0;
 }
 
@@ -311,33 +326,28 @@ static bool complete_move(struct replay *replay, struct replay_process *process,
 static void end_move(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	uint64_t address)
 {
-	for (uint32_t i = thread->move_count; i-- > 0;) {
-		if (thread->moves[i].block.address != address)
-			continue;
-		for (uint32_t above = i; above < thread->move_count; above++)
-			finish_move(replay, thread, &thread->moves[above], false);
-		thread->move_count = i;
-		return;
-	}
-	process->contradictions++;
+	const uint32_t at = find_move(thread, address);
+
+	process->contradictions += at == thread->move_count;
+	finish_moves(replay, thread, at);
+	thread->move_count = at;
 }
 
 static bool stay(struct replay *replay, struct replay_process *process, struct replay_thread *thread, uint64_t address)
 {
-	for (uint32_t i = thread->move_count; i-- > 0;) {
-		struct replay_move move = thread->moves[i];
+	const uint32_t at = find_move(thread, address);
 
-		if (move.block.address != address)
-			continue;
-		for (uint32_t above = i + 1; above < thread->move_count; above++)
-			finish_move(replay, thread, &thread->moves[above], false);
-		thread->move_count = i;       /* what is above it was never completed */
-		if (move.block.site != REPLAY_MOVE_UNKNOWN)
-			return undo_move(replay, process, thread, &move, move.block.size);
-		process->unknown_frees--;
+	if (at == thread->move_count) {
+		process->contradictions++;
 		return true;
 	}
-	process->contradictions++;
+	const struct replay_move move = thread->moves[at];
+
+	finish_moves(replay, thread, at + 1);
+	thread->move_count = at;
+	if (move.block.site != REPLAY_MOVE_UNKNOWN)
+		return undo_move(replay, process, thread, &move, move.block.size);
+	process->unknown_frees--;
 	return true;
 }
 
@@ -462,23 +472,11 @@ static bool take_culled(struct replay *replay, struct replay_process *process, s
 }
 
 /* The end of a block that is in sums and whose beginning was seen (follow_culled.c): sums say if it was temporary. */
-static void end_dropped(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
+static void end_dropped(struct replay *replay, struct replay_process *process, const struct replay_thread *thread,
 	const struct decoded_event *event)
 {
-	const uint64_t address = DECODED_OPERAND(event);
-	const struct live_place place = live_find(&process->live, address);
+	const struct live_place place = live_find(&process->live, DECODED_OPERAND(event));
 
-	if (event->flags == DROPPED_MOVE) {
-		uint32_t i = thread->move_count;
-
-		while (i > 0 && thread->moves[i - 1].block.address != address)
-			i--;
-		if (i == 0)
-			return;
-		memmove(thread->moves + i - 1, thread->moves + i, (thread->move_count - i) * sizeof(*thread->moves));
-		thread->move_count--;
-		return;
-	}
 	if (!place.bucket)
 		return;
 	const struct live_block block = live_get(&process->live, place);
@@ -491,17 +489,31 @@ static void end_dropped(struct replay *replay, struct replay_process *process, s
 	replay_lose_block(replay, process, &block);
 }
 
+static void drop_move(struct replay_thread *thread, uint32_t at)
+{
+	if (at == thread->move_count)
+		return;
+	thread->move_count--;
+	memmove(thread->moves + at, thread->moves + at + 1, (thread->move_count - at) * sizeof(*thread->moves));
+}
+
 /* What was told of a block's words before it was in sums.  Nobody observes a capture that grows. */
 static void take_dropped(struct replay *replay, struct replay_process *process, struct replay_thread *thread,
 	const struct decoded_event *event)
 {
-	if (event->flags != DROPPED_FIGURES) {
+	switch (event->flags) {
+	case DROPPED_BLOCK:
 		end_dropped(replay, process, thread, event);
-		return;
+		break;
+	case DROPPED_MOVE:
+		drop_move(thread, find_move(thread, DECODED_OPERAND(event)));
+		break;
+	default:
+		process->events -= DECODED_OPERAND(event);
+		process->passed += event->size;
+		process->unknown_frees -= event->stack;
+		break;
 	}
-	process->events -= DECODED_OPERAND(event);
-	process->passed += event->size;
-	process->unknown_frees -= event->stack;
 }
 
 /* All events that change blocks or mappings but plain allocations and frees, and samples. */

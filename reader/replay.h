@@ -164,6 +164,16 @@ struct replay_memo {
 	uint32_t site;
 };
 
+/* The whole pages that an event of mappings is about. */
+struct replay_pages { uint64_t start, end; };
+
+static inline struct replay_pages replay_pages(uint64_t page_size, uint64_t address, uint64_t size)
+{
+	const uint64_t mask = page_size - 1;
+
+	return (struct replay_pages){ address & ~mask, (address + size + mask) & ~mask };
+}
+
 struct replay {
 	struct replay_options options;
 	struct replay_process *processes; uint32_t process_count;

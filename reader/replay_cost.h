@@ -176,7 +176,7 @@ static inline void replay_allocate(struct replay *replay, struct replay_process 
 	site->live_count += amount.count;
 	replay->domain_bytes[code & 7] += amount.bytes;
 	if (code & SITE_COUNTED) {
-		const unsigned bin = size ? 64 - (unsigned)__builtin_clzll(size) : 0;
+		const unsigned bin = size_bin(size);
 
 		replay->bin_count[bin] += amount.count;
 		replay->bin_bytes[bin] += amount.bytes;

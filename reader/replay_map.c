@@ -127,14 +127,14 @@ bool replay_forget_mappings(struct replay *replay, struct replay_process *proces
 /* The pages of an event; false when no address space has them. */
 static bool page_range(struct replay_process *process, const struct decoded_event *event, struct range *range)
 {
-	const uint64_t mask = process->page_size - 1;
+	const struct replay_pages pages = replay_pages(process->page_size, DECODED_OPERAND(event), event->size);
 
 	if (event->size >> 56) {
 		process->contradictions++;
 		return false;
 	}
-	range->start = DECODED_OPERAND(event) & ~mask;
-	range->end = (DECODED_OPERAND(event) + event->size + mask) & ~mask;
+	range->start = pages.start;
+	range->end = pages.end;
 	return range->end > range->start;
 }
 

@@ -329,20 +329,13 @@ static void put_slice_spreads(struct writer *writer, const struct profile *profi
 	COLUMN_DOUBLE(writer, 0, profile->loss_count, loss_spread(profile, i).variance_bytes);
 }
 
-/* Unseen bytes are whole, variances are not (estimate.c). */
-static void put_spreads(struct writer *writer, const struct profile *profile)
+/* of: site_spread or before_spread.  Unseen bytes are whole, variances are not (estimate.c). */
+static void put_spreads(struct writer *writer, const struct profile *profile,
+	struct spread (*of)(const struct profile *profile, size_t site, unsigned figure))
 {
 	for (unsigned figure = 0; figure < COST_FIGURES; figure++) {
-		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(site_spread(profile, i, figure).unseen_bytes));
-		COLUMN_DOUBLE(writer, 0, profile->site_count, site_spread(profile, i, figure).variance_bytes);
-	}
-}
-
-static void put_before_spreads(struct writer *writer, const struct profile *profile)
-{
-	for (unsigned figure = 0; figure < COST_FIGURES; figure++) {
-		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(before_spread(profile, i, figure).unseen_bytes));
-		COLUMN_DOUBLE(writer, 0, profile->site_count, before_spread(profile, i, figure).variance_bytes);
+		COLUMN_VARINT(writer, 0, profile->site_count, whole_positive(of(profile, i, figure).unseen_bytes));
+		COLUMN_DOUBLE(writer, 0, profile->site_count, of(profile, i, figure).variance_bytes);
 	}
 }
 
@@ -407,11 +400,11 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	if (profile->before_run)
 		put_timeline(writer, profile->before_run);
 	if (profile->sample_mean_bytes) {
-		put_spreads(writer, profile);
+		put_spreads(writer, profile, site_spread);
 		put_slice_spreads(writer, profile);
 	}
 	if (profile->before_spreads)
-		put_before_spreads(writer, profile);
+		put_spreads(writer, profile, before_spread);
 	if (profile->before_slices)
 		put_slices(writer, profile->before_slices);
 	if (profile->before_slices && profile->before_spreads)

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "memory.h"
 
 static const char *const style_codes[] = {
@@ -389,17 +390,9 @@ void text_table_finish(struct text_table *table)
 	table->cell_count = table->cell_capacity = 0;
 }
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 struct text_progress text_progress_begin(void)
 {
-	return (struct text_progress){ .started_ns = monotonic_ns(), .enabled = isatty(STDERR_FILENO) };
+	return (struct text_progress){ .started_ns = clock_now_ns(), .enabled = isatty(STDERR_FILENO) };
 }
 
 void text_progress_update(void *context, const char *what, uint64_t done, uint64_t all)
@@ -409,7 +402,7 @@ void text_progress_update(void *context, const char *what, uint64_t done, uint64
 	if (!progress->enabled)
 		return;
 
-	uint64_t now = monotonic_ns();
+	uint64_t now = clock_now_ns();
 
 	if (now - progress->started_ns < 1000000000 || now - progress->shown_ns < 100000000)
 		return;

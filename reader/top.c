@@ -7,8 +7,8 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <strings.h>
-#include <time.h>
 
+#include "clock.h"
 #include "memory.h"
 #include "stats.h"
 #include "table.h"
@@ -21,14 +21,6 @@ enum {
 const char *const top_view_names[] = { "lines", "functions", "files", "modules", "threads", "tree", NULL };
 const char *const top_sort_names[] = { "own", "total", "blocks", "growth", "allocated", NULL };
 const char *const top_language_names[] = { "all", "python", "native", NULL };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 bool top_open(struct top *top, const char *path, const struct profile_options *options, struct error *error)
 {
@@ -162,7 +154,7 @@ static void take_numbers(struct top *top, const struct profile *profile)
 
 bool top_look(struct top *top, struct error *error)
 {
-	const uint64_t start = now_ns();
+	const uint64_t start = clock_now_ns();
 
 	if (!profile_live_look(top->live, error))
 		return false;
@@ -176,8 +168,8 @@ bool top_look(struct top *top, struct error *error)
 	top->segment = profile->captures[0].segment_last;
 	top_rows(top);
 	/* The first look takes all that there is: the next ones will be shorter. */
-	top->look_cost_ns = top->looked_ns ? now_ns() - start : 0;
-	top->looked_ns = now_ns();
+	top->look_cost_ns = top->looked_ns ? clock_now_ns() - start : 0;
+	top->looked_ns = clock_now_ns();
 	return true;
 }
 
@@ -203,7 +195,7 @@ struct family_figure top_figure(const struct top *top, const struct family_heaps
 	if (!member->self || !member->alive)
 		return family_heaps_figure(heaps, member);
 	return (struct family_figure){ .known = true, .heap = profile_live_heap(top->live),
-		.age_ns = now_ns() - top->looked_ns };
+		.age_ns = clock_now_ns() - top->looked_ns };
 }
 
 const char *top_state(const struct top *top)

@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <curses.h>
 
+#include "clock.h"
 #include "target.h"
 #include "text.h"
 #include "top_draw.h"
@@ -50,14 +50,6 @@ static void on_signal(int number)
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* ---- keys ---- */
 
@@ -332,7 +324,7 @@ static bool look(struct screen *screen, struct error *error)
 		say_where_it_goes_on(screen);
 	} else {
 		find_successor(screen);
-		screen->top->looked_ns = now_ns();
+		screen->top->looked_ns = clock_now_ns();
 	}
 	if (screen->page == PAGE_FAMILY) {
 		list_family(screen);
@@ -351,9 +343,9 @@ static bool loop(struct screen *screen, struct error *error)
 
 	while (!ending && !(screen->program && launch_told())) {
 		/* Figures of the family grow old, also while nothing else happens. */
-		if (changed || (screen->page == PAGE_FAMILY && now_ns() - drawn_ns >= REDRAW_NS)) {
+		if (changed || (screen->page == PAGE_FAMILY && clock_now_ns() - drawn_ns >= REDRAW_NS)) {
 			top_draw(screen);
-			drawn_ns = now_ns();
+			drawn_ns = clock_now_ns();
 		}
 
 		const int key = getch();
@@ -371,7 +363,7 @@ static bool loop(struct screen *screen, struct error *error)
 				return false;
 		}
 		/* What has ended does not change any more. */
-		if (!screen->paused && now_ns() >= next_look(screen)) {
+		if (!screen->paused && clock_now_ns() >= next_look(screen)) {
 			if (!look(screen, error))
 				return false;
 			changed = true;

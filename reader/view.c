@@ -142,14 +142,18 @@ const struct option_spec view_json_options[] = {
 	OPTION_LAST
 };
 
+void view_drop_slices(struct profile *profile)
+{
+	profile->slice_count = 0;
+	profile->cell_count = profile->loss_count = 0;
+}
+
 void view_drop_few_slices(struct profile *profile)
 {
 	enum { SLICES_WORTH = 4 };
 
-	if (!profile->slices_crowded || profile->slice_count >= SLICES_WORTH)
-		return;
-	profile->slice_count = 0;
-	profile->cell_count = profile->loss_count = 0;
+	if (profile->slices_crowded && profile->slice_count < SLICES_WORTH)
+		view_drop_slices(profile);
 }
 
 bool view_load(const struct view *view, struct invocation *invocation, bool need_stacks, uint32_t timeline_points,

@@ -61,6 +61,7 @@ enum { VIEW_SLICES_DEFAULT = 256 };
 
 /* Fewer than four, as so many places allocate, tell nothing, and would be megabytes: the page says why it has none. */
 void view_drop_few_slices(struct profile *profile);
+void view_drop_slices(struct profile *profile);
 
 /* Groups for a command's list; the struct view lies at `where` in its settings. */
 extern const struct option_spec view_selection_options[];
