@@ -3,7 +3,7 @@
 import { COSTS } from './data.mjs';
 import { buildAround, buildInverted, buildTopDown, costColumn, costsOf, exclusiveCosts } from './tree.mjs';
 import { groupCosts, groupFrames, hiddenNodes, inclusiveCosts, indexChildren, outermostNodes } from './tree.mjs';
-import { METRICS, exclusiveSums, pathOf, sumCosts, tabulate } from './tree.mjs';
+import { METRICS, exclusiveSums, pathOf, sumCosts, tabulate, withCosts } from './tree.mjs';
 import { interval } from './intervals.mjs';
 import { foldNodes, splitNodes } from './derive.mjs';
 import { compilePattern, matchFrames, matchGroups, matchedValue } from './search.mjs';
@@ -36,11 +36,6 @@ function partsOf(nodes) {
 	for (let i = 1; i < nodes.count; i++)
 		parts[i] = nodes.parent[i] === 0 ? i : parts[nodes.parent[i]];
 	return parts;
-}
-
-// For whatever adds up costs: the sums of how uncertain they are instead.
-export function spreadReport(report) {
-	return { ...report, sites: { ...report.sites, costs: report.spreads } };
 }
 
 // costs, and the sums of how uncertain they are -> { metric: [low, high] }
@@ -103,7 +98,7 @@ export class Model {
 		report.meta.window = info && { ...info, before: before && windowInfo(runBefore(report), before) };
 		const shown = window ? this.windows.get(this.window, () => {
 			const costs = windowCosts(report, window);
-			const sum = (filter) => sumCosts({ sites: { ...report.sites, costs } }, filter);
+			const sum = (filter) => sumCosts(withCosts(report, costs), filter);
 			return {
 				...this.costsBefore(before),
 				sites: costs, spreads: windowSpreads(report, window), means: windowMeans(report, window),
@@ -144,7 +139,7 @@ export class Model {
 		const before = window ? windowCosts(run, window) : nothing();
 		return {
 			before, spreadsBefore: window ? windowSpreads(run, window) : this.whole.spreadsBefore && nothing(),
-			totalBefore: sumCosts({ sites: { ...report.sites, costs: before } }, { thread: -1, domain: -1 }),
+			totalBefore: sumCosts(withCosts(report, before), { thread: -1, domain: -1 }),
 			meansBefore: window ? windowMeans(run, window) : [0, 0, 0, 0],
 		};
 	}
@@ -337,8 +332,8 @@ export class Model {
 		const { spreads, meta } = this.report;
 		if (!spreads)
 			return null;
-		const sums = this.sums.get('spreads ' + this.filterKey(state), () => sumCosts(spreadReport(this.report),
-			this.filter(state)));
+		const sums = this.sums.get('spreads ' + this.filterKey(state), () => sumCosts(
+			withCosts(this.report, spreads), this.filter(state)));
 		return intervalsFrom(this.sumOf(state), sums, meta);
 	}
 
@@ -350,7 +345,7 @@ export class Model {
 		const whole = { ...state, recursion: '', split: '' };
 		const costs = this.groupCosts(state);
 		const spreads = this.groupSpreads.get([state.group, state.hide, this.filterKey(state)].join('|'), () => groupCosts(
-			spreadReport(report), this.groupsOf(state).groups, this.hiddenOf(whole), this.outermostOf(whole),
+			withCosts(report, report.spreads), this.groupsOf(state).groups, this.hiddenOf(whole), this.outermostOf(whole),
 			this.filter(state)));
 		return (which, group, column) => interval(costs[which][column][group], spreads[which][column][group],
 			spreads[which][column + 1][group], report.meta.sample_means[column / 2]);

@@ -64,6 +64,11 @@ export function inclusiveCosts(nodes, own) {
 	return all;
 }
 
+// The same report with other costs of its sites, or other figures in their place.
+export function withCosts(report, costs) {
+	return { ...report, sites: { ...report.sites, costs } };
+}
+
 // The sums of all eight costs over the selected sites.
 export function sumCosts(report, filter) {
 	const sums = new Array(COSTS).fill(0);

@@ -10,7 +10,7 @@ import { withLegend } from './picture.mjs';
 import { fillName, fillValue, numberColumn } from './rows.mjs';
 import { Table } from './table.mjs';
 import { buildTopDown, costColumn, costsOf, exclusiveCosts, exclusiveSums, groupCosts } from './tree.mjs';
-import { inclusiveCosts, sumCosts } from './tree.mjs';
+import { inclusiveCosts, sumCosts, withCosts } from './tree.mjs';
 import { formatExact, formatExactValue, formatShare, formatValue, shorten } from './units.mjs';
 
 const DIFF_COLOURS = {
@@ -49,7 +49,7 @@ export function growthIntervals(report, column, sumUp) {
 
 // The report as it was before: the same stacks and sites, with the other capture's costs.
 export function reportBefore(report) {
-	return { ...report, sites: { ...report.sites, costs: report.before } };
+	return withCosts(report, report.before);
 }
 
 // "new", "gone", "grown", "shrunk", "same"; totals: whether anything was allocated at all.
@@ -157,7 +157,7 @@ class DiffView {
 			return '';
 		if (state.unit !== 'bytes')
 			return '  ≈ estimates, no interval here';
-		const { growth } = growthIntervals(report, column, (costs) => sumCosts({ sites: { ...report.sites, costs } },
+		const { growth } = growthIntervals(report, column, (costs) => sumCosts(withCosts(report, costs),
 			filter))(old, now, (sums, one) => sums[one]);
 		this.figures.dataset.interval = growth.join(' ');
 		return '  95 %: ' + growthIntervalText(growth);
@@ -218,8 +218,8 @@ class DiffView {
 		const column = costColumn(state.metric, state.unit);
 		const [old, now] = [before, report].map((one) => groupCosts(one, groups, model.hiddenOf(state),
 			model.outermostOf(state), filter));
-		const intervals = state.unit === 'bytes' && growthIntervals(report, column, (costs) => groupCosts({ ...report,
-			sites: { ...report.sites, costs } }, groups, model.hiddenOf(state), model.outermostOf(state), filter));
+		const intervals = state.unit === 'bytes' && growthIntervals(report, column, (costs) => groupCosts(
+			withCosts(report, costs), groups, model.hiddenOf(state), model.outermostOf(state), filter));
 		const range = (row) => intervals(old.own[column][row], now.own[column][row], (sums, one) => sums.own[one][row]);
 		const count = costColumn('total', 'count');
 		const growth = (row) => now.own[column][row] - old.own[column][row];

@@ -9,7 +9,7 @@ import { KEEPERS, SUPPRESSED, collectEvidence, evidenceScore, evidenceWord, olde
 import { fillName, fillValue, numberColumn, textColumn } from './rows.mjs';
 import { formatBorder, parseWindow } from './slices.mjs';
 import { Table } from './table.mjs';
-import { buildTopDown, exclusiveCosts, groupFrames } from './tree.mjs';
+import { buildTopDown, exclusiveCosts, groupFrames, withCosts } from './tree.mjs';
 import { formatBytes, formatCount, formatExact, formatExactValue, formatShare } from './units.mjs';
 import { visibleText } from './units.mjs';
 
@@ -91,7 +91,7 @@ class LeaksView {
 			return;
 		this.key = key;
 		const hidden = model.hiddenOf(whole);
-		const ones = { ...report, sites: { ...report.sites, costs: [report.sites.costs[0].map(() => 1)] } };
+		const ones = withCosts(report, [report.sites.costs[0].map(() => 1)]);
 		this.tree = buildTopDown(report.nodes, model.childrenOf(report), this.lines, hidden,
 			exclusiveCosts(ones, 0, { thread: -1, domain: -1 }));
 		const stackOf = (site) => {
