@@ -255,12 +255,7 @@ void run_begin_segment(void)
 	}
 	store_segment(growing.count);
 	run_path(name, sizeof(name), 0, growing.count);
-
-	int file = open(name, O_RDWR);
-
-	growing.mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	assert_true(growing.mapped != MAP_FAILED);
-	close(file);
+	growing.mapped = followed_map(name);
 	if (growing.count > 1)
 		store_segment(growing.count - 1);
 }

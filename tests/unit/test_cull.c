@@ -285,16 +285,27 @@ static void a_culled_window_says_the_same(void **unused)
 	free(memory);
 }
 
+/* Words that are left of a window by itself: nothing waits before it, and no moments are known. */
+static size_t cull_alone(const struct window *window)
+{
+	static uint64_t out[WORDS];
+	struct cull_memory *memory = calloc(1, cull_memory_size());
+	const struct capture_stream carry = { 0 };
+	struct cull_moves moves = { .count = 0 };
+
+	assert_non_null(memory);
+	const size_t left = cull_window(memory, window->words, window->count, window->owned, &carry, &moves, NULL, 0, out);
+
+	free(memory);
+	return left;
+}
+
 /* Allocation and free of one address, between which another thread had the block: both stay. */
 static void what_only_looks_like_a_pair_is_kept(void **unused)
 {
 	static struct window window;
-	static uint64_t out[WORDS];
-	struct cull_memory *memory = calloc(1, cull_memory_size());
-	const struct capture_stream carry = { 0 };
 
 	(void)unused;
-	assert_non_null(memory);
 	for (int turn = 0; turn < 2; turn++) {
 		memset(&window, 0, sizeof(window));
 		for (int i = 0; i < 100; i++) {
@@ -302,13 +313,9 @@ static void what_only_looks_like_a_pair_is_kept(void **unused)
 			window.words[window.count++] = 64;
 			put_end(&window, CAPTURE_FREE, 255, turn == 1);
 		}
-		struct cull_moves moves = { .count = 0 };
-		size_t left = cull_window(memory, window.words, window.count, window.owned, &carry, &moves, NULL, 0, out);
-
 		/* One row of sums, SKIP, HELD. */
-		assert_int_equal(left, turn == 0 ? 0 : 14);
+		assert_int_equal(cull_alone(&window), turn == 0 ? 0 : 14);
 	}
-	free(memory);
 }
 
 static void put_sized(struct window *window, unsigned kind, unsigned address, uint32_t size)
@@ -321,16 +328,10 @@ static void put_sized(struct window *window, unsigned kind, unsigned address, ui
 static void what_lives_across_what_is_not_known_is_kept(void **unused)
 {
 	static struct window window;
-	static uint64_t out[WORDS];
-	struct cull_memory *memory = calloc(1, cull_memory_size());
-	const struct capture_stream carry = { 0 };
 
 	(void)unused;
-	assert_non_null(memory);
 	/* Of a block from before, within another realloc; and of one that has 4 GiB and more. */
 	for (int high = 0; high < 2; high++) {
-		struct cull_moves moves = { .count = 0 };
-
 		memset(&window, 0, sizeof(window));
 		if (high) {
 			put(&window, CAPTURE_SIZE_HIGH, 2);
@@ -350,9 +351,8 @@ static void what_lives_across_what_is_not_known_is_kept(void **unused)
 			if (!high)
 				put_end(&window, CAPTURE_FREE, 3, false);
 		}
-		assert_int_equal(cull_window(memory, window.words, window.count, window.owned, &carry, &moves, NULL, 0, out), 0);
+		assert_int_equal(cull_alone(&window), 0);
 	}
-	free(memory);
 }
 
 int main(void)

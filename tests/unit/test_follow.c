@@ -31,6 +31,7 @@ static uint32_t draw(uint32_t below)
 {
 	return (uint32_t)draw_below(&growing.random, below);
 }
+
 static int set_up(void **state)
 {
 	snprintf(path, sizeof(path), "/tmp/sctmem-test-follow-%d.bin", (int)getpid());
