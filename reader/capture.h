@@ -30,6 +30,7 @@ enum {
 	CAPTURE_NODES_MAX = 1 << 26,      /* more distinct stack nodes than this are damage */
 	CAPTURE_STEPS_MAX = 32,           /* of the mean of sampling */
 	CAPTURE_NODE_GROUP = 1 << 12,
+	CAPTURE_STORED_NS = 5000000,      /* after so long an event has been stored that was given a stamp */
 };
 
 /* One window of a stream: the words still in its STREAM block, or an EVENTS or WORDS block. */
@@ -130,6 +131,8 @@ struct capture {
 	uint32_t segments_missing;    /* between the first and the last */
 	uint64_t first_stamp;         /* before it not all is here, and what is here is left out; 0: all is */
 	uint64_t left_out;            /* events; under the lock */
+	/* Of one that is being written: all that belongs to before it is here, what came later is not looked at. */
+	uint64_t last_stamp;          /* 0: there is no such limit */
 	uint32_t walking;             /* the segment whose blocks are being listed */
 
 	struct capture_part *parts; size_t part_count;     /* all blocks, in file order */

@@ -7,8 +7,12 @@
  * should be and is not, we go on at the next multiple of 8 that holds a valid block header.
  *
  * A capture may be written while we read.  The windows of all STREAM blocks are copied in one go after a first
- * walk over the file; blocks that came in since are looked for once more.  So a window that was appended
- * meanwhile is found in one place or the other, never in neither.
+ * walk over the file; blocks that came in since are looked for once more, from the first place on that may have been
+ * filled.  So a window that was appended meanwhile is found in one place or the other, never in neither.
+ *
+ * Even so one thread's window is copied before another's, and the second may have freed by then what the first
+ * allocated after its copy.  So all this is done twice: what the first time finds says by its newest stamp up to where
+ * the second has everything, and what has a later stamp is left out (decode.c).
  */
 #include "capture.h"
 
@@ -17,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <xxhash.h>
@@ -109,11 +114,20 @@ static bool add_part(struct capture *capture, uint64_t offset, const struct capt
 	return true;
 }
 
-/* Walks the blocks from `offset` on; *offset is left at the end of the last. */
-static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error *error)
+/* How far the blocks of a file have been listed. */
+struct walk {
+	uint64_t end;                 /* of the last block */
+	/* The first place before it where a block may still be written; 0: none. */
+	uint64_t hole;
+	size_t hole_parts;            /* parts before it */
+	struct capture_damage hole_damage;
+};
+
+/* Walks the blocks from walk->end on. */
+static bool walk_blocks(struct capture *capture, struct walk *walk, struct error *error)
 {
 	uint8_t *buffer = malloc(CAPTURE_SCAN_BYTES);
-	uint64_t at = *offset;
+	uint64_t at = walk->end;
 	bool ok = buffer ? true : fail_memory(error);
 
 	while (ok && at < capture->file_size && capture->file_size - at >= sizeof(struct capture_block)) {
@@ -124,8 +138,13 @@ static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error 
 			uint64_t next = capture_find_block(capture->file, capture->file_size, buffer, at + 8);
 
 			/* No header, then bytes: an append that was cut short.  Its window is still in its STREAM block. */
-			if (!unfinished)
+			if (!unfinished) {
 				capture_note_damage(capture, at, next - at, "no valid block");
+			} else if (!walk->hole) {
+				walk->hole = at;
+				walk->hole_parts = capture->part_count;
+				walk->hole_damage = capture->damage;
+			}
 			at = next;
 			continue;
 		}
@@ -133,11 +152,11 @@ static bool walk_blocks(struct capture *capture, uint64_t *offset, struct error 
 		if (end > capture->file_size && block.kind != CAPTURE_BLOCK_STREAM) {
 			capture_note_damage(capture, at, capture->file_size - at, "the file is cut within a block");
 			capture->cut = true;
-			*offset = at;
+			walk->end = at;
 			break;
 		}
 		ok = add_part(capture, at, &block, error);
-		at = *offset = align8(end);
+		at = walk->end = align8(end);
 	}
 	free(buffer);
 	return ok;
@@ -401,8 +420,8 @@ static bool find_first_stamp(struct capture *capture, struct error *error)
 	return ok;
 }
 
-/* The blocks of all files of a run; *end is where those of the last end. */
-static bool walk_segments(struct capture *capture, uint64_t *end, struct error *error)
+/* The blocks of all files of a run; *walk is that of the last. */
+static bool walk_segments(struct capture *capture, struct walk *walk, struct error *error)
 {
 	const int file = capture->file;
 	uint64_t size = 0;
@@ -413,9 +432,9 @@ static bool walk_segments(struct capture *capture, uint64_t *end, struct error *
 		capture->walking = (uint32_t)i;
 		capture->file = capture->segments[i].file;
 		capture->file_size = capture->segments[i].size;
-		*end = capture->segments[i].header_size;
-		ok = walk_blocks(capture, end, error);
-		capture->used_size += *end;
+		*walk = (struct walk){ .end = capture->segments[i].header_size };
+		ok = walk_blocks(capture, walk, error);
+		capture->used_size += walk->end;
 		size += capture->file_size;
 	}
 	capture->file = file;
@@ -423,11 +442,11 @@ static bool walk_segments(struct capture *capture, uint64_t *end, struct error *
 	return ok;
 }
 
-/* What has come since into the last file. */
-static bool walk_again(struct capture *capture, uint64_t *end, struct error *error)
+/* What has come since into the last file; what lies behind a hole is listed anew. */
+static bool walk_again(struct capture *capture, struct walk *walk, struct error *error)
 {
 	const int file = capture->file;
-	const uint64_t size = capture->file_size;
+	const uint64_t size = capture->file_size, end = walk->end;
 	struct stat status;
 	bool ok = true;
 
@@ -435,25 +454,75 @@ static bool walk_again(struct capture *capture, uint64_t *end, struct error *err
 		capture->file = capture->segments[capture->segment_count - 1].file;
 	if (fstat(capture->file, &status) == 0) {
 		capture->file_size = (uint64_t)status.st_size;
-		ok = walk_blocks(capture, end, error);
+		if (walk->hole) {
+			capture->part_count = walk->hole_parts;
+			capture->damage = walk->hole_damage;
+			*walk = (struct walk){ .end = walk->hole };
+		}
+		ok = walk_blocks(capture, walk, error);
 	}
 	capture->file = file;
-	if (capture->segments)
+	if (capture->segments) {
 		capture->file_size = size;
+		capture->used_size += walk->end - end;
+	}
 	return ok;
+}
+
+/* The newest stamp in the windows that were copied, which are let go of again: they are copied anew. */
+static uint64_t take_newest_stamp(struct capture *capture)
+{
+	uint64_t newest = 0;
+
+	for (size_t i = 0; i < capture->stream_count; i++) {
+		struct capture_stream_parts *stream = &capture->streams[i];
+		struct capture_event event;
+		struct events_cursor cursor;
+
+		if (!stream->words)
+			continue;
+		events_open_words(&cursor, stream->stream, &stream->carry, stream->words, (size_t)stream->carry.used);
+		while (events_next(&cursor, &event))
+			continue;
+		newest = cursor.stamp > newest ? cursor.stamp : newest;
+		free(stream->words);
+	}
+	free(capture->streams);
+	capture->streams = NULL;
+	capture->stream_count = 0;
+	return newest;
+}
+
+/*
+ * For a capture that is being written by several threads: up to which moment all is there from now on.  An event is
+ * stored a moment after it was given its stamp.
+ */
+static bool find_last_stamp(struct capture *capture, struct walk *walk, struct error *error)
+{
+	const struct capture_damage before = capture->damage;
+
+	if (!list_streams(capture, error))
+		return false;
+	capture->damage = before;         /* it is copied again, and said then */
+	if (capture->stream_count > 1)
+		nanosleep(&(struct timespec){ .tv_nsec = CAPTURE_STORED_NS }, NULL);
+	capture->last_stamp = take_newest_stamp(capture);
+	return walk_again(capture, walk, error);
 }
 
 bool capture_index_blocks(struct capture *capture, struct error *error)
 {
-	uint64_t end = capture->header.header_size, second_walk;
+	struct walk walk = { .end = capture->header.header_size };
+	bool ok = capture->segments ? walk_segments(capture, &walk, error) : walk_blocks(capture, &walk, error);
 
-	if (!(capture->segments ? walk_segments(capture, &end, error) : walk_blocks(capture, &end, error)) ||
-		!list_streams(capture, error))
+	if (!ok || (capture->alive && !find_last_stamp(capture, &walk, error)) || !list_streams(capture, error))
 		return false;
-	second_walk = end;
-	if (capture->alive && !walk_again(capture, &end, error))
+	const uint64_t second_walk = walk.end;
+
+	if (capture->alive && !walk_again(capture, &walk, error))
 		return false;
-	capture->used_size = capture->segments ? capture->used_size + (end - second_walk) : end;
+	if (!capture->segments)
+		capture->used_size = walk.end;
 	if (!sort_parts(capture, error))
 		return false;
 	arrange_all(capture, second_walk);

@@ -224,6 +224,12 @@ static struct decoded_event *take_sampling(struct decoder *decoder, const struct
 	return tell_mean(decoder, sampling.mean_bytes, event->stamp, out);
 }
 
+/* Of one that is being written: from after the moment up to which all is there.  Sums may be of before. */
+static bool is_late(const struct capture *capture, uint64_t stamp, unsigned kind)
+{
+	return capture->last_stamp && stamp > capture->last_stamp && kind != CAPTURE_CULLED;
+}
+
 /*
  * Takes metadata; a mark, a start or stop of recording, and the rest become one event, after the changes of time and
  * thread that it brings.
@@ -238,6 +244,8 @@ static struct decoded_event *take_event(struct decoder *decoder, const struct ca
 		return take_sampling(decoder, event, out);
 	if (decoder->mean_ends)
 		out = tell_mean(decoder, 0, event->stamp, out);
+	if (decoded_is_moment(event->kind) && is_late(decoder->capture, event->stamp, event->kind))
+		return out;
 	if (CAPTURE_IS_METADATA(event->kind) || event->kind == CAPTURE_NODE) {
 		pthread_mutex_lock(&decoder->capture->lock);
 		operand = event->kind == CAPTURE_CULLED ? decoder->capture->culled_count
@@ -283,6 +291,19 @@ static void order_stamps(struct decoder *decoder, struct decoded_event *events, 
 		else
 			decoder->stamp = events[i].stamp;
 	}
+}
+
+/* Leaves out what is late; what changes how sums that are not are understood stays. */
+static size_t leave_out_late(const struct decoder *decoder, struct decoded_event *events, size_t count)
+{
+	size_t kept = 0;
+
+	if (count == 0 || !is_late(decoder->capture, events[count - 1].stamp, CAPTURE_MALLOC))
+		return count;
+	for (size_t i = 0; i < count; i++)
+		if (decoded_is_state(&events[i]) || !is_late(decoder->capture, events[i].stamp, DECODED_KIND(&events[i])))
+			events[kept++] = events[i];
+	return kept;
 }
 
 /* Leaves out the events from before all streams' are here; what changes how later ones are understood stays. */
@@ -339,7 +360,7 @@ size_t decoder_next(struct decoder *decoder, struct decoded_event *events, size_
 
 	do {
 		decoded = decode_some(decoder, events, room);
-		kept = leave_out_early(decoder, events, decoded);
+		kept = leave_out_early(decoder, events, leave_out_late(decoder, events, decoded));
 	} while (decoded > 0 && kept == 0);
 	return kept;
 }

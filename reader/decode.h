@@ -39,6 +39,14 @@ static inline bool decoded_is_moment(unsigned kind)
 	return kind == CAPTURE_MARK || kind == CAPTURE_RECORDING || kind == CAPTURE_CULLED || kind == CAPTURE_PAGES;
 }
 
+/* What changes how the events behind it are understood, and travels with the next of them. */
+static inline bool decoded_is_state(const struct decoded_event *event)
+{
+	const unsigned kind = DECODED_KIND(event);
+
+	return kind == CAPTURE_TIME || kind == CAPTURE_THREAD || kind == DECODED_MEAN || kind == CAPTURE_SKIP;
+}
+
 struct decoder {
 	struct capture *capture;
 	const struct capture_stream_parts *stream;

@@ -12,7 +12,6 @@
 #include "clock.h"
 
 enum {
-	PAUSE_NS = 5000000,           /* between the two reads of a look */
 	WAITS_MAX = 20,               /* a window whose block is not there after so many looks is lost */
 	WAITS_MAX_GONE = 3,           /* the same where files of the run are gone */
 	CHUNK_EVENTS = 4096,
@@ -479,7 +478,7 @@ bool follow_look(struct follow *follow, bool ended, struct error *error)
 	}
 	until = follow_newest_stamp(follow);
 	if (!ended && follow->stream_count > 1) {
-		nanosleep(&(struct timespec){ .tv_nsec = PAUSE_NS }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = CAPTURE_STORED_NS }, NULL);
 		if (!take_all(follow, false, error))
 			return false;
 	} else {

@@ -23,14 +23,6 @@ struct merge_head {
 	const struct decoded_event *at, *end;
 };
 
-/* What changes how the events behind it are understood, and travels with the next of them. */
-static inline bool merge_is_state(const struct decoded_event *event)
-{
-	const unsigned kind = DECODED_KIND(event);
-
-	return kind == CAPTURE_TIME || kind == CAPTURE_THREAD || kind == DECODED_MEAN || kind == CAPTURE_SKIP;
-}
-
 /* Frees come first among equal stamps: the block whose address another thread got next was free by then. */
 static inline unsigned merge_class(const struct decoded_event *event)
 {
@@ -59,7 +51,7 @@ static inline size_t merge_one(const struct decoded_event *events, size_t count)
 {
 	size_t n = 1;
 
-	while (n < count && merge_is_state(&events[n - 1]) && events[n].stamp == events[0].stamp)
+	while (n < count && decoded_is_state(&events[n - 1]) && events[n].stamp == events[0].stamp)
 		n++;
 	return n;
 }

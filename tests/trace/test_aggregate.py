@@ -224,6 +224,25 @@ def test_it_can_be_watched(tools, victim, tmp_path, rotate):
     check_whole(stats(tools, path)["captures"][0])
 
 
+@pytest.mark.parametrize("aggregate, looks", [("no", 6), ("yes", 30)])
+def test_looks_at_a_storm_do_not_contradict_themselves(tools, victim, tmp_path, aggregate, looks):
+    """While one thread's window is read, others free what it has allocated since: none of that is looked at."""
+    process = start(tools, tmp_path, victim("passing"), THREADS, 1000, "plain", SCTMEM_AGGREGATE=aggregate,
+                    SCTMEM_NATIVE="full")
+    process.stdout.readline()
+    before = 0
+    for _ in range(looks):
+        found, capture = taken(tools, tmp_path / "capture.bin")
+        assert capture["state"] == "recording" and found[0] > before
+        assert capture["contradictions"] == capture["unknown_frees"] == 0 and not capture["damaged"]
+        before = found[0]
+    process.kill()
+    process.communicate()
+    found, capture = taken(tools, tmp_path / "capture.bin")
+    assert found[0] > before and capture["contradictions"] == capture["unknown_frees"] == 0
+    (tmp_path / "capture.bin").unlink()
+
+
 def test_a_sample_is_not_aggregated(tools, tmp_path):
     words = ["--aggregate", "--sample", "1M", "-o", tmp_path / "x.bin"]
     done = tools.run_command("run", *words, "--", "true", check=False)
@@ -248,7 +267,7 @@ def record_limited(tools, folder, program, *words, aggregate="no", before=()):
 
 @pytest.mark.parametrize("aggregate", ["no", "yes"])
 def test_a_capture_of_a_limited_size_comes_to_sums_first(tools, victim, tmp_path, aggregate):
-    """On one processor, where few blocks are freed by another thread: those are no sums, and take the room of events."""
+    """On one processor, where few blocks are freed by another thread: those take the room of events."""
     before = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
     said, path = record_limited(tools, tmp_path, victim("passing"), THREADS, 4 * ROUNDS, "plain", aggregate=aggregate,
                                 before=before)
