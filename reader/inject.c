@@ -20,8 +20,9 @@
  * Order matters, too: registers first, then the mask and the vector registers, which the way back restores.
  *
  * A thread that waited in the kernel goes on waiting: it makes the same system call again (restart_syscall for those
- * that the kernel restarts so, with the time that is left).  epoll_wait is never restarted by the kernel and says EINTR
- * after any stop; where it waits without a limit, or for a short time, it is made again all the same.
+ * that the kernel restarts so, with the time that is left).  Some (epoll_wait, sigwaitinfo, semop) are never restarted
+ * by the kernel and say EINTR after any stop; where they wait without a limit, or for a short time, they are made again
+ * all the same, also where the thread is let go of untouched, unless a signal is to be delivered.
  */
 #include "inject.h"
 
@@ -29,6 +30,7 @@
 #include <dirent.h>
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -149,10 +151,27 @@ static long error_of(const struct user_regs_struct *registers)
 	return (long)registers->orig_rax >= 0 && result < 0 && result >= -4095 ? -result : 0;
 }
 
+/* Whether a wait that the kernel never restarts ends only when what it waits for has come, or soon. */
+static bool may_wait_again(const struct user_regs_struct *registers)
+{
+	switch (registers->orig_rax) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+		return (int)registers->r10 <= EPOLL_MS_MAX;
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+		return registers->r10 == 0;
+	case SYS_rt_sigtimedwait:
+		return registers->rdx == 0;
+	default:
+		return registers->orig_rax == SYS_semop;
+	}
+}
+
 /* What the thread's system call was to be, as it has to be made again. */
 static bool continues(const struct user_regs_struct *registers, uint64_t *number)
 {
-	long error = error_of(registers), wait_ms;
+	long error = error_of(registers);
 
 	*number = registers->orig_rax;
 	if (error >= RESTART_FIRST && error <= RESTART_BLOCK) {
@@ -160,10 +179,52 @@ static bool continues(const struct user_regs_struct *registers, uint64_t *number
 			*number = SYS_restart_syscall;
 		return true;
 	}
-	if (error != EINTR || (registers->orig_rax != SYS_epoll_wait && registers->orig_rax != SYS_epoll_pwait))
-		return false;
-	wait_ms = (int)registers->r10;
-	return wait_ms < 0 || wait_ms <= EPOLL_MS_MAX;
+	return error == EINTR && may_wait_again(registers);
+}
+
+/* Whether signals wait for the thread that it does not block; true also where it cannot be told. */
+static bool has_signals(pid_t thread, uint64_t blocked)
+{
+	char path[64], line[256];
+	uint64_t signals, pending = 0;
+	unsigned found = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)thread);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof line, file)) {
+		if (sscanf(line, "SigPnd: %" SCNx64, &signals) != 1 && sscanf(line, "ShdPnd: %" SCNx64, &signals) != 1)
+			continue;
+		pending |= signals;
+		found++;
+	}
+	if (file)
+		fclose(file);
+	return found != 2 || (pending & ~blocked);
+}
+
+/*
+ * By its instruction, from outside the kernel: a thread that is let go of counts as having a signal until it is there,
+ * and a wait that is never restarted would end at once.
+ */
+static void make_call_again(struct user_regs_struct *registers)
+{
+	registers->rax = registers->orig_rax;
+	registers->orig_rax = (uint64_t)-1;
+	registers->rip -= 2;
+}
+
+/* Lets go of a thread that was only looked at. */
+static void let_go_untouched(struct inject *inject)
+{
+	struct user_regs_struct registers = inject->registers;
+
+	if (inject->thread && inject->in_call && error_of(&registers) == EINTR && may_wait_again(&registers) &&
+		!has_signals(inject->thread, inject->mask)) {
+		make_call_again(&registers);
+		ptrace(PTRACE_SETREGS, inject->thread, 0, &registers);
+	}
+	let_go(inject);
 }
 
 /* ---- the way back ---- */
@@ -403,7 +464,9 @@ static void restore(struct inject *inject)
 		return;
 	set_vectors(inject, inject->vectors);
 	ptrace(PTRACE_SETSIGMASK, inject->thread, sizeof inject->mask, &inject->mask);
-	if (continues(&inject->registers, &number)) {
+	if (error_of(&registers) == EINTR && continues(&registers, &number)) {
+		make_call_again(&registers);
+	} else if (continues(&registers, &number)) {
 		registers.orig_rax = number;
 		registers.rax = (uint64_t)-ENOSYS;
 	} else {
@@ -526,6 +589,7 @@ static bool stop_thread(struct inject *inject, pid_t thread, struct error *error
 	int status;
 
 	inject->thread = thread;
+	inject->in_call = false;
 	if (ptrace(PTRACE_SEIZE, thread, 0, PTRACE_O_TRACESYSGOOD) != 0) {
 		int code = errno;
 
@@ -570,13 +634,13 @@ static int try_thread(struct inject *inject, pid_t thread, struct error *error)
 	if (inject->registers.cs != 0x33) {
 		fail(error, STATUS_CANNOT_TRACE, "process %d is a 32-bit program: there is no library for it",
 			(int)inject->remote->pid);
-		let_go(inject);
+		let_go_untouched(inject);
 		return -1;
 	}
 	verdict = frames_look(inject->frames, thread);
 	if ((verdict == FRAMES_SAFE || (verdict == FRAMES_UNKNOWN && waits_innocently(inject))) && has_stack(inject))
 		return 1;
-	let_go(inject);
+	let_go_untouched(inject);
 	return 0;
 }
 
@@ -726,7 +790,7 @@ bool inject_all_outside(struct remote *remote, const char *symbol)
 		/* One that has ended is nowhere. */
 		outside = stop_thread(&inject, list[i].thread, &ignored) ?
 			frames_outside(inject.frames, inject.thread, module->start, module->end) : inject.ended;
-		let_go(&inject);
+		let_go_untouched(&inject);
 		inject.ended = false;
 	}
 	free(list);

@@ -39,7 +39,7 @@ def test_waits_are_not_disturbed(attacher, victim):
             for _ in range(6):
                 attacher.attach(target.pid)
                 attacher.detach(target.pid)
-            assert target.hear() == ["waited", "0"]
+            assert target.hear() == ["waited", "0"], target.process.kill() or target.process.stderr.read()
         target.end()
 
 
