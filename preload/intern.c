@@ -60,12 +60,15 @@ static struct table *_Atomic current;
 static _Atomic uint32_t next_node = 1;
 static _Atomic uint32_t degraded_node;
 
-/* `parent`: its hash, or, for the thread's cache, its number. */
+/*
+ * `parent`: its hash, or, for the thread's cache, its number.  Both halves of the product: the low bits, which say the
+ * place, depend in the lower half on no more than the low bits of the frame, and not on its generation.
+ */
 static inline uint32_t hash(uint32_t parent, uint64_t frame)
 {
-	uint64_t mixed = (frame ^ (uint64_t)parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
+	unsigned __int128 mixed = (unsigned __int128)(frame ^ (uint64_t)parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
 
-	return (uint32_t)(mixed >> 32);
+	return (uint32_t)(mixed >> 32) ^ (uint32_t)(mixed >> 64);
 }
 
 static inline uint32_t slot_of(uint32_t id, uint32_t hash)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "preload/intern.h"
@@ -57,6 +58,41 @@ static void the_same_frame_under_the_same_parent_is_the_same_node(void **state)
 	assert_int_equal(intern_node(thread, a, frame_of(1)), b);
 	assert_int_equal(intern_node(thread, CAPTURE_NODE_ROOT, frame_of(2)), c);
 	record_leave(thread);
+}
+
+/* Processor time of interning frames that are new. */
+static double seconds_of(uint64_t (*frame)(uint32_t), uint32_t count)
+{
+	struct thread *thread = enter();
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+	for (uint32_t i = 0; i < count; i++)
+		intern_node(thread, CAPTURE_NODE_ROOT, frame(i));
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+	record_leave(thread);
+	return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) * 1e-9;
+}
+
+static uint64_t of_one_generation(uint32_t i)
+{
+	return CAPTURE_NATIVE_FRAME(0x7f0000001000 + i * 16, 0);
+}
+
+static uint64_t of_one_address(uint32_t i)
+{
+	return CAPTURE_NATIVE_FRAME(0x7f0000000008, i + 1);
+}
+
+/* As those of a library that is loaded again and again: a program that does so would be slower with each time. */
+static void frames_of_many_generations_have_places_of_their_own(void **state)
+{
+	enum { COUNT = 16000 };
+	double usual = seconds_of(of_one_generation, COUNT), same_address = seconds_of(of_one_address, COUNT);
+
+	(void)state;
+	if (same_address > 8 * usual + 0.005)
+		fail_msg("%g s, and %g s where addresses differ", same_address, usual);
 }
 
 struct walker {
@@ -211,6 +247,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_same_frame_under_the_same_parent_is_the_same_node,
+			recorder_set_up_started, recorder_tear_down),
+		cmocka_unit_test_setup_teardown(frames_of_many_generations_have_places_of_their_own,
 			recorder_set_up_started, recorder_tear_down),
 		cmocka_unit_test_setup_teardown(threads_at_once_agree_through_several_doublings,
 			recorder_set_up_started, recorder_tear_down),
