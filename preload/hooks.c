@@ -457,8 +457,7 @@ EXPORT void *dlmopen(Lmid_t name_space, const char *file, int mode)
 
 EXPORT int dlclose(void *handle)
 {
-	/* Whoever maps another library there meanwhile is to notice, too. */
-	modules_changed();
+	modules_closing();
 	int result = real_dlclose(handle);
 
 	modules_changed();

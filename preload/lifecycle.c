@@ -211,7 +211,10 @@ static bool begin(bool paused)
 	if (!thread)
 		return false;
 	thread->gate = GATE_OURS;
-	modules_refresh(thread);
+	if (injected || origin.origin == CAPTURE_ORIGIN_FORK)
+		modules_refresh(thread);
+	else
+		modules_begin(thread);
 	thread->gate = GATE_IDLE;
 	return true;
 }

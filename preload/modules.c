@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The table of modules, read from /proc/self/maps: that takes no loader lock (an allocation inside dlopen or inside a
- * dl_iterate_phdr callback must not wait for one) and sees every name space.  Read when a library may have come or
- * gone, and when a frame lies in no known module.
+ * dl_iterate_phdr callback must not wait for one) and sees every name space.  Read when a frame lies in no known
+ * module, and when libraries may have gone of which that cannot be found out in a cheaper way: whether a module's
+ * build-id still stands where it was mapped, one system call for all that can be unloaded.
  *
  * When a module is gone, its range enters `ranges` with a generation one higher than before; frames met there later
  * bear it.  The generation of an address is the highest of all ranges that cover it, so it never goes back.  A module
@@ -13,12 +14,15 @@
  */
 #include "modules.h"
 
-#include <elf.h>
-#include <link.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "arena.h"
+#include "lasting.h"
+#include "mapped_elf.h"
 #include "stream.h"
+#include "symbol.h"
 #include "sys.h"
 #include "unwind.h"
 
@@ -27,15 +31,20 @@
 enum {
 	MODULES_MAX = 16384,
 	RANGES_MAX = 4096,
-	PHDRS_MAX = 64,
-	NOTES_MAX = 4096,
 	PATH_SIZE = 4096,
-	BUILD_ID_MAX = 64,
+	BUILD_ID_KEPT = 20,           /* of longer ones as much is compared */
+	CHECKED_AT_ONCE = 64,
 };
+
+/* Of modules_stale: the mappings are to be read; or it may be so, and whoever closes a library finds out. */
+enum { STALE = 1, STALE_CLOSING = 2 };
 
 struct module {
 	_Atomic uintptr_t start, end; /* both 0: gone; the place may be used again */
 	uint64_t device_inode;        /* tells files apart; 0: memory without a file */
+	uintptr_t build_id_at;        /* where it is mapped; 0: none is known */
+	uint8_t build_id[BUILD_ID_KEPT], build_id_size;
+	bool lasting;                 /* never unloaded: lasting.h */
 	bool seen;                    /* in the reading that is under way */
 };
 
@@ -44,13 +53,14 @@ struct range {
 	_Atomic uint32_t generation;
 };
 
-_Atomic int modules_stale = 1;
+_Atomic int modules_stale = STALE;
 _Atomic int modules_recycled;         /* ranges in use */
 
 static struct module *modules;        /* set before module_count */
 static _Atomic uint32_t module_count;
 static struct range ranges[RANGES_MAX];   /* [0, modules_recycled) are complete */
-static _Atomic int refreshing;        /* 1: a thread reads the mappings */
+static _Atomic int refreshing;        /* 1: a thread reads the mappings, or looks at build-ids */
+static bool at_start;                 /* guarded by it: no library was opened yet */
 
 /* Mappings of one file that follow each other in the address space. */
 struct group {
@@ -161,14 +171,7 @@ void modules_meet(uintptr_t address)
 			&& atomic_fetch_add_explicit(&nowhere_hits, 1, memory_order_relaxed) % NOWHERE_TRUST != 0)
 		return;
 	atomic_store_explicit(slot, page, memory_order_relaxed);
-	atomic_store_explicit(&modules_stale, 1, memory_order_release);
-}
-
-void modules_changed(void)
-{
-	unwind_modules_changed();
-	forget_nowhere();
-	atomic_store_explicit(&modules_stale, 1, memory_order_release);
+	atomic_fetch_or_explicit(&modules_stale, STALE, memory_order_release);
 }
 
 static void recycle(struct module *module)
@@ -177,6 +180,8 @@ static void recycle(struct module *module)
 	uintptr_t start = module->start, end = module->end;
 	uint32_t generation = highest_generation(start, end) + 1;
 
+	if (module->lasting)
+		lasting_give_up();
 	atomic_store_explicit(&module->start, 0, memory_order_relaxed);
 	atomic_store_explicit(&module->end, 0, memory_order_relaxed);
 	for (int i = count - 1; i >= 0; i--) {
@@ -194,72 +199,20 @@ static void recycle(struct module *module)
 	atomic_store_explicit(&modules_recycled, count + 1, memory_order_release);
 }
 
-/* What the file's program headers, as mapped, say. */
-struct elf_facts {
-	uint64_t bias;
-	uint8_t build_id[BUILD_ID_MAX];
-	uint32_t build_id_size;
-};
-
-static void find_build_id(struct elf_facts *facts, uintptr_t at, size_t size)
+static bool is_vdso(const struct group *group)
 {
-	uint8_t notes[NOTES_MAX] __attribute__((aligned(8)));
-
-	if (size > sizeof(notes))
-		size = sizeof(notes);
-	if (!sys_copy_safely(notes, at, size))
-		return;
-	for (size_t i = 0; i + sizeof(ElfW(Nhdr)) <= size;) {
-		const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)(notes + i);
-		size_t name_size = ((size_t)note->n_namesz + 3) & ~(size_t)3;
-		size_t body_size = ((size_t)note->n_descsz + 3) & ~(size_t)3;
-
-		i += sizeof(*note);
-		if (name_size > size - i || body_size > size - i - name_size)
-			return;
-		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(notes + i, "GNU", 4) == 0
-				&& note->n_descsz <= BUILD_ID_MAX) {
-			facts->build_id_size = note->n_descsz;
-			memcpy(facts->build_id, notes + i + name_size, note->n_descsz);
-			return;
-		}
-		i += name_size + body_size;
-	}
+	return strcmp(group->path, "[vdso]") == 0;
 }
 
-/* Reads the ELF header at the start of a group; false: it is no ELF file mapped by the loader. */
-static bool read_elf(const struct group *group, struct elf_facts *facts)
+static void record_module(struct thread *thread, const struct group *group, struct module *known)
 {
-	ElfW(Ehdr) header;
-	ElfW(Phdr) phdrs[PHDRS_MAX];
-	size_t count;
-
-	*facts = (struct elf_facts){ 0 };
-	if (group->first_offset != 0 || !sys_copy_safely(&header, group->start, sizeof(header))
-			|| memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(phdrs[0]))
-		return false;
-	count = header.e_phnum < PHDRS_MAX ? header.e_phnum : PHDRS_MAX;
-	if (!sys_copy_safely(phdrs, group->start + header.e_phoff, count * sizeof(phdrs[0])))
-		return false;
-	bool found = false;
-
-	for (size_t i = 0; i < count && !found; i++) {
-		if (phdrs[i].p_type == PT_LOAD) {
-			facts->bias = group->start - ((phdrs[i].p_vaddr - phdrs[i].p_offset) & ~(uint64_t)4095);
-			found = true;
-		}
-	}
-	for (size_t i = 0; i < count && found && facts->build_id_size == 0; i++)
-		if (phdrs[i].p_type == PT_NOTE)
-			find_build_id(facts, facts->bias + phdrs[i].p_vaddr, phdrs[i].p_memsz);
-	return found;
-}
-
-static void record_module(struct thread *thread, const struct group *group)
-{
-	struct elf_facts facts = { 0 };
+	struct mapped_elf facts = { 0 };
 	size_t path_size = strlen(group->path);
-	bool elf = group->device_inode != 0 && read_elf(group, &facts);
+	bool elf = group->device_inode != 0 && group->first_offset == 0 && mapped_elf_read(group->start, &facts);
+
+	known->build_id_at = facts.build_id_at;
+	known->build_id_size = facts.build_id_size < BUILD_ID_KEPT ? (uint8_t)facts.build_id_size : BUILD_ID_KEPT;
+	memcpy(known->build_id, facts.build_id, BUILD_ID_KEPT);
 
 	for (uintptr_t at = group->start; at < group->end;) {
 		uintptr_t end = stretch_end(at, group->end);
@@ -271,7 +224,7 @@ static void record_module(struct thread *thread, const struct group *group)
 			.generation = modules_generation_slow(at),
 			.path_size = (uint32_t)path_size,
 			.build_id_size = facts.build_id_size,
-			.flags = strcmp(group->path, "[vdso]") == 0 ? 4 : 0,
+			.flags = is_vdso(group) ? CAPTURE_MODULE_VDSO : 0,
 		};
 		const struct stream_part parts[] = { { &module, sizeof(module) }, { group->path, path_size },
 			{ facts.build_id, facts.build_id_size } };
@@ -279,6 +232,16 @@ static void record_module(struct thread *thread, const struct group *group)
 		stream_metadata(thread, CAPTURE_MODULE, parts, 3);
 		at = end;
 	}
+}
+
+/* At the start all are that the loader knows: nothing was opened yet. */
+static bool is_lasting(const struct group *group)
+{
+	const bool lasting = at_start ? symbol_is_module(group->start, group->end) : lasting_has(group->start);
+
+	if (at_start && lasting)
+		lasting_add(group->start, group->end);
+	return lasting || is_vdso(group);
 }
 
 /* A group has been read to its end. */
@@ -301,7 +264,7 @@ static void meet_group(struct thread *thread, const struct group *group)
 				return;
 			/* Mapped further since: record it with its new end. */
 			atomic_store_explicit(&module->end, group->end, memory_order_relaxed);
-			record_module(thread, group);
+			record_module(thread, group, module);
 			return;
 		}
 		recycle(module);
@@ -310,8 +273,9 @@ static void meet_group(struct thread *thread, const struct group *group)
 		return;
 	modules[at].device_inode = group->device_inode;
 	modules[at].seen = true;
+	modules[at].lasting = is_lasting(group);
 	forget_nowhere();
-	record_module(thread, group);
+	record_module(thread, group, &modules[at]);
 	atomic_store_explicit(&modules[at].start, group->start, memory_order_relaxed);
 	atomic_store_explicit(&modules[at].end, group->end, memory_order_relaxed);
 	if (at == count)
@@ -400,17 +364,31 @@ static bool read_maps(struct thread *thread)
 	return got == 0;                      /* else what was not seen may be there all the same */
 }
 
+/* Who comes while another is at it need not wait; false.  A handler that jumped out would leave them taken for ever. */
+static bool take_tables(uint64_t *signals)
+{
+	int nobody = 0;
+
+	sys_signals_block(signals);
+	if (atomic_compare_exchange_strong_explicit(&refreshing, &nobody, 1, memory_order_acquire, memory_order_relaxed))
+		return true;
+	sys_signals_restore(signals);
+	return false;
+}
+
+static void give_tables(const uint64_t *signals)
+{
+	atomic_store_explicit(&refreshing, 0, memory_order_release);
+	sys_signals_restore(signals);
+}
+
 void modules_refresh(struct thread *thread)
 {
 	uint64_t signals;
-	int nobody = 0;
 
-	/* Who comes while another is at it need not wait: its frames are resolved by what the other writes. */
-	sys_signals_block(&signals);
-	if (!atomic_compare_exchange_strong_explicit(&refreshing, &nobody, 1, memory_order_acquire, memory_order_relaxed)) {
-		sys_signals_restore(&signals);
+	/* If another is at it, our frames are resolved by what it writes. */
+	if (!take_tables(&signals))
 		return;
-	}
 	if (!modules)
 		modules = arena_pages(MODULES_MAX * sizeof(*modules));
 	if (modules && atomic_exchange_explicit(&modules_stale, 0, memory_order_acq_rel)) {
@@ -423,8 +401,87 @@ void modules_refresh(struct thread *thread)
 				if (!modules[i].seen && modules[i].end != 0)
 					recycle(&modules[i]);
 	}
-	atomic_store_explicit(&refreshing, 0, memory_order_release);
-	sys_signals_restore(&signals);
+	give_tables(&signals);
+}
+
+void modules_begin(struct thread *thread)
+{
+	at_start = true;
+	modules_refresh(thread);
+	at_start = false;
+	lasting_end();
+}
+
+/* Of these those are gone whose build-ids cannot be read, or are others.  false: the system lets us read none. */
+static bool check_build_ids(struct module *const checked[CHECKED_AT_ONCE], uint32_t count)
+{
+	struct iovec places[CHECKED_AT_ONCE];
+
+	for (uint32_t i = 0; i < count; i++)
+		places[i] = (struct iovec){ (void *)checked[i]->build_id_at, checked[i]->build_id_size };
+	for (uint32_t i = 0; i < count;) {
+		uint8_t read[CHECKED_AT_ONCE * BUILD_ID_KEPT], *at = read;
+		struct iovec local = { read, sizeof(read) };
+		long left = sys_call(SYS_process_vm_readv, sys_pid(), (long)&local, 1, (long)(places + i), (long)(count - i), 0);
+
+		if (sys_failed(left) && left != -EFAULT)
+			return false;
+		/* It is read in order, up to the first that cannot be. */
+		for (; i < count && left >= (long)places[i].iov_len; i++) {
+			if (memcmp(at, checked[i]->build_id, places[i].iov_len) != 0)
+				recycle(checked[i]);
+			at += places[i].iov_len;
+			left -= (long)places[i].iov_len;
+		}
+		if (i < count)
+			recycle(checked[i++]);
+	}
+	return true;
+}
+
+/* Finds out which modules have gone; false: it takes a look at the mappings to tell. */
+static bool check_modules(void)
+{
+	struct module *checked[CHECKED_AT_ONCE];
+	uint32_t module_total = atomic_load_explicit(&module_count, memory_order_relaxed), count = 0;
+
+	for (uint32_t i = 0; modules && i < module_total; i++) {
+		if (modules[i].end == 0 || modules[i].lasting)
+			continue;
+		if (!modules[i].build_id_at)
+			return false;
+		checked[count++] = &modules[i];
+		if (count < CHECKED_AT_ONCE)
+			continue;
+		if (!check_build_ids(checked, count))
+			return false;
+		count = 0;
+	}
+	return check_build_ids(checked, count);
+}
+
+void modules_changed(void)
+{
+	uint64_t signals;
+	bool known = false;
+
+	unwind_modules_changed();
+	forget_nowhere();
+	if (take_tables(&signals)) {
+		known = check_modules();
+		give_tables(&signals);
+	}
+	if (known)
+		atomic_fetch_and_explicit(&modules_stale, ~STALE_CLOSING, memory_order_acq_rel);
+	else
+		atomic_fetch_or_explicit(&modules_stale, STALE, memory_order_acq_rel);
+}
+
+void modules_closing(void)
+{
+	unwind_modules_changed();
+	forget_nowhere();
+	atomic_fetch_or_explicit(&modules_stale, STALE_CLOSING, memory_order_acq_rel);
 }
 
 void modules_reset(void)
@@ -434,5 +491,5 @@ void modules_reset(void)
 	atomic_store_explicit(&module_count, 0, memory_order_relaxed);
 	atomic_store_explicit(&modules_recycled, 0, memory_order_relaxed);
 	atomic_store_explicit(&refreshing, 0, memory_order_relaxed);
-	atomic_store_explicit(&modules_stale, 1, memory_order_relaxed);
+	atomic_store_explicit(&modules_stale, STALE, memory_order_relaxed);
 }

@@ -14,8 +14,13 @@ extern _Atomic int modules_stale;
 /* Reads the process's mappings and records the modules that are new. */
 void modules_refresh(struct thread *thread);
 
-/* The program opens or has closed a library. */
+/* The same when a process begins to be recorded that was started with us: no library was opened yet. */
+void modules_begin(struct thread *thread);
+
+/* The program opens or has closed a library: finds what has gone, or has the mappings read by the next event. */
 void modules_changed(void);
+/* It closes one; whatever others map in its place meanwhile is to be noticed, too.  modules_changed() follows. */
+void modules_closing(void);
 
 /* For a native frame that is new in the capture: makes sure that its module will be recorded. */
 void modules_meet(uintptr_t address);

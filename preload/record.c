@@ -464,7 +464,7 @@ void record_last_pages(struct thread *thread)
 
 void record_modules(void)
 {
-	struct thread *thread = record_enter();
+	struct thread *thread = atomic_load(&modules_stale) ? record_enter() : NULL;
 
 	if (!thread)
 		return;

@@ -135,6 +135,16 @@ uintptr_t symbol_find_elsewhere(const char *name, const struct link_map **found)
 	return find_first(name, found, true);
 }
 
+bool symbol_is_module(uintptr_t start, uintptr_t end)
+{
+	const struct link_map *map = first_map();
+
+	for (unsigned i = 0; map && i < MAPS_MAX; i++, map = map->l_next)
+		if ((uintptr_t)map->l_ld >= start && (uintptr_t)map->l_ld < end)
+			return true;
+	return false;
+}
+
 bool symbol_we_are_late(void)
 {
 	const struct link_map *map = first_map();

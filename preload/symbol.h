@@ -27,6 +27,9 @@ uintptr_t symbol_find_elsewhere(const char *name, const struct link_map **map);
 /* The library was put into a running program: the loader has it behind the C library, where nobody is led to it. */
 bool symbol_we_are_late(void);
 
+/* Whether the loader has put a module into this range. */
+bool symbol_is_module(uintptr_t start, uintptr_t end);
+
 /* A value of a module's dynamic section, an address made absolute; 0: it is not there. */
 uintptr_t symbol_dynamic(const ElfW(Dyn) *dynamic, uintptr_t base, ElfW(Sxword) tag);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "lasting.h"
 #include "sys.h"
 #include "unwind_cfi.h"
 #include "unwind_modules.h"
@@ -157,14 +158,32 @@ static uint32_t code_of_row(struct unwind_table *table, const struct unwind_row 
 	return code ? code : UNWIND_REGISTERS;
 }
 
+/* The rule of an address in a module that stays, of whatever generation: it is entered anew.  0: there is none. */
+static uint32_t code_kept(_Atomic uint64_t *pair, uint32_t generation, uintptr_t pc)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t slot = atomic_load_explicit(&pair[i], memory_order_acquire);
+		const uint64_t code = slot ^ unwind_key(unwind_slot_generation(slot, pc), pc);
+
+		if (!unwind_is_code(code) || !lasting_has(pc))
+			continue;
+		atomic_store_explicit(&pair[i], unwind_key(generation, pc) ^ code, memory_order_release);
+		return (uint32_t)code;
+	}
+	return 0;
+}
+
 uint32_t unwind_code_compile(struct unwind_table *table, uint32_t generation, uintptr_t pc)
 {
 	_Atomic uint64_t *pair = unwind_pair(table, pc);
 	uint64_t first = atomic_load_explicit(&pair[0], memory_order_relaxed);
-	uint32_t code = UNWIND_NONE;
+	uint32_t code = code_kept(pair, generation, pc);
 	struct unwind_module module;
 	struct unwind_row row;
 
+	if (code)
+		return code;
+	code = UNWIND_NONE;
 	if (unwind_module_find(pc, generation, &module)) {
 		if (unwind_cfi_row(&module, pc, UNWIND_WALKED_REGISTERS, &row))
 			code = code_of_row(table, &row);

@@ -12,7 +12,8 @@
  *
  * Place and contents of a slot together give the whole address and the generation, so a hit is exact, never probable.
  * No hash: the look-up is on the chain of loads that bounds the speed of a walk, and code that lies together has its
- * rules together, 64 bytes of it in a cache line.  The generation makes all slots of before a dlclose void.
+ * rules together, 64 bytes of it in a cache line.  The generation makes all slots of before a dlclose void; those of
+ * modules that are never unloaded (lasting.h) are then taken over into the next one as they are asked for.
  *
  *     code                            meaning
  *     0                               none: an empty slot

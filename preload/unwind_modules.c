@@ -14,10 +14,12 @@
 #include <fcntl.h>
 #include <link.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
+#include "lasting.h"
 #include "symbol.h"
 #include "sys.h"
 #include "unwind.h"
@@ -51,7 +53,7 @@ static bool slot_read(const struct slot *slot, uint32_t generation, uintptr_t pc
 	uint32_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
 	uint64_t words[MODULE_WORDS];
 
-	if (sequence & 1 || atomic_load_explicit(&slot->generation, memory_order_relaxed) != generation)
+	if (sequence & 1 || (atomic_load_explicit(&slot->generation, memory_order_relaxed) != generation && !lasting_has(pc)))
 		return false;
 	for (size_t i = 0; i < MODULE_WORDS; i++)
 		words[i] = atomic_load_explicit(&slot->words[i], memory_order_relaxed);
@@ -261,40 +263,48 @@ struct unwind_extent unwind_module_extent(const struct unwind_module *module, ui
 	return (struct unwind_extent){ 0, 0 };
 }
 
-/* Program headers of the ELF image mapped at `image`, or 0 of them. */
-static size_t headers_read(uintptr_t image, Elf64_Phdr headers[HEADERS_MAX])
-{
+/* An ELF image's beginning, which in nearly all files holds its program headers: one system call copies both. */
+struct image {
 	Elf64_Ehdr elf;
+	Elf64_Phdr headers[HEADERS_MAX];
+};
 
-	if (!copy(&elf, image, sizeof(elf)) || memcmp(elf.e_ident, ELFMAG, SELFMAG) ||
-			elf.e_ident[EI_CLASS] != ELFCLASS64)
+/* Fills in the program headers of the image mapped at `place`; how many they are, 0 of what is none. */
+static size_t image_read(struct image *image, uintptr_t place)
+{
+	const Elf64_Ehdr *elf = &image->elf;
+
+	if (!copy(image, place, sizeof(*image)) || memcmp(elf->e_ident, ELFMAG, SELFMAG) ||
+			elf->e_ident[EI_CLASS] != ELFCLASS64)
 		return 0;
-	if (elf.e_phentsize != sizeof(Elf64_Phdr) || elf.e_phnum == 0 || elf.e_phnum > HEADERS_MAX ||
-			elf.e_phoff > 1 << 20)
+	if (elf->e_phentsize != sizeof(Elf64_Phdr) || elf->e_phnum == 0 || elf->e_phnum > HEADERS_MAX ||
+			elf->e_phoff > 1 << 20)
 		return 0;
-	if (!copy(headers, image + elf.e_phoff, elf.e_phnum * sizeof(Elf64_Phdr)))
+	if (elf->e_phoff != offsetof(struct image, headers) &&
+			!copy(image->headers, place + elf->e_phoff, elf->e_phnum * sizeof(Elf64_Phdr)))
 		return 0;
-	for (size_t i = 0; i < elf.e_phnum; i++)
-		if (headers[i].p_type == PT_LOAD && headers[i].p_offset == 0 &&
-				elf.e_phoff + elf.e_phnum * sizeof(Elf64_Phdr) <= headers[i].p_filesz)
-			return elf.e_phnum;
+	for (size_t i = 0; i < elf->e_phnum; i++)
+		if (image->headers[i].p_type == PT_LOAD && image->headers[i].p_offset == 0 &&
+				elf->e_phoff + elf->e_phnum * sizeof(Elf64_Phdr) <= image->headers[i].p_filesz)
+			return elf->e_phnum;
 	return 0;
 }
 
-/* What to add to addresses in the file to get those in memory: the first segment is mapped at `image`. */
-static uintptr_t headers_bias(const Elf64_Phdr *headers, size_t count, uintptr_t image)
+/* What to add to addresses in the file to get those in memory: the first segment is mapped at `place`. */
+static uintptr_t headers_bias(const Elf64_Phdr *headers, size_t count, uintptr_t place)
 {
 	for (size_t i = 0; i < count; i++)
 		if (headers[i].p_type == PT_LOAD && headers[i].p_offset == 0)
-			return image - (headers[i].p_vaddr & ~(uintptr_t)(PAGE - 1));
-	return image;
+			return place - (headers[i].p_vaddr & ~(uintptr_t)(PAGE - 1));
+	return place;
 }
 
 /* Takes the readable parts from the program headers. */
 static bool module_from_image(struct unwind_module *module)
 {
-	Elf64_Phdr headers[HEADERS_MAX];
-	size_t count = headers_read(module->start, headers);
+	struct image image;
+	const Elf64_Phdr *headers = image.headers;
+	size_t count = image_read(&image, module->start);
 	uintptr_t bias = headers_bias(headers, count, module->start);
 
 	for (size_t i = 0; i < count; i++) {
@@ -334,13 +344,14 @@ static void group_add(struct group *group, const struct line *line)
 /* Whether the group is a module with code; then its frame header is known too. */
 static bool group_finish(struct group *group)
 {
-	Elf64_Phdr headers[HEADERS_MAX];
+	struct image image;
+	const Elf64_Phdr *headers = image.headers;
 	uintptr_t bias;
 	size_t count;
 
 	if (!group->open || !group->executable)
 		return false;
-	count = headers_read(group->module.start, headers);
+	count = image_read(&image, group->module.start);
 	bias = headers_bias(headers, count, group->module.start);
 	for (size_t i = 0; i < count; i++)
 		if (headers[i].p_type == PT_GNU_EH_FRAME)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct met {
 	uint32_t generation;
 	char file[16];
 };
-static struct met met[4096];
+static struct met met[8192];
 static size_t met_count;
 
 static int start(void **state)
@@ -56,6 +57,29 @@ static void refresh(void)
 	record_modules();
 }
 
+/* Makes the file a library with the name as its build-id, when it begins with "elf": others have none. */
+static void put_build_id(int fd, const char *file)
+{
+	struct {
+		Elf64_Ehdr header;
+		Elf64_Phdr phdrs[2];
+		Elf64_Nhdr note;
+		char owner[4], build_id[16];
+	} elf = {
+		.header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 }, .e_phoff = sizeof(elf.header),
+			.e_phentsize = sizeof(elf.phdrs[0]), .e_phnum = 2 },
+		.phdrs = { { .p_type = PT_LOAD, .p_filesz = PAGE, .p_memsz = PAGE, .p_flags = PF_R | PF_X },
+			{ .p_type = PT_NOTE, .p_offset = offsetof(__typeof__(elf), note),
+				.p_vaddr = offsetof(__typeof__(elf), note), .p_memsz = sizeof(elf.note) + 20 } },
+		.note = { .n_namesz = 4, .n_descsz = sizeof(elf.build_id), .n_type = NT_GNU_BUILD_ID },
+		.owner = "GNU",
+	};
+
+	snprintf(elf.build_id, sizeof(elf.build_id), "%s", file);
+	if (strncmp(file, "elf", 3) == 0)
+		assert_int_equal(pwrite(fd, &elf, sizeof(elf), 0), sizeof(elf));
+}
+
 /* Maps a file of that name, executable, at page `at` of the place. */
 static void map_file(const char *file, unsigned at, unsigned pages)
 {
@@ -66,6 +90,7 @@ static void map_file(const char *file, unsigned at, unsigned pages)
 	int fd = open(name, O_RDWR | O_CREAT, 0600);
 
 	assert_int_equal(ftruncate(fd, ROOM), 0);
+	put_build_id(fd, file);
 	assert_ptr_equal(mmap(wanted, pages * PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd, 0), wanted);
 	close(fd);
 }
@@ -220,13 +245,102 @@ static void frames_met_before_the_look_are_resolved_too(void **state)
 	check_frames();
 }
 
-static void random_histories_keep_frames_and_modules_together(void **state)
+/* A library is closed or about to be opened; that is to need no look at the mappings. */
+static void change_unseen(void)
 {
-	static const char *const files[] = { "f0", "f1", "f2", "f3", "f4", "f5" };
-	struct { unsigned at, pages; } mapped[6] = { 0 };
+	modules_changed();
+	assert_int_equal(atomic_load(&modules_stale), 0);
+}
+
+/* Elsewhere they may be missing: then every change takes a look. */
+static void begin_with_build_ids(void)
+{
+	refresh();
+	modules_changed();
+	if (atomic_load(&modules_stale))
+		skip();
+}
+
+static void what_has_gone_is_noticed_by_its_build_id(void **state)
+{
+	(void)state;
+	begin_with_build_ids();
+	map_file("elf one", 0, 4);
+	meet_frames("elf one", 0, 4);
+	change_unseen();
+	meet_frames("elf one", 0, 4);
+	assert_int_equal(met[0].generation, met[4].generation);   /* it is still there */
+	unmap_pages(0, 4);
+	change_unseen();
+	map_file("elf two", 0, 4);
+	meet_frames("elf two", 0, 4);
+	/* Another one in its place, before anybody looked. */
+	map_file("elf one", 0, 4);
+	change_unseen();
+	meet_frames("elf one", 0, 4);
+	assert_int_not_equal(met[8].generation, met[12].generation);
+	check_frames();
+}
+
+static void a_closing_library_is_noticed_also_by_others(void **state)
+{
+	(void)state;
+	begin_with_build_ids();
+	map_file("elf one", 0, 4);
+	meet_frames("elf one", 0, 4);
+	modules_closing();
+	map_file("elf two", 0, 4);
+	/* An event of another thread, before the one that closes it is told. */
+	assert_int_not_equal(atomic_load(&modules_stale), 0);
+	record_modules();
+	meet_frames("elf two", 0, 4);
+	change_unseen();
+	check_frames();
+}
+
+static void any_of_many_may_have_gone(void **state)
+{
+	enum { MANY = 150, ROUNDS = 20 };
+	unsigned written[MANY] = { 0 };
+	bool is_mapped[MANY] = { false };
+	char name[16];
 
 	(void)state;
-	srand(3);
+	begin_with_build_ids();
+	srand(5);
+	for (int round = 0; round < ROUNDS; round++) {
+		/* Few, or nearly all. */
+		const int share = round % 3 == 0 ? 90 : 4;
+
+		for (unsigned i = 0; i < MANY; i++) {
+			if (is_mapped[i] && rand() % 100 < share) {
+				unmap_pages(i * 2, 1);
+				is_mapped[i] = false;
+			}
+		}
+		change_unseen();
+		for (unsigned i = 0; i < MANY; i++) {
+			if (!is_mapped[i] && rand() % 2) {
+				snprintf(name, sizeof(name), "elf%u.%u", i, written[i]++ % 2);
+				map_file(name, i * 2, 1);
+				meet_frames(name, i * 2, 1);
+				is_mapped[i] = true;
+			} else if (is_mapped[i]) {
+				snprintf(name, sizeof(name), "elf%u.%u", i, (written[i] - 1) % 2);
+				meet_frames(name, i * 2, rand() % 16 == 0);
+			}
+		}
+	}
+	check_frames();
+}
+
+static void random_history(const char *const files[6], unsigned seed)
+{
+	struct { unsigned at, pages; } mapped[6] = { 0 };
+
+	unmap_pages(0, ROOM / PAGE);
+	refresh();
+	srand(seed);
 	for (int round = 0; round < 300; round++) {
 		int which = rand() % 6;
 
@@ -251,6 +365,18 @@ static void random_histories_keep_frames_and_modules_together(void **state)
 		meet_frames(files[which], at, pages);
 	}
 	check_frames();
+}
+
+static void random_histories_keep_frames_and_modules_together(void **state)
+{
+	static const char *const without[] = { "f0", "f1", "f2", "f3", "f4", "f5" };
+	static const char *const with[] = { "elf0", "elf1", "elf2", "elf3", "elf4", "elf5" };
+	static const char *const either[] = { "elf0", "f1", "elf2", "elf3", "elf4", "elf5" };
+
+	(void)state;
+	random_history(without, 3);
+	random_history(with, 4);
+	random_history(either, 5);
 }
 
 static void places_are_used_again_and_made_up_addresses_cost_little(void **state)
@@ -288,6 +414,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_replacement_between_two_looks_is_noticed, start, stop),
 		cmocka_unit_test_setup_teardown(a_module_over_the_edge_of_an_old_one_is_recorded_in_stretches, start, stop),
 		cmocka_unit_test_setup_teardown(frames_met_before_the_look_are_resolved_too, start, stop),
+		cmocka_unit_test_setup_teardown(what_has_gone_is_noticed_by_its_build_id, start, stop),
+		cmocka_unit_test_setup_teardown(a_closing_library_is_noticed_also_by_others, start, stop),
+		cmocka_unit_test_setup_teardown(any_of_many_may_have_gone, start, stop),
 		cmocka_unit_test_setup_teardown(random_histories_keep_frames_and_modules_together, start, stop),
 		cmocka_unit_test_setup_teardown(places_are_used_again_and_made_up_addresses_cost_little, start, stop),
 	};

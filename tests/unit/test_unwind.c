@@ -6,6 +6,7 @@
  * the addresses; and it gives each frame a node that depends on all frames outside of it, so that a frame wrongly
  * reported as kept is found out as well.
  */
+#include "preload/lasting.h"
 #include "preload/stack_native.h"
 #include "preload/stack_recent.h"
 #include "preload/unwind.h"
@@ -17,6 +18,7 @@
 #define UNW_LOCAL_ONLY
 #include <alloca.h>
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <libunwind.h>
 #include <pthread.h>
@@ -587,6 +589,56 @@ static void modules_are_found_by_the_maps_alone(void **state)
 	assert_int_equal(mismatches, 0);
 }
 
+/* A module of one page, whose frame header is at this place in it. */
+static void put_image(int fd, uint64_t frame_header)
+{
+	struct { Elf64_Ehdr header; Elf64_Phdr phdrs[2]; } image = {
+		.header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64 }, .e_phoff = sizeof(image.header),
+			.e_phentsize = sizeof(image.phdrs[0]), .e_phnum = 2 },
+		.phdrs = { { .p_type = PT_LOAD, .p_filesz = 4096, .p_memsz = 4096, .p_flags = PF_R | PF_X },
+			{ .p_type = PT_GNU_EH_FRAME, .p_vaddr = frame_header } },
+	};
+
+	assert_int_equal(pwrite(fd, &image, sizeof(image), 0), sizeof(image));
+}
+
+static uint64_t frame_header_of(uintptr_t place)
+{
+	struct unwind_module module;
+
+	assert_true(unwind_module_find(place + 2000, unwind_generation(), &module));
+	assert_int_equal(module.start, place);
+	return module.frame_header - place;
+}
+
+static void what_is_known_of_a_module_lasts_as_long_as_it_does(void **state)
+{
+	int fd = memfd_create("image", MFD_CLOEXEC);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	uintptr_t place = (uintptr_t)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+
+	unwind_modules_without_loader(true);
+	put_image(fd, 256);
+	assert_int_equal(frame_header_of(place), 256);
+	/* As if another had come to its place. */
+	put_image(fd, 512);
+	assert_int_equal(frame_header_of(place), 256);
+	unwind_modules_changed();
+	assert_int_equal(frame_header_of(place), 512);
+	lasting_add(place, place + 4096);
+	lasting_end();
+	put_image(fd, 256);
+	unwind_modules_changed();
+	assert_int_equal(frame_header_of(place), 512);
+	lasting_give_up();
+	assert_int_equal(frame_header_of(place), 256);
+	unwind_modules_without_loader(false);
+	munmap((void *)place, 4096);
+	close(fd);
+}
+
 /* Hand-written frames: the CFA in rbx and in r12, as in the loader's trampolines; and one that changes stacks. */
 void asm_frame_rbx(void (*call)(void));
 void asm_frame_r12(void (*call)(void));
@@ -843,6 +895,7 @@ int main(void)
 #endif
 		cmocka_unit_test_setup_teardown(generations_wrap_around, NULL, report),
 		cmocka_unit_test_setup_teardown(modules_are_found_by_the_maps_alone, NULL, report),
+		cmocka_unit_test(what_is_known_of_a_module_lasts_as_long_as_it_does),
 		cmocka_unit_test_setup_teardown(frames_addressed_by_other_registers_are_recovered, NULL, report),
 		cmocka_unit_test_setup_teardown(functions_that_change_stacks_are_crossed, NULL, report),
 		cmocka_unit_test_setup_teardown(generated_code_is_guessed_through, NULL, report),

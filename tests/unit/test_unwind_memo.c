@@ -10,6 +10,7 @@
  * So by rules whose sizes are multiples of 16 every walk finds its way up from wherever it begins, and stacks that
  * begin apart come together.  Between two walks a few words change, or only the place to begin or to end at does.
  */
+#include "preload/lasting.h"
 #include "preload/stack_native.h"
 #include "preload/unwind.h"
 
@@ -196,6 +197,31 @@ static void a_rule_is_that_of_one_address_and_one_generation(void **state)
 	assert_int_equal(unwind_code(table, generation, pc), UNWIND_NONE);
 }
 
+static void rules_of_modules_that_stay_outlive_a_change(void **state)
+{
+	struct unwind_table *table = unwind_table();
+	enum { WRONG = UNWIND_SIZE_MAX / 8 };
+	uintptr_t pc = (uintptr_t)find_addresses, outside = pc ^ (uintptr_t)1 << 40;
+	uint32_t right, before = unwind_generation();
+
+	(void)state;
+	right = unwind_code(table, before, pc);
+	lasting_add(pc & ~(uintptr_t)4095, pc + 1);
+	lasting_end();
+	for (unsigned place = 0; place < 2; place++) {
+		atomic_store(&unwind_pair(table, pc)[place], unwind_key(before, pc) ^ WRONG);
+		atomic_store(&unwind_pair(table, pc)[1 - place], unwind_key(before, outside) ^ WRONG);
+		unwind_modules_changed();
+		assert_int_not_equal(unwind_generation(), before);
+		assert_int_equal(unwind_code(table, unwind_generation(), pc), WRONG);
+		assert_int_equal(atomic_load(&unwind_pair(table, pc)[place]), unwind_key(unwind_generation(), pc) ^ WRONG);
+		assert_int_equal(unwind_code(table, unwind_generation(), outside), UNWIND_NONE);
+	}
+	lasting_give_up();
+	unwind_modules_changed();
+	assert_int_equal(unwind_code(table, unwind_generation(), pc), right);
+}
+
 static __attribute__((noinline)) void find_bottom(void)
 {
 	uintptr_t *frame = __builtin_frame_address(0);
@@ -225,6 +251,7 @@ int main(void)
 		cmocka_unit_test(random_stacks_are_walked_with_a_memo_as_without),
 		cmocka_unit_test(the_same_words_with_another_bp_are_another_stack),
 		cmocka_unit_test(a_rule_is_that_of_one_address_and_one_generation),
+		cmocka_unit_test(rules_of_modules_that_stay_outlive_a_change),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
