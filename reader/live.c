@@ -5,29 +5,51 @@
 #include "live.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
-enum { BUCKET_BITS_FIRST = 10 };      /* 64 KiB: a small capture is read in little memory */
+enum {
+	BUCKET_BITS_FIRST = 10,       /* 64 KiB: a small capture is read in little memory */
+	OWN_MAPPING_SIZE = 4 << 20,   /* bytes; smaller tables lie in the heap (heap.h), where pages are there already */
+};
 
-/* Pages come zeroed, which is free lanes.  Huge pages where they can be had: nearly every access is to another page. */
+/*
+ * Zeroed, which is free lanes.  All of a table is touched as it grows; of one mapped by itself each page would be
+ * fetched twice, for the look at a bucket and then for the block that is put there.  Large ones are of huge pages
+ * where they can be had: nearly every access is to another page.
+ */
 static struct live_bucket *new_buckets(size_t count, struct error *error)
 {
 	const size_t bytes = count * sizeof(struct live_bucket);
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory;
 
+	if (bytes < OWN_MAPPING_SIZE) {
+		memory = aligned_alloc(sizeof(struct live_bucket), bytes);
+		if (!memory) {
+			fail_memory(error);
+			return NULL;
+		}
+		return memset(memory, 0, bytes);
+	}
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {
 		fail_memory(error);
 		return NULL;
 	}
-	if (bytes >= 4 << 20)
-		madvise(memory, bytes, MADV_HUGEPAGE);
+	madvise(memory, bytes, MADV_HUGEPAGE);
 	return memory;
 }
 
 static void free_buckets(const struct live *live)
 {
-	if (live->buckets)
-		munmap(live->buckets, (live->mask + 1) * sizeof(struct live_bucket));
+	const size_t bytes = (live->mask + 1) * sizeof(struct live_bucket);
+
+	if (!live->buckets)
+		return;
+	if (bytes < OWN_MAPPING_SIZE)
+		free(live->buckets);
+	else
+		munmap(live->buckets, bytes);
 }
 
 bool live_init(struct live *live, struct error *error)

@@ -251,7 +251,9 @@ static bool replay_captures(struct build *build)
 		if (end > build->profile->duration_ns)
 			build->profile->duration_ns = end;
 	}
-	return ok && replay_end(&build->replay, build->profile->duration_ns, build->error) && check_marks(build);
+	ok = ok && replay_end(&build->replay, build->profile->duration_ns, build->error);
+	replay_forget_blocks(&build->replay);
+	return ok && check_marks(build);
 }
 
 /*

@@ -680,12 +680,18 @@ bool replay_add_process(struct replay *replay, uint32_t number, struct capture *
 	return true;
 }
 
+void replay_forget_blocks(struct replay *replay)
+{
+	for (uint32_t i = 0; replay->processes && i < replay->process_count; i++)
+		live_finish(&replay->processes[i].live);
+}
+
 void replay_finish(struct replay *replay)
 {
+	replay_forget_blocks(replay);
 	for (uint32_t i = 0; replay->processes && i < replay->process_count; i++) {
 		struct replay_process *process = &replay->processes[i];
 
-		live_finish(&process->live);
 		ranges_finish(&process->ranges);
 		map64_finish(&process->thread_by_index);
 		free(process->stream_thread);

@@ -239,4 +239,7 @@ MUST_CHECK bool replay_run(struct replay *replay, uint32_t process, uint32_t str
 /* After the last run: completes the shares of the peak, the live heap at the time asked for, and the time line. */
 MUST_CHECK bool replay_end(struct replay *replay, uint64_t duration_ns, struct error *error);
 
+/* After replay_end: nobody looks for a block any more, and their table may be the largest thing there is. */
+void replay_forget_blocks(struct replay *replay);
+
 #endif

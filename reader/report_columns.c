@@ -2,81 +2,35 @@
 /*
  * The columns of a report page; see report_columns.h, and formats/report.md for the layout.
  *
- *     put_* -> packed bytes -> deflate (gzip) -> base64 -> FILE
+ *     put_* -> packed bytes -> report_pack.c -> FILE
  *
- * Nothing is kept but the table of strings: the columns stream through two buffers of fixed size, however large the
- * profile is.  A failure is remembered in the writer and looked at once, at the end, so that the code that lists the
+ * Nothing is kept but the table of strings: the columns stream through buffers of fixed size, however large the
+ * profile is.  A failure is remembered there and looked at once, at the end, so that the code that lists the
  * columns reads like the table in the document.
  */
 #include "report_columns.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "intervals.h"
+#include "report_pack.h"
 #include "report_strings.h"
 #include "report_text.h"
 
-enum {
-	PACKED_SIZE = 1 << 16,        /* bytes gathered before each call of deflate */
-	STORED_SIZE = 3 << 14,        /* a multiple of 3, so that base64 needs padding only at the end */
-	VARINT_SIZE_MAX = 10,
-};
+enum { VARINT_SIZE_MAX = 10 };
 
 struct writer {
-	z_stream stream;
-	FILE *out;
+	struct pack *pack;
 	uint64_t *clamped;
-	bool failed;                  /* zlib said so; does not happen but for lack of memory */
-	size_t packed_used;
-	unsigned char packed[PACKED_SIZE];
-	unsigned char stored[STORED_SIZE];
-	char text[STORED_SIZE / 3 * 4];
 };
-
-static size_t base64_encode(char *to, const unsigned char *from, size_t size)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *start = to;
-	for (size_t i = 0; i < size; i += 3) {
-		uint32_t group = (uint32_t)from[i] << 16 | (i + 1 < size ? (uint32_t)from[i + 1] << 8 : 0) |
-			(i + 2 < size ? from[i + 2] : 0);
-		*to++ = digits[group >> 18];
-		*to++ = digits[group >> 12 & 63];
-		*to++ = i + 1 < size ? digits[group >> 6 & 63] : '=';
-		*to++ = i + 2 < size ? digits[group & 63] : '=';
-	}
-	return (size_t)(to - start);
-}
-
-/* Compresses what is packed; with `last` also ends the stream. */
-static void writer_flush(struct writer *writer, bool last)
-{
-	z_stream *stream = &writer->stream;
-	stream->next_in = writer->packed;
-	stream->avail_in = (uInt)writer->packed_used;
-	writer->packed_used = 0;
-	while (!writer->failed) {
-		int result = deflate(stream, last ? Z_FINISH : Z_NO_FLUSH);
-		writer->failed = result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR;
-		bool ended = result == Z_STREAM_END;
-		if (stream->avail_out && !ended)
-			return;
-		size_t size = base64_encode(writer->text, writer->stored, STORED_SIZE - stream->avail_out);
-		fwrite(writer->text, 1, size, writer->out);
-		stream->next_out = writer->stored;
-		stream->avail_out = STORED_SIZE;
-		if (ended)
-			return;
-	}
-}
 
 static void put_byte(struct writer *writer, uint8_t byte)
 {
-	if (writer->packed_used == PACKED_SIZE)
-		writer_flush(writer, false);
-	writer->packed[writer->packed_used++] = byte;
+	struct pack *pack = writer->pack;
+	if (pack->used == PACK_SIZE)
+		pack_flush(pack, false);
+	pack->bytes[pack->used++] = byte;
 }
 
 static void put_bytes(struct writer *writer, const char *bytes, size_t size)
@@ -95,15 +49,16 @@ static uint64_t clamp(struct writer *writer, uint64_t value)
 
 static void put_packed(struct writer *writer, uint64_t value)
 {
-	if (writer->packed_used > PACKED_SIZE - VARINT_SIZE_MAX)
-		writer_flush(writer, false);
-	unsigned char *to = writer->packed + writer->packed_used;
+	struct pack *pack = writer->pack;
+	if (pack->used > PACK_SIZE - VARINT_SIZE_MAX)
+		pack_flush(pack, false);
+	unsigned char *to = pack->bytes + pack->used;
 	while (value > 0x7f) {
 		*to++ = (unsigned char)(value | 0x80);
 		value >>= 7;
 	}
 	*to++ = (unsigned char)value;
-	writer->packed_used = (size_t)(to - writer->packed);
+	pack->used = (size_t)(to - pack->bytes);
 }
 
 static void put_varint(struct writer *writer, uint64_t value)
@@ -358,16 +313,9 @@ static void put_sources(struct writer *writer, const struct report_sources *sour
 bool report_columns_write(const struct profile *profile, const struct report_strings *strings,
 	const struct report_sources *sources, FILE *out, uint64_t *clamped, struct error *error)
 {
-	struct writer *writer = calloc(1, sizeof(*writer));
-	/* 16 asks zlib for a gzip header; the header's time stays 0, so that equal profiles give equal pages. */
-	if (!writer || deflateInit2(&writer->stream, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
-		free(writer);
+	struct writer own = { .pack = pack_new(out), .clamped = clamped }, *writer = &own;
+	if (!own.pack)
 		return fail(error, STATUS_MEMORY, "cannot make the report: out of memory for compression");
-	}
-	writer->out = out;
-	writer->clamped = clamped;
-	writer->stream.next_out = writer->stored;
-	writer->stream.avail_out = STORED_SIZE;
 
 	put_bytes(writer, "SCTR\1", 5);
 	put_varint(writer, report_strings_count(strings));
@@ -410,11 +358,10 @@ bool report_columns_write(const struct profile *profile, const struct report_str
 	if (profile->before_slices && profile->before_spreads)
 		put_slice_spreads(writer, profile->before_slices);
 	put_bytes(writer, "END.", 4);
-	writer_flush(writer, true);
+	pack_flush(own.pack, true);
 
-	bool failed = writer->failed;
-	deflateEnd(&writer->stream);
-	free(writer);
+	const bool failed = own.pack->failed;
+	pack_free(own.pack);
 	if (failed)
 		return fail(error, STATUS_MEMORY, "cannot make the report: its data cannot be compressed");
 	return true;

@@ -85,7 +85,7 @@ bool map64_init(struct map64 *map, size_t expected, struct error *error)
 {
 	unsigned bits = 4;
 
-	while (bits < 40 && ((size_t)1 << bits) < expected * 2)
+	while (bits < 40 && ((size_t)1 << bits) / 4 * 3 < expected)
 		bits++;
 	*map = (struct map64){ .seed = table_seed() };
 	return map64_allocate(map, bits, error);
@@ -121,7 +121,7 @@ bool map64_put(struct map64 *map, uint64_t key, uint32_t value, struct error *er
 		return false;
 	slot = map64_slot(map, key);
 	if (slot->value == MAP64_NONE) {
-		if ((map->count + 1) * 2 > map64_mask(map) + 1) {
+		if (map->count + 1 > (map64_mask(map) + 1) / 4 * 3) {
 			if (!map64_grow(map, error))
 				return false;
 			slot = map64_slot(map, key);

@@ -99,9 +99,32 @@ static void sizes_beyond_a_lane_are_kept_and_their_room_is_used_again(void **sta
 	live_finish(&live);
 }
 
+/* From the heap's memory into mappings of its own, and larger ones. */
+static void a_table_that_outgrows_the_heap_has_all_of_its_blocks(void **state)
+{
+	enum { COUNT = 300000, STEP = 48 };
+	struct error error = { 0 };
+	struct live live;
+
+	assert_true(live_init(&live, &error));
+	for (uint64_t i = 0; i < COUNT; i++)
+		assert_true(live_insert(&live, &(struct live_block){ .address = i * STEP, .size = i }, &error));
+	assert_true(live.mask + 1 >= (size_t)COUNT * 2 / LIVE_LANES);
+	for (uint64_t i = 0; i < COUNT; i++) {
+		const struct live_place place = live_find(&live, i * STEP);
+
+		assert_non_null(place.bucket);
+		assert_int_equal(live_get(&live, place).size, i);
+		live_remove(&live, place);
+	}
+	assert_int_equal(live.count, 0);
+	live_finish(&live);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_table_that_outgrows_the_heap_has_all_of_its_blocks),
 		cmocka_unit_test(blocks_are_found_as_they_were_entered),
 		cmocka_unit_test(sizes_beyond_a_lane_are_kept_and_their_room_is_used_again),
 	};
