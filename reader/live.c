@@ -10,7 +10,7 @@
 
 enum {
 	BUCKET_BITS_FIRST = 10,       /* 64 KiB: a small capture is read in little memory */
-	OWN_MAPPING_SIZE = 4 << 20,   /* bytes; smaller tables lie in the heap (heap.h), where pages are there already */
+	OWN_MAPPING_SIZE = 2 << 20,   /* bytes; smaller tables lie in the heap (heap.h), where pages are there already */
 };
 
 /*
@@ -95,10 +95,8 @@ bool live_grow(struct live *live, struct error *error)
 	if (!grown.buckets)
 		return false;
 	for (size_t i = 0; i <= live->mask; i++) {
-		for (unsigned lane = 0; lane < LIVE_LANES; lane++) {
-			if (live->buckets[i].key[lane])
-				carry_lane(&grown, &live->buckets[i], lane);
-		}
+		for (unsigned lanes = live->buckets[i].state & LIVE_LANES_ALL; lanes; lanes &= lanes - 1)
+			carry_lane(&grown, &live->buckets[i], (unsigned)__builtin_ctz(lanes));
 	}
 	free_buckets(live);
 	*live = grown;
