@@ -423,8 +423,10 @@ static __attribute__((destructor)) void exiting(void)
 		return;
 	if (gate != GATE_WIPED) {
 		thread->gate = GATE_OURS;
-		if (gate == GATE_IDLE)
+		if (gate == GATE_IDLE) {
+			modules_list(thread);
 			record_last_pages(thread);
+		}
 		sample_put_rest(thread);
 	}
 	status->end_time_ns = sys_elapsed_ns(start_ns, sys_clock_ns(CLOCK_MONOTONIC));

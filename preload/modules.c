@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of modules, read from /proc/self/maps: that takes no loader lock (an allocation inside dlopen or inside a
- * dl_iterate_phdr callback must not wait for one) and sees every name space.  Read when a frame lies in no known
- * module, and when libraries may have gone of which that cannot be found out in a cheaper way: whether a module's
- * build-id still stands where it was mapped, one system call for all that can be unloaded.
+ * The table of modules, made from the process's mappings: they take no loader lock (an allocation inside dlopen or
+ * inside a dl_iterate_phdr callback must not wait for one) and show every name space.  They are looked at when a frame
+ * lies in no known module; and when libraries may have gone of which that cannot be found out in a cheaper way: whether
+ * a module's build-id still stands where it was mapped, one system call for all that can be unloaded.
  *
  * When a module is gone, its range enters `ranges` with a generation one higher than before; frames met there later
  * bear it.  The generation of an address is the highest of all ranges that cover it, so it never goes back.  A module
@@ -21,6 +21,7 @@
 #include "arena.h"
 #include "lasting.h"
 #include "mapped_elf.h"
+#include "mappings.h"
 #include "stream.h"
 #include "symbol.h"
 #include "sys.h"
@@ -31,13 +32,15 @@
 enum {
 	MODULES_MAX = 16384,
 	RANGES_MAX = 4096,
-	PATH_SIZE = 4096,
 	BUILD_ID_KEPT = 20,           /* of longer ones as much is compared */
 	CHECKED_AT_ONCE = 64,
 };
 
-/* Of modules_stale: the mappings are to be read; or it may be so, and whoever closes a library finds out. */
-enum { STALE = 1, STALE_CLOSING = 2 };
+/*
+ * Of modules_stale: the mappings are to be read; or it may be so, and whoever closes a library finds out; or only those
+ * around the addresses in `met`.
+ */
+enum { STALE = 1, STALE_CLOSING = 2, STALE_MET = 4 };
 
 struct module {
 	_Atomic uintptr_t start, end; /* both 0: gone; the place may be used again */
@@ -61,15 +64,8 @@ static _Atomic uint32_t module_count;
 static struct range ranges[RANGES_MAX];   /* [0, modules_recycled) are complete */
 static _Atomic int refreshing;        /* 1: a thread reads the mappings, or looks at build-ids */
 static bool at_start;                 /* guarded by it: no library was opened yet */
-
-/* Mappings of one file that follow each other in the address space. */
-struct group {
-	uintptr_t start, end;
-	uint64_t first_offset;        /* of the file, at start */
-	uint64_t device_inode;
-	bool executable;
-	char path[PATH_SIZE];
-};
+static _Atomic bool unlisted;         /* since all mappings were read a library was opened */
+static _Atomic uintptr_t met[4];      /* addresses in no known module; 0: free; set before STALE_MET */
 
 uint32_t modules_generation_slow(uintptr_t address)
 {
@@ -160,6 +156,18 @@ static void forget_nowhere(void)
 		atomic_store_explicit(&nowhere[i], 0, memory_order_relaxed);
 }
 
+/* false: there is no room. */
+static bool note_met(uintptr_t address)
+{
+	for (size_t i = 0; i < sizeof(met) / sizeof(met[0]); i++) {
+		uintptr_t none = 0;
+
+		if (atomic_compare_exchange_strong(&met[i], &none, address))
+			return true;
+	}
+	return false;
+}
+
 void modules_meet(uintptr_t address)
 {
 	uintptr_t page = address >> 12;
@@ -171,7 +179,7 @@ void modules_meet(uintptr_t address)
 			&& atomic_fetch_add_explicit(&nowhere_hits, 1, memory_order_relaxed) % NOWHERE_TRUST != 0)
 		return;
 	atomic_store_explicit(slot, page, memory_order_relaxed);
-	atomic_fetch_or_explicit(&modules_stale, STALE, memory_order_release);
+	atomic_fetch_or_explicit(&modules_stale, note_met(address) ? STALE_MET : STALE, memory_order_release);
 }
 
 static void recycle(struct module *module)
@@ -199,12 +207,12 @@ static void recycle(struct module *module)
 	atomic_store_explicit(&modules_recycled, count + 1, memory_order_release);
 }
 
-static bool is_vdso(const struct group *group)
+static bool is_vdso(const struct mappings_group *group)
 {
 	return strcmp(group->path, "[vdso]") == 0;
 }
 
-static void record_module(struct thread *thread, const struct group *group, struct module *known)
+static void record_module(struct thread *thread, const struct mappings_group *group, struct module *known)
 {
 	struct mapped_elf facts = { 0 };
 	size_t path_size = strlen(group->path);
@@ -235,7 +243,7 @@ static void record_module(struct thread *thread, const struct group *group, stru
 }
 
 /* At the start all are that the loader knows: nothing was opened yet. */
-static bool is_lasting(const struct group *group)
+static bool is_lasting(const struct mappings_group *group)
 {
 	const bool lasting = at_start ? symbol_is_module(group->start, group->end) : lasting_has(group->start);
 
@@ -245,7 +253,7 @@ static bool is_lasting(const struct group *group)
 }
 
 /* A group has been read to its end. */
-static void meet_group(struct thread *thread, const struct group *group)
+static void meet_group(struct thread *thread, const struct mappings_group *group)
 {
 	uint32_t count = atomic_load_explicit(&module_count, memory_order_relaxed), at = count;
 
@@ -282,86 +290,9 @@ static void meet_group(struct thread *thread, const struct group *group)
 		atomic_store_explicit(&module_count, count + 1, memory_order_release);
 }
 
-static const char *read_hex(const char *at, uint64_t *out)
+static void meet_read(void *context, const struct mappings_group *group)
 {
-	for (*out = 0;; at++) {
-		unsigned digit = (unsigned)(*at - '0');
-
-		if (digit > 9) {
-			digit = (unsigned)(*at - 'a') + 10;
-			if (digit < 10 || digit > 15)
-				return at;
-		}
-		*out = *out << 4 | digit;
-	}
-}
-
-/* One line of maps: "start-end perms offset major:minor inode   path". */
-static void meet_line(struct thread *thread, struct group *group, const char *line)
-{
-	uint64_t start, end, offset, major, minor, inode = 0;
-	const char *at = read_hex(line, &start);
-
-	at = read_hex(at + 1, &end);
-	const char *permissions = at + 1;
-
-	at = read_hex(permissions + 5, &offset);
-	at = read_hex(at + 1, &major);
-	at = read_hex(at + 1, &minor);
-	for (at++; *at >= '0' && *at <= '9'; at++)
-		inode = inode * 10 + (uint64_t)(*at - '0');
-	while (*at == ' ')
-		at++;
-	bool vdso = strcmp(at, "[vdso]") == 0;
-	bool executable = permissions[2] == 'x';
-
-	if ((inode == 0 && !executable) || start >> 47)
-		return;                       /* data, stacks, and the holes between a module's segments */
-	uint64_t device_inode = inode ? (major << 52 ^ minor << 44 ^ inode) | 1ull << 63 : 0;
-
-	if (inode && device_inode == group->device_inode && offset > group->first_offset && start >= group->end) {
-		group->end = end;
-		group->executable |= executable;
-		return;
-	}
-	meet_group(thread, group);
-	size_t length = strlen(at);
-
-	*group = (struct group){ .start = start, .end = end, .first_offset = offset, .device_inode = device_inode,
-		.executable = executable };
-	if (length < PATH_SIZE && (inode || vdso))
-		memcpy(group->path, at, length + 1);
-}
-
-static bool read_maps(struct thread *thread)
-{
-	static char buffer[32768];            /* guarded by refreshing */
-	static struct group group;
-	int fd = sys_open("/proc/self/maps", 0 /* O_RDONLY */ | 02000000 /* O_CLOEXEC */, 0);
-	size_t length = 0;
-	long got;
-
-	if (fd < 0)
-		return false;
-	group = (struct group){ 0 };
-	while ((got = sys_read(fd, buffer + length, sizeof(buffer) - 1 - length)) > 0) {
-		length += (size_t)got;
-		buffer[length] = 0;
-		char *line = buffer, *end;
-
-		while ((end = strchr(line, '\n'))) {
-			*end = 0;
-			meet_line(thread, &group, line);
-			line = end + 1;
-		}
-		length -= (size_t)(line - buffer);
-		memmove(buffer, line, length);
-		if (length == sizeof(buffer) - 1)
-			length = 0;           /* a path longer than any path */
-	}
-	sys_close(fd);
-	meet_group(thread, &group);
-	return got == 0;                      /* else what was not seen may be there all the same */
+	meet_group(context, group);
 }
 
 /* Who comes while another is at it need not wait; false.  A handler that jumped out would leave them taken for ever. */
@@ -380,36 +311,6 @@ static void give_tables(const uint64_t *signals)
 {
 	atomic_store_explicit(&refreshing, 0, memory_order_release);
 	sys_signals_restore(signals);
-}
-
-void modules_refresh(struct thread *thread)
-{
-	uint64_t signals;
-
-	/* If another is at it, our frames are resolved by what it writes. */
-	if (!take_tables(&signals))
-		return;
-	if (!modules)
-		modules = arena_pages(MODULES_MAX * sizeof(*modules));
-	if (modules && atomic_exchange_explicit(&modules_stale, 0, memory_order_acq_rel)) {
-		uint32_t count = atomic_load_explicit(&module_count, memory_order_relaxed);
-
-		for (uint32_t i = 0; i < count; i++)
-			modules[i].seen = false;
-		if (read_maps(thread))
-			for (uint32_t i = 0; i < count; i++)
-				if (!modules[i].seen && modules[i].end != 0)
-					recycle(&modules[i]);
-	}
-	give_tables(&signals);
-}
-
-void modules_begin(struct thread *thread)
-{
-	at_start = true;
-	modules_refresh(thread);
-	at_start = false;
-	lasting_end();
 }
 
 /* Of these those are gone whose build-ids cannot be read, or are others.  false: the system lets us read none. */
@@ -460,6 +361,75 @@ static bool check_modules(void)
 	return check_build_ids(checked, count);
 }
 
+/* Looks at the mappings around the addresses that were met; false: it takes a look at all. */
+static bool look_around_met(struct thread *thread)
+{
+	static struct mappings_group group;   /* guarded by refreshing */
+
+	/* What went unseen is not to be taken for known any longer than if all had been read. */
+	if (!check_modules())
+		return false;
+	for (size_t i = 0; i < sizeof(met) / sizeof(met[0]); i++) {
+		const uintptr_t address = atomic_exchange(&met[i], 0);
+
+		if (address == 0 || is_known(address))
+			continue;
+		if (!mappings_around(address, &group))
+			return false;
+		meet_group(thread, &group);
+		atomic_store(&unlisted, true);    /* it may have come with others */
+	}
+	return true;
+}
+
+static void look_at_all(struct thread *thread)
+{
+	uint32_t count = atomic_load_explicit(&module_count, memory_order_relaxed);
+
+	atomic_store(&unlisted, false);
+	for (size_t i = 0; i < sizeof(met) / sizeof(met[0]); i++)
+		atomic_store(&met[i], 0);
+	for (uint32_t i = 0; i < count; i++)
+		modules[i].seen = false;
+	if (!mappings_read(meet_read, thread))
+		return;                       /* what was not seen may be there all the same */
+	for (uint32_t i = 0; i < count; i++)
+		if (!modules[i].seen && modules[i].end != 0)
+			recycle(&modules[i]);
+}
+
+void modules_refresh(struct thread *thread)
+{
+	uint64_t signals;
+
+	/* If another is at it, our frames are resolved by what it writes. */
+	if (!take_tables(&signals))
+		return;
+	if (!modules)
+		modules = arena_pages(MODULES_MAX * sizeof(*modules));
+	const int stale = modules ? atomic_exchange_explicit(&modules_stale, 0, memory_order_acq_rel) : 0;
+
+	if (stale && !(stale == STALE_MET && look_around_met(thread)))
+		look_at_all(thread);
+	give_tables(&signals);
+}
+
+void modules_list(struct thread *thread)
+{
+	if (!atomic_load(&unlisted))
+		return;
+	atomic_fetch_or(&modules_stale, STALE);
+	modules_refresh(thread);
+}
+
+void modules_begin(struct thread *thread)
+{
+	at_start = true;
+	modules_refresh(thread);
+	at_start = false;
+	lasting_end();
+}
+
 void modules_changed(void)
 {
 	uint64_t signals;
@@ -467,6 +437,7 @@ void modules_changed(void)
 
 	unwind_modules_changed();
 	forget_nowhere();
+	atomic_store(&unlisted, true);
 	if (take_tables(&signals)) {
 		known = check_modules();
 		give_tables(&signals);

@@ -22,6 +22,9 @@ void modules_changed(void);
 /* It closes one; whatever others map in its place meanwhile is to be noticed, too.  modules_changed() follows. */
 void modules_closing(void);
 
+/* Records also those in which no frame was met; where pages are looked at, theirs are told from others by that. */
+void modules_list(struct thread *thread);
+
 /* For a native frame that is new in the capture: makes sure that its module will be recorded. */
 void modules_meet(uintptr_t address);
 

@@ -416,7 +416,10 @@ static bool take_due(void)
 /* Where not every block is recorded nothing could be told of them, and the room in the file is for other things. */
 static uint64_t take_pages(struct thread *thread, enum pages_reason reason)
 {
-	return sample_is_on() ? 0 : pages_take(thread, reason);
+	if (sample_is_on())
+		return 0;
+	modules_list(thread);
+	return pages_take(thread, reason);
 }
 
 void record_grown_pages(struct thread *thread)

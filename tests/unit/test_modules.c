@@ -298,6 +298,66 @@ static void a_closing_library_is_noticed_also_by_others(void **state)
 	check_frames();
 }
 
+static void a_look_at_one_module_notices_what_else_has_gone(void **state)
+{
+	(void)state;
+	begin_with_build_ids();
+	map_file("elf one", 0, 4);
+	meet_frames("elf one", 0, 4);
+	/* In a way that nobody tells us of. */
+	map_file("elf two", 0, 4);
+	map_file("elf three", 8, 4);
+	meet_frames("elf three", 8, 4);
+	meet_frames("elf two", 0, 4);
+	check_frames();
+}
+
+static void where_all_are_wanted_they_are_listed(void **state)
+{
+	uintptr_t from, to;
+
+	(void)state;
+	begin_with_build_ids();
+	/* As by an open that brings a second library along. */
+	change_unseen();
+	map_file("elf one", 0, 4);
+	map_file("elf two", 8, 4);
+	meet_frames("elf one", 0, 4);
+	struct thread *thread = record_enter();
+
+	thread->gate = GATE_OURS;
+	modules_list(thread);
+	record_leave(thread);
+	assert_true(modules_find(place, &from, &to));
+	assert_true(modules_find(place + 8 * PAGE, &from, &to));
+	meet_frames("elf two", 8, 4);
+	check_frames();
+}
+
+static void many_modules_may_be_met_at_once(void **state)
+{
+	enum { MANY = 12 };
+	char name[16];
+	uintptr_t from, to;
+
+	(void)state;
+	begin_with_build_ids();
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "elf%u", i);
+		map_file(name, i * 4, 2);
+	}
+	/* More than there is room for are met before anybody looks. */
+	for (unsigned i = 0; i < MANY; i++)
+		modules_meet(place + i * 4 * PAGE);
+	record_modules();
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_true(modules_find(place + i * 4 * PAGE, &from, &to));
+		snprintf(name, sizeof(name), "elf%u", i);
+		meet_frames(name, i * 4, 2);
+	}
+	check_frames();
+}
+
 static void any_of_many_may_have_gone(void **state)
 {
 	enum { MANY = 150, ROUNDS = 20 };
@@ -416,6 +476,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(frames_met_before_the_look_are_resolved_too, start, stop),
 		cmocka_unit_test_setup_teardown(what_has_gone_is_noticed_by_its_build_id, start, stop),
 		cmocka_unit_test_setup_teardown(a_closing_library_is_noticed_also_by_others, start, stop),
+		cmocka_unit_test_setup_teardown(a_look_at_one_module_notices_what_else_has_gone, start, stop),
+		cmocka_unit_test_setup_teardown(where_all_are_wanted_they_are_listed, start, stop),
+		cmocka_unit_test_setup_teardown(many_modules_may_be_met_at_once, start, stop),
 		cmocka_unit_test_setup_teardown(any_of_many_may_have_gone, start, stop),
 		cmocka_unit_test_setup_teardown(random_histories_keep_frames_and_modules_together, start, stop),
 		cmocka_unit_test_setup_teardown(places_are_used_again_and_made_up_addresses_cost_little, start, stop),
