@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum {
-	CHUNK_EVENTS_MAX = 8192,          /* 256 KiB */
+	CHUNK_EVENTS_MAX = 16384,         /* 512 KiB: each chunk costs two or three switches between threads */
+	CHUNK_EVENTS_ALONE = 8192,        /* where there is nobody to switch to */
 	CHUNK_EVENTS_MIN = 512,
 	CHUNK_EVENTS_ALL = 1 << 21,       /* of all streams together, unless they are very many */
 };
@@ -222,7 +223,8 @@ static bool prepare_source(struct merge *merge, struct source *source, struct er
 	size_t share = CHUNK_EVENTS_ALL / (2 * merge->source_count);
 	size_t room = decoder_room(&source->decoder);
 
-	share = share > CHUNK_EVENTS_MAX ? CHUNK_EVENTS_MAX : share < CHUNK_EVENTS_MIN ? CHUNK_EVENTS_MIN : share;
+	const size_t most = merge->crew->thread_count ? CHUNK_EVENTS_MAX : CHUNK_EVENTS_ALONE;
+	share = share > most ? most : share < CHUNK_EVENTS_MIN ? CHUNK_EVENTS_MIN : share;
 	source->room = room < share ? room : share;
 	if (source->room < 8)
 		source->room = 8;

@@ -35,8 +35,16 @@ static void put_byte(struct writer *writer, uint8_t byte)
 
 static void put_bytes(struct writer *writer, const char *bytes, size_t size)
 {
-	for (size_t i = 0; i < size; i++)
-		put_byte(writer, (uint8_t)bytes[i]);
+	struct pack *pack = writer->pack;
+	while (size > 0) {
+		if (pack->used == PACK_SIZE)
+			pack_flush(pack, false);
+		const size_t piece = size < PACK_SIZE - pack->used ? size : PACK_SIZE - pack->used;
+		memcpy(pack->bytes + pack->used, bytes, piece);
+		pack->used += piece;
+		bytes += piece;
+		size -= piece;
+	}
 }
 
 static uint64_t clamp(struct writer *writer, uint64_t value)
@@ -121,7 +129,10 @@ static void put_double(struct writer *writer, double value)
 
 static void put_text(struct writer *writer, const char *text)
 {
+	const size_t plain = report_text_plain(text);
 	char piece[4];
+	put_bytes(writer, text, plain);
+	text += plain;
 	for (size_t n; (n = report_text_next(&text, piece)) > 0;)
 		put_bytes(writer, piece, n);
 }

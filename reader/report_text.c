@@ -47,10 +47,19 @@ size_t report_text_next(const char **text, char out[4])
 	return 4;
 }
 
-size_t report_text_size(const char *text)
+size_t report_text_plain(const char *text)
 {
 	size_t size = 0;
+	while (text[size] != '\0' && (unsigned char)text[size] < 0x80)
+		size++;
+	return size;
+}
+
+size_t report_text_size(const char *text)
+{
+	size_t size = report_text_plain(text);
 	char piece[4];
+	text += size;
 	for (size_t n; (n = report_text_next(&text, piece)) > 0;)
 		size += n;
 	return size;

@@ -12,6 +12,9 @@
 /* The next character as 1 to 4 bytes of UTF-8 in `out`; returns how many, 0 at the end.  Moves *text. */
 size_t report_text_next(const char **text, char out[4]);
 
+/* How many bytes from here on are ASCII, as nearly all are: they go as they are, and need not be looked at singly. */
+size_t report_text_plain(const char *text);
+
 /* Bytes of the whole text in UTF-8. */
 size_t report_text_size(const char *text);
 
