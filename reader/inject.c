@@ -151,14 +151,19 @@ static long error_of(const struct user_regs_struct *registers)
 	return (long)registers->orig_rax >= 0 && result < 0 && result >= -4095 ? -result : 0;
 }
 
-/* Whether a wait that the kernel never restarts ends only when what it waits for has come, or soon. */
+/*
+ * Whether a wait that the kernel never restarts ends only when what it waits for has come, or soon.  One with a signal
+ * mask of its own (r8) counts on every signal ending it, also one that comes right now.
+ */
 static bool may_wait_again(const struct user_regs_struct *registers)
 {
 	switch (registers->orig_rax) {
 	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
 		return (int)registers->r10 <= EPOLL_MS_MAX;
+	case SYS_epoll_pwait:
+		return (int)registers->r10 <= EPOLL_MS_MAX && registers->r8 == 0;
 	case SYS_epoll_pwait2:
+		return registers->r10 == 0 && registers->r8 == 0;
 	case SYS_semtimedop:
 		return registers->r10 == 0;
 	case SYS_rt_sigtimedwait:

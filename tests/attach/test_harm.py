@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -40,6 +41,31 @@ def test_waits_are_not_disturbed(attacher, victim):
                 attacher.attach(target.pid)
                 attacher.detach(target.pid)
             assert target.hear() == ["waited", "0"], target.process.kill() or target.process.stderr.read()
+        target.end()
+
+
+def test_each_signal_ends_its_wait(attacher, victim):
+    """One that the program waits for with a mask of its own is seen, also when it comes while a thread is looked at."""
+    count = 60 * times(4)
+    with Target([victim("served"), 0]) as target:
+        assert target.ask("signals {}".format(count)) == ["waits"]
+        stopped = threading.Event()
+
+        def send():
+            while not stopped.wait(DICE.uniform(0, 0.004)):
+                os.kill(target.pid, signal.SIGUSR1)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            for _ in range(times(4)):
+                attacher.run("attach", "-q", "-o", attacher.path(), target.pid)
+                attacher.run("detach", "-q", target.pid)
+            heard = target.hear()
+        finally:
+            stopped.set()
+            sender.join()
+        assert heard == ["signals", str(count), "unnoticed", "0"]
         target.end()
 
 

@@ -10,6 +10,7 @@
  *     drop      it frees the rest
  *     load      how many rounds the threads have made
  *     wait      it waits in each of the kernel's ways for a moment, and says whether any was disturbed
+ *     signals N it waits, N times, for SIGUSR1 to end a wait; says how often one was handled without ending any
  *     open FILE opens a library; its constructor allocates
  *     end       joins all threads and exits with 42; any fault found on the way makes it 1
  */
@@ -153,6 +154,38 @@ static void wait_for_others(void)
 	semctl(semaphores, 0, IPC_RMID);
 }
 
+static atomic_long handled;
+
+static void count_signal(int number)
+{
+	(void)number;
+	atomic_fetch_add(&handled, 1);
+}
+
+/* It comes in the wait alone; so each that is handled ends one. */
+static void wait_for_signals(long count)
+{
+	const struct sigaction action = { .sa_handler = count_signal };
+	int epoll = epoll_create1(0);
+	struct epoll_event event;
+	sigset_t blocked, before;
+	long ended = 0;
+
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &blocked, &before);
+	sigaction(SIGUSR1, &action, NULL);
+	printf("waits\n");
+	while (ended < count) {
+		const long seen = atomic_load(&handled);
+
+		check(epoll_pwait(epoll, &event, 1, -1, &before) < 0 && errno == EINTR, "epoll_pwait ended otherwise");
+		ended += atomic_load(&handled) != seen;
+	}
+	printf("signals %ld unnoticed %ld\n", ended, atomic_load(&handled) - ended);
+	close(epoll);
+}
+
 /* No wait may be cut short or fail. */
 static void wait_all(void)
 {
@@ -204,6 +237,8 @@ int main(int argc, char **argv)
 			work(atol(line + 5));
 		else if (strcmp(line, "drop") == 0)
 			drop();
+		else if (strncmp(line, "signals ", 8) == 0)
+			wait_for_signals(atol(line + 8));
 		else if (strcmp(line, "wait") == 0)
 			wait_all();
 		else if (strcmp(line, "load") == 0)
