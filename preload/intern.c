@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hash-consed trie in two parts.  Nodes lie densely in chunks, in order of their numbers.  An open-addressed table
- * of numbers finds them by (parent, frame); it is doubled when half full.  A node's place in it is a hash of all frames
- * of its stack, not of its parent's number: so the places of several new frames are known before any is found.  Beside
- * the number a slot has the hash's highest bits, so that hardly ever a node is looked at that is not the one.
+ * of numbers finds them by (parent, frame); when it is half full, a larger one follows.  A node's place in it is a hash
+ * of all frames of its stack, not of its parent's number: so the places of several new frames are known before any is
+ * found.  Beside the number a slot has the hash's highest bits, so that hardly ever a node is looked at that is not the
+ * one.
  *
  * No locks, and nobody waits.  A look-up is plain loads.  An insertion takes a number, fills its node, writes the NODE
  * record into the thread's own window, and publishes the number by one compare-and-swap; who loses that race uses the
@@ -51,7 +52,7 @@ struct table {
 	uint32_t mask;
 	_Atomic int doubling;         /* a thread copies it, or has done so */
 	_Atomic int copied;           /* all of it is in `next` */
-	struct table *_Atomic next;   /* twice the size; set before any slot is marked */
+	struct table *_Atomic next;   /* a larger one; set before any slot is marked */
 	_Atomic uint32_t slots[];     /* node numbers and bits of their hashes, or enum slot */
 };
 
@@ -182,14 +183,17 @@ static void table_copy(struct table *old, struct table *table)
 	atomic_store_explicit(&old->copied, 1, memory_order_release);
 }
 
-/* The table that follows `table`, made if need be; NULL: no memory. */
+/*
+ * The table that follows `table`, made if need be; NULL: no memory.  That which follows the first is four times as
+ * large: a program with so many stacks has more of them.
+ */
 static struct table *table_next(struct table *table)
 {
 	struct table *next = atomic_load_explicit(&table->next, memory_order_acquire), *none = NULL;
 
 	if (next)
 		return next;
-	next = table_new((table->mask + 1) * 2);
+	next = table_new((table->mask + 1) * (table->mask < TABLE_SLOTS_MIN ? 4 : 2));
 	if (!next || atomic_compare_exchange_strong_explicit(&table->next, &none, next,
 			memory_order_acq_rel, memory_order_acquire))
 		return next;
