@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The capture format, version 5, in C.  formats/capture.md is normative; what it promises about
+ * The capture format, version 6, in C.  formats/capture.md is normative; what it promises about
  * sizes and offsets is asserted here.
  *
  * A capture is one file that is valid at every instant:
@@ -24,10 +24,7 @@
 #include <stdint.h>
 
 #define CAPTURE_MAGIC "SCTMEM\r\n"   /* eight bytes; \r\n shows a file mangled by a text transfer */
-#define CAPTURE_VERSION 5u             /* the newest: of one that was aggregated as it was recorded */
-#define CAPTURE_VERSION_SEGMENTS 4u    /* of a run's segments */
-#define CAPTURE_VERSION_SAMPLED 3u     /* of one that may hold a sample, or was compacted */
-#define CAPTURE_VERSION_EXACT 2u
+#define CAPTURE_VERSION 6u             /* of all that is written */
 #define CAPTURE_BLOCK_MAGIC 0x4b4c4253u   /* "SBLK" */
 
 enum {
@@ -178,6 +175,7 @@ enum capture_block_kind {
 
 enum capture_block_flag {
 	CAPTURE_BLOCK_LZ4 = 1,        /* the payload is one LZ4 block */
+	CAPTURE_BLOCK_SECOND = 2,     /* EVENTS: columns in their second form, which those from version 6 on have */
 };
 
 /* At the start of a STREAM block's payload.  The words follow. */

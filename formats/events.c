@@ -1,261 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Words to columns, and the cursor over both.
- *
- * Columns hold LEB128 varints.  Neighbours in a column resemble each other far more than neighbours in a row,
- * so deltas are small and LZ4 finds repetitions:
- *
- *   allocated   how the address differs from what the window so far predicts: addresses.h
- *   freed       likewise
- *   stacks      difference to the stack before, zigzag
- *   times       difference, never negative
- *   stamps      difference, never negative
- *   nodes       id less the id before (zigzag), frame less the frame before (zigzag), id less parent (zigzag)
- */
+/* The cursor over words and over columns, in both of their forms; events_encode.c writes the second. */
 #include "events.h"
 
 #include <string.h>
-
-static __attribute__((noinline)) uint8_t *put_long_varint(uint8_t *at, uint64_t value)
-{
-	while (value >= 0x80) {
-		*at++ = (uint8_t)(value | 0x80);
-		value >>= 7;
-	}
-	*at++ = (uint8_t)value;
-	return at;
-}
-
-static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
-{
-	if (value >= 0x80)
-		return put_long_varint(at, value);
-	*at = (uint8_t)value;
-	return at + 1;
-}
-
-/* The same for numbers whose lengths cannot be foretold: one or two bytes without a branch.  Writes two in any case. */
-static inline uint8_t *put_varint_evenly(uint8_t *at, uint64_t value)
-{
-	bool two = value >= 0x80;
-
-	if (__builtin_expect(value >= 0x4000, 0))
-		return put_long_varint(at, value);
-	at[0] = (uint8_t)(value | (uint64_t)two << 7);
-	at[1] = (uint8_t)(value >> 7);
-	return at + 1 + two;
-}
-
-/* The most bytes that one word can put into one column: a varint of ten bytes. */
-enum { VARINT_MAX = 10 };
-
-/* The encoder's picture of the window lies before the columns. */
-struct picture {
-	struct addresses addresses;
-	struct addresses_index index;
-};
-
-size_t events_scratch_size(size_t words)
-{
-	return sizeof(struct picture) + (words + 8) * VARINT_MAX * EVENTS_COLUMNS;
-}
-
-size_t events_encoded_max(size_t words)
-{
-	/* A record of n words gives one byte of kind and at most one varint an operand, of which it has n + 1. */
-	return sizeof(struct events_prefix) + words * (2 * VARINT_MAX + 1) + 64;
-}
-
-/* What the encoder carries from record to record. */
-struct encoder {
-	uint8_t *at[EVENTS_COLUMNS];
-	uint64_t address, stack, id, frame, stamp, time_ns;
-	struct picture *picture;
-	struct events_summary *summary;
-};
-
-static void encode_time(struct encoder *encoder, uint64_t time_ns)
-{
-	encoder->at[EVENTS_TIMES] = put_varint(encoder->at[EVENTS_TIMES], time_ns - encoder->time_ns);
-	encoder->time_ns = time_ns;
-	if (encoder->summary->event_count == 0)
-		encoder->summary->first_time_ns = time_ns;
-}
-
-static void encode_stack(struct encoder *encoder, uint32_t stack)
-{
-	uint64_t delta = addresses_zigzag((uint64_t)stack - encoder->stack);
-
-	encoder->at[EVENTS_STACKS] = put_varint(encoder->at[EVENTS_STACKS], delta);
-	encoder->stack = stack;
-}
-
-static void encode_other(struct encoder *encoder, uint64_t value)
-{
-	encoder->at[EVENTS_OTHERS] = put_varint(encoder->at[EVENTS_OTHERS], value);
-}
-
-static void encode_address(struct encoder *encoder, uint64_t address)
-{
-	encode_other(encoder, addresses_pack(address - encoder->address));
-	encoder->address = address;
-}
-
-static size_t encode_metadata(struct encoder *encoder, const uint64_t *words, uint64_t size)
-{
-	encode_other(encoder, size);
-	memcpy(encoder->at[EVENTS_OTHERS], words + 1, size);
-	encoder->at[EVENTS_OTHERS] += size;
-	return 1 + (size + 7) / 8;
-}
-
-static size_t encode_node(struct encoder *encoder, const uint64_t *words, uint64_t id)
-{
-	uint8_t *at = encoder->at[EVENTS_NODES];
-
-	at = put_varint(at, addresses_zigzag(id - encoder->id));
-	at = put_varint(at, addresses_zigzag(words[1] - encoder->frame));
-	at = put_varint(at, addresses_zigzag(id - words[2]));
-	encoder->at[EVENTS_NODES] = at;
-	encoder->id = id;
-	encoder->frame = words[1];
-	return 3;
-}
-
-/* Encodes any record but those of encode_frequent(); returns the words that it takes. */
-static __attribute__((noinline)) size_t encode_record(struct encoder *encoder, const uint64_t *words)
-{
-	unsigned kind = (uint8_t)words[0];
-	uint64_t operand = words[0] >> 8;
-
-	*encoder->at[EVENTS_KINDS]++ = (uint8_t)kind;
-	if (CAPTURE_IS_METADATA(kind))
-		return encode_metadata(encoder, words, operand);
-	encoder->summary->event_count += kind >= CAPTURE_FREE;
-	switch (kind) {
-	case CAPTURE_STAY:
-	case CAPTURE_MOVE_ENDS:
-		encode_address(encoder, operand);
-		return 1;
-	case CAPTURE_UNMAP:
-	case CAPTURE_UNMAP_FAILED:
-		encode_address(encoder, operand);
-		encode_other(encoder, words[1]);
-		return 2;
-	case CAPTURE_MAP:
-		encode_address(encoder, operand);
-		encode_other(encoder, words[1]);
-		encode_other(encoder, (uint32_t)words[2]);
-		encode_stack(encoder, (uint32_t)(words[2] >> 32));
-		return 3;
-	case CAPTURE_TIME:
-		encode_time(encoder, operand);
-		return 1;
-	case CAPTURE_STAMP:
-		encoder->at[EVENTS_STAMPS] = put_varint(encoder->at[EVENTS_STAMPS], operand - encoder->stamp);
-		encoder->stamp = operand;
-		return 1;
-	case CAPTURE_NODE:
-		return encode_node(encoder, words, operand);
-	case CAPTURE_SAMPLE:
-		encode_other(encoder, operand);
-		encode_other(encoder, words[1]);
-		encode_other(encoder, words[2]);
-		return 3;
-	case CAPTURE_SKIP:
-		encode_other(encoder, operand);
-		encode_other(encoder, words[1]);
-		return 2;
-	default:                              /* THREAD, SIZE_HIGH */
-		encode_other(encoder, operand);
-		if (kind == CAPTURE_THREAD)
-			encoder->summary->last_thread = operand;
-		return 1;
-	}
-}
-
-static inline bool is_free(unsigned kind)
-{
-	return kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE || kind == CAPTURE_MOVE_PYTHON;
-}
-
-/*
- * Encodes allocations and frees for as long as they follow each other; returns the first word behind them.  Nearly all
- * records are these, so the ends of their columns are kept in registers meanwhile.
- */
-static const uint64_t *encode_frequent(struct encoder *encoder, const uint64_t *word, const uint64_t *end)
-{
-	struct addresses *addresses = &encoder->picture->addresses;
-	struct addresses_index *index = &encoder->picture->index;
-	uint8_t *kinds = encoder->at[EVENTS_KINDS], *allocated = encoder->at[EVENTS_ALLOCATED];
-	uint8_t *freed = encoder->at[EVENTS_FREED], *sizes = encoder->at[EVENTS_SIZES];
-	uint8_t *stacks = encoder->at[EVENTS_STACKS];
-	uint64_t stack = encoder->stack;
-
-	while (word < end) {
-		unsigned kind = (uint8_t)*word;
-
-		if (CAPTURE_IS_ALLOCATION(kind)) {
-			uint32_t size = (uint32_t)word[1], next = (uint32_t)(word[1] >> 32);
-			uint64_t code = addresses_write_allocation(addresses, index, kind, size, *word >> 8);
-
-			allocated = put_varint(allocated, code);
-			sizes = put_varint_evenly(sizes, size);
-			stacks = put_varint_evenly(stacks, addresses_zigzag(next - stack));
-			stack = next;
-			word += 2;
-		} else if (is_free(kind)) {
-			freed = put_varint(freed, addresses_write_free(addresses, index, *word >> 8));
-			word++;
-		} else {
-			break;
-		}
-		*kinds++ = (uint8_t)kind;
-	}
-	encoder->summary->event_count += (uint32_t)(kinds - encoder->at[EVENTS_KINDS]);
-	encoder->at[EVENTS_KINDS] = kinds;
-	encoder->at[EVENTS_ALLOCATED] = allocated;
-	encoder->at[EVENTS_FREED] = freed;
-	encoder->at[EVENTS_SIZES] = sizes;
-	encoder->at[EVENTS_STACKS] = stacks;
-	encoder->stack = stack;
-	return word;
-}
-
-size_t events_encode(const uint64_t *words, size_t count, const struct capture_stream *carry, uint8_t *out,
-	uint8_t *scratch, struct events_summary *summary)
-{
-	struct encoder encoder = { .stamp = carry->first_stamp, .time_ns = carry->first_time_ns, .summary = summary };
-	struct events_prefix prefix = { .first_stamp = carry->first_stamp, .first_time_ns = carry->first_time_ns,
-		.first_thread = carry->first_thread };
-	const uint64_t *word = words, *end = words + count;
-	uint8_t *starts[EVENTS_COLUMNS];
-	uint8_t *at = out + sizeof(prefix);
-
-	encoder.picture = (struct picture *)scratch;
-	addresses_init(&encoder.picture->addresses);
-	memset(&encoder.picture->index, 0, sizeof(encoder.picture->index));
-	scratch += sizeof(struct picture);
-	*summary = (struct events_summary){ .first_time_ns = carry->first_time_ns, .last_thread = carry->first_thread };
-	for (int column = 0; column < EVENTS_COLUMNS; column++)
-		starts[column] = encoder.at[column] = scratch + (size_t)column * (count + 8) * VARINT_MAX;
-	for (;;) {
-		word = encode_frequent(&encoder, word, end);
-		if (word >= end)
-			break;
-		word += encode_record(&encoder, word);
-	}
-	prefix.record_count = (uint32_t)(encoder.at[EVENTS_KINDS] - starts[EVENTS_KINDS]);
-	for (int column = 0; column < EVENTS_COLUMNS; column++) {
-		prefix.lengths[column] = (uint32_t)(encoder.at[column] - starts[column]);
-		memcpy(at, starts[column], prefix.lengths[column]);
-		at += prefix.lengths[column];
-	}
-	memcpy(out, &prefix, sizeof(prefix));
-	summary->last_time_ns = encoder.time_ns;
-	summary->last_stamp = encoder.stamp;
-	return (size_t)(at - out);
-}
 
 static uint64_t get_varint(struct events_cursor *cursor, enum events_column column)
 {
@@ -285,6 +32,33 @@ static uint64_t get_address(struct events_cursor *cursor)
 
 	cursor->last_address = (cursor->last_address + delta) & 0xffffffffffffffu;
 	return cursor->last_address;
+}
+
+static uint32_t get_size(struct events_cursor *cursor)
+{
+	const uint8_t *at = cursor->at[EVENTS_SIZES], *end = cursor->end[EVENTS_SIZES];
+
+	if (cursor->form == ADDRESSES_FIRST)
+		return (uint32_t)get_varint(cursor, EVENTS_SIZES);
+	if (at == end || (*at >= EVENTS_SIZE_TWO && end - at == 1)) {
+		cursor->bad = true;
+		return 0;
+	}
+	if (*at == EVENTS_SIZE_LONG) {
+		cursor->at[EVENTS_SIZES]++;
+		return (uint32_t)get_varint(cursor, EVENTS_SIZES);
+	}
+	cursor->at[EVENTS_SIZES] += *at < EVENTS_SIZE_TWO ? 1 : 2;
+	return *at < EVENTS_SIZE_TWO ? *at : (*at - EVENTS_SIZE_TWO) * 256u + at[1];
+}
+
+static uint64_t get_allocated(struct events_cursor *cursor, unsigned kind, uint32_t size)
+{
+	uint64_t code = get_varint(cursor, EVENTS_ALLOCATED), address = 0;
+
+	if (!addresses_read_allocation(cursor->addresses, cursor->form, kind, size, code, &address))
+		cursor->bad = true;
+	return address;
 }
 
 static uint64_t get_freed(struct events_cursor *cursor)
@@ -343,26 +117,46 @@ static bool apply_state(struct events_cursor *cursor, unsigned kind, uint64_t op
 	return !cursor->bad;
 }
 
+/* The kind of the next record; 0 and `bad` when there is none where one should be. */
+static unsigned get_kind(struct events_cursor *cursor)
+{
+	const unsigned code = cursor->form == ADDRESSES_SECOND ? events_code(cursor, cursor->taken) : EVENTS_USUAL;
+
+	cursor->remaining--;
+	cursor->taken++;
+	if (code < EVENTS_USUAL)
+		return cursor->usual[code];
+	if (cursor->at[EVENTS_KINDS] == cursor->end[EVENTS_KINDS]) {
+		cursor->bad = true;
+		return 0;
+	}
+	return *cursor->at[EVENTS_KINDS]++;
+}
+
+/* Whether nothing is left when there are no more records.  In the first form only kinds were looked at. */
+static bool is_whole(const struct events_cursor *cursor)
+{
+	const int columns = cursor->form == ADDRESSES_FIRST ? EVENTS_KINDS + 1 : EVENTS_COLUMNS;
+
+	for (int column = 0; column < columns; column++)
+		if (cursor->at[column] != cursor->end[column])
+			return false;
+	return true;
+}
+
 /* One record from the columns; event->kind stays 0 for those that only change state. */
 static bool next_column_record(struct events_cursor *cursor, struct capture_event *event)
 {
-	unsigned kind;
-
-	if (cursor->at[EVENTS_KINDS] == cursor->end[EVENTS_KINDS]) {
-		cursor->bad = cursor->remaining != 0;
-		return false;
-	}
 	if (cursor->remaining == 0) {
-		cursor->bad = true;
+		cursor->bad = !is_whole(cursor);
 		return false;
 	}
-	cursor->remaining--;
-	kind = *cursor->at[EVENTS_KINDS]++;
-	if (CAPTURE_IS_ALLOCATION(kind)) {
-		uint32_t size = (uint32_t)get_varint(cursor, EVENTS_SIZES);
+	const unsigned kind = get_kind(cursor);
 
-		event->address = addresses_read_allocation(cursor->addresses, kind, size,
-			get_varint(cursor, EVENTS_ALLOCATED));
+	if (CAPTURE_IS_ALLOCATION(kind)) {
+		uint32_t size = get_size(cursor);
+
+		event->address = get_allocated(cursor, kind, size);
 		event->size = take_size(cursor, size);
 		event->stack = get_stack(cursor);
 	} else if (CAPTURE_IS_METADATA(kind)) {
@@ -506,13 +300,32 @@ static bool next_word_record(struct events_cursor *cursor, struct capture_event 
 	return true;
 }
 
-bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size,
-	struct addresses *addresses)
+/* Sets the usual kinds and the codes apart from the kinds of rare records. */
+static bool open_kinds(struct events_cursor *cursor)
+{
+	const size_t size = (size_t)(cursor->end[EVENTS_KINDS] - cursor->at[EVENTS_KINDS]);
+	const size_t codes = ((size_t)cursor->remaining + 3) / 4;
+
+	if (size < EVENTS_USUAL + codes) {
+		cursor->bad = true;
+		return false;
+	}
+	cursor->usual = cursor->at[EVENTS_KINDS];
+	/* So whoever looks for metadata need not look at the codes. */
+	for (int i = 0; i < EVENTS_USUAL; i++)
+		cursor->bad = cursor->bad || CAPTURE_IS_METADATA(cursor->usual[i]);
+	cursor->at[EVENTS_KINDS] += EVENTS_USUAL + codes;
+	return !cursor->bad;
+}
+
+bool events_open_columns(struct events_cursor *cursor, uint32_t stream, unsigned flags, const uint8_t *payload,
+	size_t size, struct addresses *addresses)
 {
 	struct events_prefix prefix;
 	const uint8_t *at;
 
-	*cursor = (struct events_cursor){ .columns = true, .stream = stream, .addresses = addresses };
+	*cursor = (struct events_cursor){ .columns = true, .stream = stream, .addresses = addresses,
+		.form = flags & CAPTURE_BLOCK_SECOND ? ADDRESSES_SECOND : ADDRESSES_FIRST };
 	addresses_init(addresses);
 	if (size < sizeof(prefix)) {
 		cursor->bad = true;
@@ -534,7 +347,19 @@ bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const ui
 	cursor->stamp = prefix.first_stamp;
 	cursor->time_ns = prefix.first_time_ns;
 	cursor->thread = (uint32_t)prefix.first_thread;
-	return true;
+	return cursor->form == ADDRESSES_FIRST || open_kinds(cursor);
+}
+
+bool events_ends_with(const struct events_cursor *cursor, unsigned kind)
+{
+	const uint8_t *kinds = cursor->at[EVENTS_KINDS];
+	const size_t size = (size_t)(cursor->end[EVENTS_KINDS] - kinds);
+
+	if (cursor->remaining == 0 || size == 0)
+		return false;
+	if (cursor->form == ADDRESSES_FIRST)
+		return cursor->remaining <= size && kinds[cursor->remaining - 1] == kind;
+	return events_code(cursor, cursor->remaining - 1) == EVENTS_USUAL && kinds[size - 1] == kind;
 }
 
 void events_open_words(struct events_cursor *cursor, uint32_t stream, const struct capture_stream *carry,

@@ -33,7 +33,7 @@ struct capture_event {
 
 /* Columns of an EVENTS block, in the order in which they are stored. */
 enum events_column {
-	EVENTS_KINDS,                 /* one byte a record */
+	EVENTS_KINDS,                 /* two bits a record, a byte for rare ones; first form: one byte a record */
 	EVENTS_ALLOCATED,             /* addresses of allocations, by formats/addresses.h */
 	EVENTS_FREED,                 /* addresses of frees and moves, likewise */
 	EVENTS_SIZES,
@@ -55,6 +55,15 @@ struct events_prefix {
 };
 _Static_assert(sizeof(struct events_prefix) == 64, "capture.md, EVENTS blocks");
 
+/* Of the second form's column of kinds: how many kinds have a code; a code of that many stands for any other kind. */
+enum { EVENTS_USUAL = 3 };
+
+/* Of sizes in the second form: the first bytes of such as take two, and the one before a varint. */
+enum {
+	EVENTS_SIZE_TWO = 192,
+	EVENTS_SIZE_LONG = 255,
+};
+
 /* What events_encode saw, for the block's header. */
 struct events_summary {
 	uint64_t first_time_ns, last_time_ns;
@@ -68,8 +77,8 @@ size_t events_scratch_size(size_t words);
 size_t events_encoded_max(size_t words);
 
 /*
- * Re-codes complete records as columns.  `words` must be as the recorder wrote them (trusted).
- * Returns the bytes written to out, which has room for events_encoded_max(count).
+ * Re-codes complete records as columns, for a block with CAPTURE_BLOCK_SECOND among its flags.  `words` must be as the
+ * recorder wrote them (trusted).  Returns the bytes written to out, which has room for events_encoded_max(count).
  */
 size_t events_encode(const uint64_t *words, size_t count, const struct capture_stream *carry, uint8_t *out,
 	uint8_t *scratch, struct events_summary *summary);
@@ -80,6 +89,9 @@ struct events_cursor {
 	bool bad;                     /* sticky: the input contradicts itself at this point */
 	uint32_t stream;
 	uint32_t remaining;           /* columns: records left */
+	enum addresses_form form;     /* of the columns */
+	const uint8_t *usual;         /* second form: the usual kinds, and behind them the records' codes */
+	uint32_t taken;               /* records read */
 	const uint64_t *word, *words_end;
 	const uint8_t *at[EVENTS_COLUMNS], *end[EVENTS_COLUMNS];
 	uint64_t last_address;        /* of the records that addresses.h does not predict */
@@ -89,9 +101,12 @@ struct events_cursor {
 	uint32_t thread;
 };
 
-/* `addresses` is memory for the cursor's picture of the window; it must stay while the cursor is used. */
-bool events_open_columns(struct events_cursor *cursor, uint32_t stream, const uint8_t *payload, size_t size,
-	struct addresses *addresses);
+/*
+ * `flags` are the block's.  `addresses` is memory for the cursor's picture of the window; it must stay while the cursor
+ * is used.
+ */
+bool events_open_columns(struct events_cursor *cursor, uint32_t stream, unsigned flags, const uint8_t *payload,
+	size_t size, struct addresses *addresses);
 void events_open_words(struct events_cursor *cursor, uint32_t stream, const struct capture_stream *carry,
 	const uint64_t *words, size_t count);
 
@@ -100,6 +115,15 @@ void events_open_words(struct events_cursor *cursor, uint32_t stream, const stru
  * TIME, STAMP, THREAD and SIZE_HIGH are consumed: their effect is in the fields of what follows.
  */
 bool events_next(struct events_cursor *cursor, struct capture_event *event);
+
+/* Second form: the code of a record's kind.  There must be so many records. */
+static inline unsigned events_code(const struct events_cursor *cursor, uint32_t record)
+{
+	return cursor->usual[EVENTS_USUAL + record / 4] >> record % 4 * 2 & EVENTS_USUAL;
+}
+
+/* Whether the last record of a block that was just opened has that kind, which is one of metadata. */
+bool events_ends_with(const struct events_cursor *cursor, unsigned kind);
 
 /* "malloc", "free_python", ...; NULL for a number that version 1 does not know. */
 const char *events_kind_name(unsigned kind);

@@ -421,8 +421,7 @@ static void write_header(const struct output_origin *origin, size_t text_size, u
 {
 	struct timespec resolution = { 0 };
 	struct capture_header header = {
-		.version = cull_on ? CAPTURE_VERSION : config_rotates() ? CAPTURE_VERSION_SEGMENTS
-			: sample_is_on() ? CAPTURE_VERSION_SAMPLED : CAPTURE_VERSION_EXACT,
+		.version = CAPTURE_VERSION,
 		.header_size = (uint32_t)output.header_size,
 		.features = wanted_features(),
 		.start_monotonic_ns = origin->start_monotonic_ns,

@@ -213,7 +213,7 @@ static bool append_words(struct thread *thread)
 	bool smaller = packed > 0 && (size_t)packed < size;
 	struct capture_block header = {
 		.kind = CAPTURE_BLOCK_EVENTS,
-		.flags = smaller ? CAPTURE_BLOCK_LZ4 : 0,
+		.flags = CAPTURE_BLOCK_SECOND | (smaller ? CAPTURE_BLOCK_LZ4 : 0),
 		.raw_size = (uint32_t)size,
 		.stream = thread->stream,
 		.sequence = (uint32_t)window->sequence,

@@ -485,7 +485,7 @@ enum capture_read_result capture_read(struct capture *capture, const struct capt
 	}
 	if (part->kind == CAPTURE_BLOCK_WORDS)
 		events_open_words(cursor, part->stream, NULL, (const uint64_t *)(const void *)payload, part->raw_size / 8);
-	else if (!events_open_columns(cursor, part->stream, payload, part->raw_size, &buffer->addresses))
+	else if (!events_open_columns(cursor, part->stream, part->flags, payload, part->raw_size, &buffer->addresses))
 		return damaged(capture, part, "a block whose columns do not fit it");
 	return CAPTURE_READ;
 }

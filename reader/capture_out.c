@@ -44,7 +44,7 @@ static bool write_head(struct capture_out *out, const struct capture *from, uint
 		return fail_memory(error);
 	ok = pread(from->file, bytes, size, 0) == (ssize_t)size ? true :
 		fail(error, STATUS_NO_INPUT, "cannot read %s: %s", from->path, strerror(errno));
-	header.version = CAPTURE_VERSION_SAMPLED;
+	header.version = CAPTURE_VERSION;
 	/* However many files it was read from. */
 	header.features &= ~(uint64_t)CAPTURE_SEGMENTS;
 	header.segment = 0;
@@ -94,7 +94,8 @@ static bool flush(struct capture_out *out, struct error *error)
 	const size_t size = events_encode(out->words, out->used, &out->carry, out->encoded, out->scratch, &summary);
 	const int packed = LZ4_compress_default((const char *)out->encoded, out->packed, (int)size, (int)out->packed_size);
 	const bool smaller = packed > 0 && (size_t)packed < size;
-	struct capture_block block = { .kind = CAPTURE_BLOCK_EVENTS, .flags = smaller ? CAPTURE_BLOCK_LZ4 : 0,
+	struct capture_block block = { .kind = CAPTURE_BLOCK_EVENTS,
+		.flags = CAPTURE_BLOCK_SECOND | (smaller ? CAPTURE_BLOCK_LZ4 : 0),
 		.stored_size = smaller ? (uint32_t)packed : (uint32_t)size, .raw_size = (uint32_t)size,
 		.sequence = out->sequence++, .first_time_ns = summary.first_time_ns, .last_time_ns = summary.last_time_ns,
 		.event_count = summary.event_count };

@@ -12,6 +12,7 @@
 enum {
 	VARINT_MAX = 10,              /* bytes: with as many left in a column, a varint needs no bounds checks */
 	STATES_MAX = 4,               /* decoded events that one record can give: MEAN, TIME, THREAD and itself */
+	OTHER = UINT8_MAX,            /* in the place of a usual kind: none of these */
 };
 
 void decoder_init(struct decoder *decoder, struct capture *capture, const struct capture_stream_parts *stream)
@@ -90,6 +91,19 @@ static inline const uint8_t *read_varint(const uint8_t *at, uint64_t *value)
 	return NULL;
 }
 
+/* Likewise a size, which has a byte more where it is long. */
+static inline const uint8_t *read_size(const uint8_t *at, enum addresses_form form, uint64_t *size)
+{
+	if (form == ADDRESSES_FIRST)
+		return read_varint(at, size);
+	if (__builtin_expect(at[0] == EVENTS_SIZE_LONG, 0))
+		return read_varint(at + 1, size);
+	const bool two = at[0] >= EVENTS_SIZE_TWO;
+
+	*size = two ? (at[0] - EVENTS_SIZE_TWO) * 256u + at[1] : at[0];
+	return at + 1 + two;
+}
+
 static inline bool is_plain_free(unsigned kind)
 {
 	return kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE || kind == CAPTURE_MOVE_PYTHON;
@@ -97,25 +111,41 @@ static inline bool is_plain_free(unsigned kind)
 
 /*
  * Decodes allocations, frees and stamps until something else comes, a column runs short or the room is used.
- * On return the cursor stands before the first record that was not decoded.
+ * On return the cursor stands before the first record that was not decoded.  `form` is a constant: there are two of it.
  */
-static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded_event *out, struct decoded_event *end)
+static inline __attribute__((always_inline)) struct decoded_event *decode_form(struct decoder *decoder,
+	enum addresses_form form, struct decoded_event *out, struct decoded_event *end)
 {
 	struct events_cursor *cursor = &decoder->cursor;
 	const uint8_t *kinds = cursor->at[EVENTS_KINDS], *kinds_end = cursor->end[EVENTS_KINDS];
 	const uint8_t *allocated = cursor->at[EVENTS_ALLOCATED], *freed = cursor->at[EVENTS_FREED];
 	const uint8_t *sizes = cursor->at[EVENTS_SIZES];
 	const uint8_t *stacks = cursor->at[EVENTS_STACKS], *stamps = cursor->at[EVENTS_STAMPS];
-	const ptrdiff_t room_needed = VARINT_MAX;
+	const ptrdiff_t room_needed = VARINT_MAX + 1;
 	uint64_t address = 0, stamp = cursor->stamp, value = 0;
-	uint32_t stack = (uint32_t)cursor->last_stack;
+	uint32_t stack = (uint32_t)cursor->last_stack, record = cursor->taken;
+	/* Each record gives one event or none. */
+	const size_t room = (size_t)(end - out);
+	const uint32_t records_end = record + (cursor->remaining < room ? cursor->remaining : (uint32_t)room);
+	uint8_t usual[EVENTS_USUAL + 1] = { OTHER, OTHER, OTHER, OTHER };
+	unsigned codes = 0;
 
-	if ((size_t)(kinds_end - kinds) > cursor->remaining)
-		kinds_end = kinds + cursor->remaining;
-	while (kinds < kinds_end && out < end) {
-		const unsigned kind = *kinds;
-		const uint8_t *next;
+	if (form == ADDRESSES_SECOND) {
+		memcpy(usual, cursor->usual, EVENTS_USUAL);
+		if (record < records_end)
+			codes = cursor->usual[EVENTS_USUAL + record / 4] >> record % 4 * 2;
+	}
+	for (; record < records_end; record++) {
+		if (form == ADDRESSES_SECOND && record % 4 == 0)
+			codes = cursor->usual[EVENTS_USUAL + record / 4];
+		unsigned kind = usual[codes & EVENTS_USUAL];
+		const uint8_t *next, *next_kind = kinds;
 
+		if (__builtin_expect(kind == OTHER, form == ADDRESSES_FIRST)) {
+			if (kinds == kinds_end)
+				break;
+			kind = *next_kind++;
+		}
 		if (CAPTURE_IS_ALLOCATION(kind)) {
 			const uint8_t *next_size, *next_stack;
 			uint64_t size = 0, step = 0;
@@ -124,14 +154,14 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 			    cursor->end[EVENTS_SIZES] - sizes < room_needed || cursor->end[EVENTS_STACKS] - stacks < room_needed)
 				break;
 			next = read_varint(allocated, &value);
-			next_size = read_varint(sizes, &size);
+			next_size = read_size(sizes, form, &size);
 			next_stack = read_varint(stacks, &step);
-			if (!next || !next_size || !next_stack)
+			if (!next || !next_size || !next_stack || !addresses_read_allocation(cursor->addresses, form, kind,
+				(uint32_t)size, value, &address))
 				break;
 			allocated = next;
 			sizes = next_size;
 			stacks = next_stack;
-			address = addresses_read_allocation(cursor->addresses, kind, (uint32_t)size, value);
 			stack = (uint32_t)(stack + addresses_unzigzag(step));
 			*out++ = (struct decoded_event){ .head = address << 8 | kind,
 				.size = cursor->size_high << 32 | (uint32_t)size, .stamp = stamp, .stack = stack };
@@ -155,9 +185,11 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 		} else {
 			break;
 		}
-		kinds++;
+		kinds = next_kind;
+		codes >>= 2;
 	}
-	cursor->remaining -= (uint32_t)(kinds - cursor->at[EVENTS_KINDS]);
+	cursor->remaining -= record - cursor->taken;
+	cursor->taken = record;
 	cursor->at[EVENTS_KINDS] = kinds;
 	cursor->at[EVENTS_ALLOCATED] = allocated;
 	cursor->at[EVENTS_FREED] = freed;
@@ -167,6 +199,12 @@ static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded
 	cursor->last_stack = stack;
 	cursor->stamp = stamp;
 	return out;
+}
+
+static struct decoded_event *decode_fast(struct decoder *decoder, struct decoded_event *out, struct decoded_event *end)
+{
+	return decoder->cursor.form == ADDRESSES_SECOND ? decode_form(decoder, ADDRESSES_SECOND, out, end)
+		: decode_form(decoder, ADDRESSES_FIRST, out, end);
 }
 
 static struct decoded_event *tell_mean(struct decoder *decoder, uint64_t mean, uint64_t stamp,

@@ -166,15 +166,6 @@ static bool take_culled(struct follow *follow, struct follow_stream *stream, con
 	return ok;
 }
 
-/* The last record of a window of which something was dropped says what that held. */
-static bool is_culled(const struct events_cursor *cursor)
-{
-	const uint8_t *kinds = cursor->at[EVENTS_KINDS];
-
-	return cursor->remaining > 0 && cursor->remaining <= (size_t)(cursor->end[EVENTS_KINDS] - kinds) &&
-		kinds[cursor->remaining - 1] == CAPTURE_HELD;
-}
-
 bool follow_take_rest(struct follow *follow, struct follow_stream *stream, const struct capture_part *part,
 	struct error *error)
 {
@@ -191,7 +182,8 @@ bool follow_take_rest(struct follow *follow, struct follow_stream *stream, const
 	}
 	if (result == CAPTURE_READ_NO_MEMORY)
 		ok = fail_memory(error);
-	else if (result == CAPTURE_READ && is_culled(&left))
+	/* The last record of a window of which something was dropped says what that held. */
+	else if (result == CAPTURE_READ && events_ends_with(&left, CAPTURE_HELD))
 		ok = take_culled(follow, stream, part, &left, error);
 	else
 		ok = follow_decode(follow, stream, part, NULL, &stream->carry, stream->taken, error);

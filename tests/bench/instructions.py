@@ -32,7 +32,8 @@ PARTS = {
     "unwind_modules": "stack: native", "modules": "stack: native",
     "stack_python": "stack: Python", "python_code": "stack: Python", "python_layout": "stack: Python",
     "intern": "stack: intern", "stream": "stream", "output": "stream", "sys": "stream", "arena": "stream",
-    "events": "encode", "addresses": "encode", "capture": "encode", "lz4": "compress", "xxhash": "compress",
+    "events": "encode", "events_encode": "encode",
+    "addresses": "encode", "capture": "encode", "lz4": "compress", "xxhash": "compress",
 }
 ORDER = list(dict.fromkeys(PARTS.values()))
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Property: for any bytes, as columns and as words, a cursor ends after at most as many records as there are
- * bytes, never reads outside them, and hands out only payloads that lie within.
+ * Property: for any bytes, as columns of either form and as words, a cursor ends after at most as many records as there
+ * are bytes, never reads outside them, and hands out only payloads that lie within.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!words)
 		return 0;
-	if (events_open_columns(&cursor, 1, data, size, &addresses))
-		read_all(&cursor, data, size);
+	for (unsigned flags = 0; flags <= CAPTURE_BLOCK_SECOND; flags += CAPTURE_BLOCK_SECOND)
+		if (events_open_columns(&cursor, 1, flags, data, size, &addresses))
+			read_all(&cursor, data, size);
 	if (count)
 		memcpy(words, data, count * 8);
 	events_open_words(&cursor, 1, NULL, words, count);

@@ -15,6 +15,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SEEDS = HERE / "seeds"
+GOLDEN = HERE.parent / "golden"
 SIZE_MAX = 16384                   # larger ones make a fuzzer slow
 BLOCK_SIZE = 64
 BLOCK_EVENTS = 2
@@ -95,12 +96,12 @@ def make_captures(program):
 
 
 def make_events():
-    """The contents of the blocks of events, which lie uncompressed in these captures."""
-    for path in sorted((SEEDS / "capture").glob("*.bin")):
+    """The contents of the blocks of events, which lie uncompressed in these captures; version 1 has old columns."""
+    for path in sorted((SEEDS / "capture").glob("*.bin")) + [GOLDEN / "capture_v1.bin"]:
         data = path.read_bytes()
         for number, at in enumerate(at for at in range(0, len(data) - BLOCK_SIZE, 8) if data[at:at + 4] == b"SBLK"):
             kind, _, stored = struct.unpack_from("<HHI", data, at + 4)
-            if kind == BLOCK_EVENTS and path.stem in ("sample", "windows"):
+            if kind == BLOCK_EVENTS and path.stem in ("sample", "windows", "capture_v1"):
                 write("events", "{}.{}".format(path.stem, number), data[at + BLOCK_SIZE:at + BLOCK_SIZE + stored])
 
 
@@ -158,7 +159,7 @@ def make_remote():
 
 
 def make_segments():
-    golden = [(HERE.parent / "golden" / name).read_bytes() for name in ("capture_v4.bin", "capture_v4.000002.bin")]
+    golden = [(GOLDEN / name).read_bytes() for name in ("capture_v4.bin", "capture_v4.000002.bin")]
     write("segments", "golden", b"".join(golden))
     write("segments", "reversed", b"".join(reversed(golden)))
     write("segments", "second_twice", golden[1] * 2)
@@ -166,7 +167,7 @@ def make_segments():
 
 def make_python_lines():
     """Three tables of each interpreter: kind, first line and an offset in the code, then the table."""
-    for path in sorted((HERE.parent / "golden/python_lines").glob("3*.txt")):
+    for path in sorted((GOLDEN / "python_lines").glob("3*.txt")):
         found = re.findall(r"^code (\d+) (\d+) (\d+) .*\ntable (\w+)$", path.read_text(), re.MULTILINE)
         for number, (kind, line, units, table) in enumerate(found[:3]):
             write("python_lines", "{}.{}".format(path.stem, number),

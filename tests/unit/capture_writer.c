@@ -3,6 +3,7 @@
  * The tests' writer of captures; see capture_writer.h.
  */
 #include "capture_writer.h"
+#include "first_form.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static void append(struct writer *writer, const void *bytes, size_t size)
 
 void writer_init(struct writer *writer)
 {
-	*writer = (struct writer){ .header = { .version = CAPTURE_VERSION_EXACT, .header_size = 4096,
+	*writer = (struct writer){ .header = { .version = CAPTURE_VERSION, .header_size = 4096,
 		.start_realtime_ns = 1700000000000000000u, .start_monotonic_ns = 5000000000u, .pid = 4242, .parent_pid = 4241,
 		.page_size = 4096, .clock_resolution_ns = 1000000, .machine = 62 } };
 	memcpy(writer->header.magic, CAPTURE_MAGIC, 8);
@@ -110,12 +111,17 @@ static uint64_t append_window(struct writer *writer, const struct writer_stream 
 	if (writer->hand_on)
 		count = writer->hand_on(stream, words);
 	size_t size = events_encode(words, count, &stream->carry, raw, scratch, &summary);
+	const bool first_form = writer->header.version < CAPTURE_VERSION;
+
+	if (first_form)
+		size = first_form_encode(words, count, &stream->carry, raw);
 	char *packed = malloc((size_t)LZ4_compressBound((int)size));
 	int packed_size = LZ4_compress_default((const char *)raw, packed, (int)size, LZ4_compressBound((int)size));
 	struct capture_block block = { .kind = CAPTURE_BLOCK_EVENTS, .stream = stream->id,
 		.sequence = (uint32_t)stream->carry.sequence, .raw_size = (uint32_t)size,
 		.stored_size = writer->no_lz4 ? (uint32_t)size : (uint32_t)packed_size,
-		.flags = writer->no_lz4 ? 0 : CAPTURE_BLOCK_LZ4, .first_time_ns = summary.first_time_ns,
+		.flags = (uint16_t)((writer->no_lz4 ? 0 : CAPTURE_BLOCK_LZ4) | (first_form ? 0 : CAPTURE_BLOCK_SECOND)),
+		.first_time_ns = summary.first_time_ns,
 		.last_time_ns = summary.last_time_ns, .event_count = summary.event_count };
 	append_block(writer, &block, writer->no_lz4 ? (const void *)raw : packed);
 	free(words);

@@ -3,7 +3,7 @@
  * A small writer of captures for tests: what the recorder does, in memory, with every detail under the test's
  * control.  Not used by the product.
  *
- *     writer_init, writer_text ..., writer_start      the header
+ *     writer_init, writer_text ..., writer_start      the header; of an older version: columns in their first form
  *     writer_stream, put_* ..., writer_flush          windows; what is not flushed stays in the STREAM block
  *     writer_finish                                   the bytes of the file
  */

@@ -118,6 +118,48 @@ void golden_write(struct writer *writer)
 	writer_finish(writer);
 }
 
+/* Whatever the second form of columns writes in another way than the first; then words. */
+static void write_second_form(struct writer_stream *stream)
+{
+	put_stamp(stream, 100);
+	put_time(stream, 1000000);
+	put_node(stream, 1, 0, CAPTURE_PYTHON_FRAME(1, 0));
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 100, 1);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5070, 100, 1);
+	put_alloc(stream, CAPTURE_CALLOC, 0x50e0, 300, 1);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, 0x8000, 64, 1);
+	put_alloc(stream, CAPTURE_PYOBJECT_MALLOC, 0x8040, 64, 1);
+	put_free(stream, CAPTURE_FREE, 0x5000);
+	put_free(stream, CAPTURE_FREE, 0x5070);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5000, 100, 1);
+	put_alloc(stream, CAPTURE_MALLOC, 0x5070, 104, 1);
+	put_alloc(stream, CAPTURE_MALLOC, 0x100000, 20000, 1);
+	put_free(stream, CAPTURE_FREE, 0x5000);
+	put_free(stream, CAPTURE_FREE_PYTHON, 0x8000);
+	put_free(stream, CAPTURE_FREE, 0xdead0);
+	put_alloc(stream, CAPTURE_MALLOC, 0x110000, (uint64_t)5 << 32 | 16, 1);
+	writer_flush(stream);
+	put_stamp(stream, 200);
+	put_time(stream, 2000000);
+	put_free(stream, CAPTURE_FREE, 0x110000);
+}
+
+void golden_write_second_form(struct writer *writer)
+{
+	struct writer_stream *stream;
+
+	begin(writer, 6, CAPTURE_NATIVE_LEAF | CAPTURE_PYTHON_STACKS | CAPTURE_PYTHON_ALLOCATORS);
+	stream = writer_stream(writer, 0, 128);
+	write_metadata(stream);
+	write_second_form(stream);
+	writer_gap(writer, NULL, 512);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer->status.tracer_bytes = 1 << 20;
+	writer->status.file_bytes = writer->size - 512;
+	writer_finish(writer);
+}
+
 static void put_recording(struct writer_stream *stream, uint32_t on, uint32_t by)
 {
 	const struct capture_recording recording = { .on = on, .by = by };

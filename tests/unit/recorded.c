@@ -62,6 +62,7 @@ static bool meet_block(struct recorded *recorded, const struct capture_block *bl
 	window->sequence = block->sequence;
 	window->bytes = payload;
 	window->size = block->stored_size;
+	window->flags = block->flags;
 	recorded->block_count++;
 	if (block->kind == CAPTURE_BLOCK_STREAM) {
 		memcpy(&window->state, payload, sizeof(window->state));
@@ -130,7 +131,7 @@ static bool decode_window(struct recorded *recorded, const struct recorded_windo
 	struct capture_event event;
 
 	if (window->is_block)
-		events_open_columns(&cursor, window->stream, window->bytes, window->size, &addresses);
+		events_open_columns(&cursor, window->stream, window->flags, window->bytes, window->size, &addresses);
 	else
 		events_open_words(&cursor, window->stream, window->stream == UINT32_MAX ? NULL : &window->state,
 			(const uint64_t *)(const void *)window->bytes, window->size / 8);

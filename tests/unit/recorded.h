@@ -18,6 +18,7 @@ struct recorded_window {
 	bool is_block;                /* an EVENTS block; else what is in the stream's window */
 	const uint8_t *bytes;         /* decompressed columns, or words */
 	size_t size;
+	unsigned flags;                   /* of its block */
 	struct capture_stream state;
 	uint8_t *owned;
 };

@@ -35,7 +35,7 @@ static void put_sampling(struct writer_stream *stream, uint64_t mean)
 static struct writer_stream *begin(struct writer *writer)
 {
 	writer_init(writer);
-	writer->header.version = CAPTURE_VERSION_SAMPLED;
+	writer->header.version = CAPTURE_VERSION;
 	writer->header.features = CAPTURE_SAMPLED;
 	writer_start(writer);
 	struct writer_stream *stream = writer_stream(writer, 0, 1024);

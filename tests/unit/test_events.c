@@ -14,6 +14,7 @@
 
 #include "formats/events.h"
 #include "draw.h"
+#include "first_form.h"
 
 enum { WORDS_MAX = 4096 };
 
@@ -106,6 +107,27 @@ static bool same_event(const struct capture_event *a, const struct capture_event
 		(a->payload_size == 0 || memcmp(a->payload, b->payload, a->payload_size) == 0);
 }
 
+/* The columns decode to what the words say; how many events that are. */
+static uint32_t compare_forms(const uint64_t *words, size_t count, const struct capture_stream *carry, unsigned flags,
+	const uint8_t *columns, size_t size)
+{
+	struct events_cursor by_words, by_columns;
+	struct capture_event expected, event;
+	uint32_t events = 0;
+
+	events_open_words(&by_words, 3, carry, words, count);
+	assert_true(events_open_columns(&by_columns, 3, flags, columns, size, &picture));
+	while (events_next(&by_words, &expected)) {
+		assert_true(events_next(&by_columns, &event));
+		assert_true(same_event(&expected, &event));
+		events += event.kind >= 16 && event.kind < 64;
+	}
+	assert_false(by_words.bad);
+	assert_false(events_next(&by_columns, &event));
+	assert_false(by_columns.bad);
+	return events;
+}
+
 static void columns_decode_to_what_the_words_say(void **state)
 {
 	static uint64_t words[WORDS_MAX + 32];
@@ -121,24 +143,13 @@ static void columns_decode_to_what_the_words_say(void **state)
 			count += put_record(words + count, &time, &stamp);
 		uint8_t *out = malloc(events_encoded_max(count)), *scratch = malloc(events_scratch_size(count));
 		struct events_summary summary;
-		const size_t size = events_encode(words, count, &carry, out, scratch, &summary);
+		size_t size = events_encode(words, count, &carry, out, scratch, &summary);
 		assert_true(size <= events_encoded_max(count));
-		struct events_cursor by_words, by_columns;
-		struct capture_event expected, event;
-		uint32_t events = 0;
-		events_open_words(&by_words, 3, &carry, words, count);
-		assert_true(events_open_columns(&by_columns, 3, out, size, &picture));
-		while (events_next(&by_words, &expected)) {
-			assert_true(events_next(&by_columns, &event));
-			assert_true(same_event(&expected, &event));
-			events += event.kind >= 16 && event.kind < 64;
-		}
-		assert_false(by_words.bad);
-		assert_false(events_next(&by_columns, &event));
-		assert_false(by_columns.bad);
-		assert_int_equal(summary.event_count, events);
+		assert_int_equal(compare_forms(words, count, &carry, CAPTURE_BLOCK_SECOND, out, size), summary.event_count);
 		assert_int_equal(summary.last_stamp, stamp);
 		assert_int_equal(summary.last_time_ns, time);
+		size = first_form_encode(words, count, &carry, out);
+		assert_int_equal(compare_forms(words, count, &carry, 0, out, size), summary.event_count);
 		free(out);
 		free(scratch);
 	}
@@ -172,14 +183,16 @@ static void damaged_input_never_leads_outside(void **state)
 		uint8_t *out = malloc(events_encoded_max(count)), *scratch = malloc(events_scratch_size(count));
 		struct events_summary summary;
 		struct events_cursor cursor;
-		size_t size = events_encode(words, count, &carry, out, scratch, &summary);
+		const bool second = round % 2;
+		size_t size = second ? events_encode(words, count, &carry, out, scratch, &summary)
+			: first_form_encode(words, count, &carry, out);
 		size_t cut = draw() % 3 ? size : draw() % (size + 1);
 		/* Exactly as large as it says, so that a sanitizer sees any step outside. */
 		uint8_t *exact = malloc(cut ? cut : 1);
 		memcpy(exact, out, cut);
 		for (uint64_t flips = draw() % 6; cut && flips > 0; flips--)
 			exact[draw() % cut] ^= (uint8_t)(1 << draw() % 8);
-		if (events_open_columns(&cursor, 0, exact, cut, &picture))
+		if (events_open_columns(&cursor, 0, second ? CAPTURE_BLOCK_SECOND : 0, exact, cut, &picture))
 			read_to_the_end(&cursor, exact, cut);
 		uint64_t *exact_words = malloc(count * 8);
 		memcpy(exact_words, words, count * 8);
@@ -222,16 +235,88 @@ static void columns_must_hold_exactly_the_records(void **state)
 	struct events_summary summary;
 	struct events_cursor cursor;
 	struct capture_event event;
-	size_t size = events_encode(words, 2, &carry, out, scratch, &summary);
 
-	for (uint32_t count = 0; count < 5; count++) {
-		memcpy(out + 24, &count, sizeof(count));
-		assert_true(events_open_columns(&cursor, 0, out, size, &picture));
-		for (uint32_t i = 0; i < count && i < 2; i++)
-			assert_true(events_next(&cursor, &event));
-		assert_false(events_next(&cursor, &event));
-		assert_int_equal(cursor.bad, count != 2);
+	for (unsigned flags = 0; flags <= CAPTURE_BLOCK_SECOND; flags += CAPTURE_BLOCK_SECOND) {
+		const size_t size = flags ? events_encode(words, 2, &carry, out, scratch, &summary)
+			: first_form_encode(words, 2, &carry, out);
+
+		for (uint32_t count = 0; count < 5; count++) {
+			memcpy(out + 24, &count, sizeof(count));
+			assert_true(events_open_columns(&cursor, 0, flags, out, size, &picture));
+			for (uint32_t i = 0; i < count && i < 2; i++)
+				assert_true(events_next(&cursor, &event));
+			assert_false(events_next(&cursor, &event));
+			assert_int_equal(cursor.bad, count != 2);
+		}
 	}
+	free(scratch);
+}
+
+/* Columns in their second form of one block of 100 bytes, with some of their bytes changed. */
+static bool opens(size_t changed_at, uint8_t value)
+{
+	const uint64_t words[] = { 0x1000 << 8 | CAPTURE_MALLOC, 100, 0x1000 << 8 | CAPTURE_FREE };
+	const struct capture_stream carry = { 0 };
+	uint8_t out[512], *scratch = malloc(events_scratch_size(3));
+	struct events_summary summary;
+	struct events_cursor cursor;
+	const size_t size = events_encode(words, 3, &carry, out, scratch, &summary);
+
+	out[changed_at] = value;
+	free(scratch);
+	return events_open_columns(&cursor, 0, CAPTURE_BLOCK_SECOND, out, size, &picture);
+}
+
+static void kinds_that_cannot_be_usual_and_codes_that_are_missing_are_refused(void **state)
+{
+	assert_true(opens(0, 1));
+	assert_true(opens(64, CAPTURE_STAMP));
+	for (size_t at = 64; at < 64 + EVENTS_USUAL; at++)
+		assert_false(opens(at, CAPTURE_NOTE));
+	assert_true(opens(24, 4));            /* so many records need one byte of codes */
+	assert_false(opens(24, 9));
+}
+
+/* What has sixteen records, one more and one less; usual kinds only, others only, and both. */
+static void kinds_of_any_number_of_records_come_back(void **state)
+{
+	static const uint8_t some[] = { CAPTURE_FREE, CAPTURE_STAY, CAPTURE_FREE_PYTHON, CAPTURE_MOVE, CAPTURE_THREAD };
+	const struct capture_stream carry = { 0 };
+	uint64_t words[40];
+
+	for (size_t count = 0; count <= 40; count++)
+		for (unsigned kinds_used = 1; kinds_used <= sizeof(some); kinds_used++) {
+			uint8_t *out = malloc(events_encoded_max(count)), *scratch = malloc(events_scratch_size(count));
+			struct events_summary summary;
+
+			for (size_t i = 0; i < count; i++)
+				words[i] = i << 12 | some[(i * i + i / 3) % kinds_used];
+			const size_t size = events_encode(words, count, &carry, out, scratch, &summary);
+
+			compare_forms(words, count, &carry, CAPTURE_BLOCK_SECOND, out, size);
+			free(out);
+			free(scratch);
+		}
+}
+
+/* All that take two bytes or are at a border. */
+static void sizes_come_back(void **state)
+{
+	enum { SIZES = 17000 };
+	uint64_t *words = malloc(2 * SIZES * sizeof(*words));
+	const struct capture_stream carry = { 0 };
+	struct events_summary summary;
+	uint8_t *out = malloc(events_encoded_max(2 * SIZES)), *scratch = malloc(events_scratch_size(2 * SIZES));
+
+	for (uint64_t i = 0; i < SIZES; i++) {
+		words[2 * i] = i << 20 | CAPTURE_MALLOC;
+		words[2 * i + 1] = i < SIZES - 1 ? i : UINT32_MAX;
+	}
+	const size_t size = events_encode(words, 2 * SIZES, &carry, out, scratch, &summary);
+
+	compare_forms(words, 2 * SIZES, &carry, CAPTURE_BLOCK_SECOND, out, size);
+	free(words);
+	free(out);
 	free(scratch);
 }
 
@@ -251,6 +336,9 @@ int main(void)
 		cmocka_unit_test(damaged_input_never_leads_outside),
 		cmocka_unit_test(a_cursor_stops_at_each_contradiction),
 		cmocka_unit_test(columns_must_hold_exactly_the_records),
+		cmocka_unit_test(kinds_that_cannot_be_usual_and_codes_that_are_missing_are_refused),
+		cmocka_unit_test(kinds_of_any_number_of_records_come_back),
+		cmocka_unit_test(sizes_come_back),
 		cmocka_unit_test(kinds_have_names),
 	};
 

@@ -58,7 +58,7 @@ static void begin(struct writer *writer)
 	memset(taken_count, 0, sizeof(taken_count));
 	order_count = 0;
 	writer_init(writer);
-	writer->header.version = CAPTURE_VERSION_SAMPLED;
+	writer->header.version = CAPTURE_VERSION;
 	writer->header.features = CAPTURE_SAMPLED;
 	writer_start(writer);
 }

@@ -64,7 +64,7 @@ static void write_one(const char *name, uint64_t run, uint32_t segment, uint64_t
 	struct writer_stream *stream;
 
 	writer_init(&writer);
-	writer.header.version = segment ? CAPTURE_VERSION : CAPTURE_VERSION_EXACT;
+	writer.header.version = CAPTURE_VERSION;
 	writer.header.features = segment ? CAPTURE_SEGMENTS : 0;
 	writer.header.run_id = run;
 	writer.header.segment = segment;

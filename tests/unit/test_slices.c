@@ -86,7 +86,7 @@ static uint64_t write_random_program(const char *path, uint32_t steps, bool samp
 
 	writer_init(&writer);
 	if (sampled) {
-		writer.header.version = CAPTURE_VERSION_SAMPLED;
+		writer.header.version = CAPTURE_VERSION;
 		writer.header.features = CAPTURE_SAMPLED;
 	}
 	writer_start(&writer);

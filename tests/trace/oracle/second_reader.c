@@ -13,7 +13,7 @@ enum {
 	HEADER_SIZE_MIN = 4096, BLOCK_SIZE = 64, STATE_SIZE = 64, PREFIX_SIZE = 64,
 	STREAM_BLOCK = 1, EVENTS_BLOCK = 2, WORDS_BLOCK = 3,
 	KINDS = 0, ALLOCATED, FREED, SIZES, STACKS, TIMES, STAMPS, NODES, OTHERS, COLUMNS,
-	CLASSES = 1026, NUMBERS = 8192, NONE = -1,
+	CLASSES = 1026, NUMBERS = 8192, NONE = -1, USUAL = 3,
 };
 #define BLOCK_MAGIC 0x4b4c4253u
 #define ADDRESS_MASK (((uint64_t)1 << 56) - 1)
@@ -198,6 +198,7 @@ static uint64_t unpack(uint64_t value)
 
 /* What a window's addresses have been so far. */
 struct picture {
+	bool second;                  /* the second form, of captures from version 6 on */
 	struct {
 		uint64_t address;
 		uint32_t class;
@@ -207,7 +208,7 @@ struct picture {
 	unsigned count;
 	int freed[CLASSES];           /* number of the block on top of the class's stack */
 	uint64_t last_allocated[CLASSES];
-	uint64_t last_freed, last_number;
+	uint64_t last_freed, last_number, last_taken;
 };
 
 static uint32_t size_class(unsigned kind, uint64_t size)
@@ -219,14 +220,28 @@ static uint32_t size_class(unsigned kind, uint64_t size)
 	return size <= 24 ? 2 : size + 23 < (CLASSES - 1) * 16 ? (uint32_t)(size + 23) / 16 : CLASSES - 1;
 }
 
+/* The address of a block whose number is written; its class's stack goes on below it. */
+static uint64_t place_of_number(struct picture *picture, uint32_t class, uint64_t number)
+{
+	if (number >= picture->count)
+		die("an allocation at number %llu, which is none", (unsigned long long)number);
+	picture->last_taken = number;
+	if (!picture->blocks[number].live && picture->blocks[number].class == class)
+		picture->freed[class] = picture->blocks[number].below;
+	return picture->blocks[number].address;
+}
+
 static uint64_t place_of_allocation(struct picture *picture, unsigned kind, uint64_t size, uint64_t code)
 {
 	uint32_t class = size_class(kind, size);
 	int top = picture->freed[class];
 	uint64_t predicted = top != NONE ? picture->blocks[top].address :
 		picture->last_allocated[class] + 16 * class;
-	uint64_t address = (predicted + unpack(code)) & ADDRESS_MASK;
+	uint64_t address = picture->second && code & 1 ?
+		place_of_number(picture, class, picture->last_taken + unzigzag(code >> 1)) :
+		(predicted + unpack(picture->second ? code >> 1 : code)) & ADDRESS_MASK;
 
+	top = picture->freed[class];
 	if (top != NONE && picture->blocks[top].address == address)
 		picture->freed[class] = picture->blocks[top].below;
 	picture->last_allocated[class] = address;
@@ -236,6 +251,47 @@ static uint64_t place_of_allocation(struct picture *picture, unsigned kind, uint
 		picture->blocks[picture->count++].live = true;
 	}
 	return address;
+}
+
+/* A size in the second form. */
+static uint64_t next_size(struct column *column)
+{
+	if (column->end - column->at < 1)
+		die("a column ends early");
+	uint64_t first = *column->at++;
+
+	if (first == 255)
+		return next_number(column);
+	if (first < 192)
+		return first;
+	if (column->at == column->end)
+		die("a column ends early");
+	return (first - 192) * 256 + *column->at++;
+}
+
+/* Sets the usual kinds and the codes of `count` records apart from the other kinds. */
+static const uint8_t *split_kinds(struct column *kinds, uint32_t count)
+{
+	const uint8_t *start = kinds->at;
+
+	if ((size_t)(kinds->end - start) < USUAL + ((size_t)count + 3) / 4)
+		die("fewer codes than records");
+	for (int i = 0; i < USUAL; i++)
+		if (start[i] >= THREAD_INFO)
+			die("kind %d is one of the usual", start[i]);
+	kinds->at += USUAL + ((size_t)count + 3) / 4;
+	return start;
+}
+
+static unsigned next_kind(struct column *kinds, const uint8_t *usual, uint32_t record)
+{
+	unsigned code = usual ? usual[USUAL + record / 4] >> 2 * (record % 4) & 3 : USUAL;
+
+	if (code < USUAL)
+		return usual[code];
+	if (kinds->at == kinds->end)
+		die("fewer kinds than records");
+	return *kinds->at++;
 }
 
 static uint64_t place_of_free(struct picture *picture, uint64_t code)
@@ -294,7 +350,7 @@ static void decode_other(struct decoding *d, unsigned kind, struct column *colum
 	}
 }
 
-static void decode_columns(struct decoding *d, const uint8_t *data, size_t size)
+static void decode_columns(struct decoding *d, bool second, const uint8_t *data, size_t size)
 {
 	static struct picture picture;
 	struct column columns[COLUMNS];
@@ -314,17 +370,19 @@ static void decode_columns(struct decoding *d, const uint8_t *data, size_t size)
 		columns[i] = (struct column){ at, at + length };
 		at += length;
 	}
-	if (get_u32(data + 24) != (size_t)(columns[KINDS].end - columns[KINDS].at))
-		die("stream %u: more or fewer records than promised", d->stream);
+	const uint32_t count = get_u32(data + 24);
+	const uint8_t *usual = second ? split_kinds(&columns[KINDS], count) : NULL;
+
 	memset(picture.freed, 0xff, sizeof(picture.freed));
 	memset(picture.last_allocated, 0, sizeof(picture.last_allocated));
 	picture.count = 0;
-	picture.last_freed = picture.last_number = 0;
-	while (columns[KINDS].at < columns[KINDS].end) {
-		unsigned kind = *columns[KINDS].at++;
+	picture.last_freed = picture.last_number = picture.last_taken = 0;
+	picture.second = second;
+	for (uint32_t record = 0; record < count; record++) {
+		unsigned kind = next_kind(&columns[KINDS], usual, record);
 
 		if (is_allocation(kind)) {
-			uint64_t low = next_number(&columns[SIZES]);
+			uint64_t low = second ? next_size(&columns[SIZES]) : next_number(&columns[SIZES]);
 			uint64_t address = place_of_allocation(&picture, kind, low, next_number(&columns[ALLOCATED]));
 
 			last.stack += unzigzag(next_number(&columns[STACKS]));
@@ -397,7 +455,7 @@ void window_decode(struct capture *capture, const struct window *window, struct 
 		uint8_t *raw = window->compressed ?
 			lz4_decompress(window->payload, window->stored_size, window->raw_size) : NULL;
 
-		decode_columns(&d, raw ? raw : window->payload, raw ? window->raw_size : window->stored_size);
+		decode_columns(&d, window->second, raw ? raw : window->payload, raw ? window->raw_size : window->stored_size);
 		free(raw);
 	} else {
 		d.stamp = get_u64(window->payload + 24);
@@ -413,7 +471,7 @@ static void meet_block(struct capture *capture, const uint8_t *block)
 	struct window window = {
 		.payload = block + BLOCK_SIZE, .sequence = get_u32(block + 20), .stream = get_u32(block + 16),
 		.stored_size = get_u32(block + 8), .raw_size = get_u32(block + 12),
-		.is_block = kind == EVENTS_BLOCK, .compressed = flags & 1,
+		.is_block = kind == EVENTS_BLOCK, .compressed = flags & 1, .second = flags & 2,
 	};
 
 	if (kind == WORDS_BLOCK) {
@@ -517,9 +575,13 @@ void capture_open(struct capture *capture, const char *path)
 	if (fread(capture->file, 1, capture->size, file) != capture->size || capture->size < HEADER_SIZE_MIN)
 		die("cannot read %s, or it is too short", path);
 	fclose(file);
-	if (memcmp(capture->file, "SCTMEM\r\n", 8) != 0 || get_u32(capture->file + 8) - 1 > 1)
-		die("%s is not a capture of version 1 or 2", path);
+	uint32_t version = get_u32(capture->file + 8);
+
+	if (memcmp(capture->file, "SCTMEM\r\n", 8) != 0 || (version != 1 && version != 2 && version != 6))
+		die("%s is not a capture of version 1, 2 or 6", path);
 	capture->features = get_u64(capture->file + 16);
+	if (capture->features & ~(uint64_t)15)
+		die("%s does not have all events, each as it was", path);
 	capture->pid = get_u32(capture->file + 56);
 	find_blocks(capture);
 	order_windows(capture);

@@ -45,7 +45,7 @@ struct window {
 	const uint8_t *payload;
 	uint64_t sequence;
 	uint32_t stream, stored_size, raw_size;
-	bool is_block, compressed;
+	bool is_block, compressed, second;   /* second: columns in their second form */
 };
 
 struct capture {
