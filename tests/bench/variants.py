@@ -18,6 +18,12 @@ SCTMEM_PYTHON = (
     ("sctmem-full", "sctmem, + PyMem + native full", {"SCTMEM_NATIVE": "full"}),
 )
 SCTMEM_NATIVE = (("sctmem", "sctmem, full native stacks (default)", {}),)
+# For runs of days, here of some workloads.
+SCTMEM_BOUNDED = (
+    ("sctmem-aggregate", "sctmem, default, aggregated", {"SCTMEM_AGGREGATE": "yes"}),
+    ("sctmem-sample", "sctmem, default, a sample (512 KiB)", {"SCTMEM_SAMPLE": "512KiB"}),
+)
+BOUNDED_WORKLOADS = ("json", "ast", "cc1", "sqlite3")
 
 MEMRAY = (
     ("memray", "", (), MANY),
@@ -40,7 +46,10 @@ def for_workload(workload, place, tools, folder, against=None):
     """The variants for this workload in this place, bare first."""
     capture = str(folder / CAPTURE)
     variants = [Variant("bare", "bare", None, [], {}, MANY)]
-    for name, title, environment in SCTMEM_PYTHON if workload.kind == "python" else SCTMEM_NATIVE:
+    modes = SCTMEM_PYTHON if workload.kind == "python" else SCTMEM_NATIVE
+    if workload.name in BOUNDED_WORKLOADS:
+        modes += SCTMEM_BOUNDED
+    for name, title, environment in modes:
         environment = dict(environment, SCTMEM_OUT=capture, SCTMEM_FORCE="yes")
         variants.append(Variant(name, title, "sctmem", [], dict(environment, LD_PRELOAD=str(tools.library)), MANY))
         if against:
