@@ -8,6 +8,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+
+/* Sanitizers have allocators of their own. */
+void heap_prepare(void)
+{
+}
+
+#else
+
 enum {
 	OWN_MAPPING_SIZE = 4 << 20,   /* once that is used up: larger blocks grow by moving pages, not by copying */
 	KEPT_SIZE = 256 << 20,        /* free at the heap's end, before it is given back */
@@ -30,7 +39,6 @@ static void move_start(void)
 
 void heap_prepare(void)
 {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 	mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_SIZE);
 	mallopt(M_TRIM_THRESHOLD, KEPT_SIZE);
 	move_start();
@@ -47,5 +55,6 @@ void heap_prepare(void)
 		return;
 	const uintptr_t from = (start + HUGE_SIZE - 1) & ~(uintptr_t)(HUGE_SIZE - 1);
 	madvise((void *)from, (end & ~(uintptr_t)(HUGE_SIZE - 1)) - from, MADV_HUGEPAGE);
-#endif
 }
+
+#endif
