@@ -80,95 +80,121 @@ static atomic_uint looks_skipped, looks_to_skip;
 /* A trial allocation, to see whether it reaches our hooks.  Made as a call of our own: it is not recorded. */
 static _Thread_local struct { bool active, reached; } trial __attribute__((tls_model("initial-exec")));
 
+static inline void note_use(void)
+{
+	if (__builtin_expect(!atomic_load_explicit(&hooks_used, memory_order_relaxed), 0))
+		atomic_store_explicit(&hooks_used, true, memory_order_relaxed);
+}
+
 static inline struct thread *hook_begin(void *block)
 {
 	struct thread *thread = record_python_enter(block);
 
 	if (__builtin_expect(!thread, 0) && trial.active)
 		trial.reached = true;
-	if (__builtin_expect(!atomic_load_explicit(&hooks_used, memory_order_relaxed), 0))
-		atomic_store_explicit(&hooks_used, true, memory_order_relaxed);
+	note_use();
 	return thread;
 }
 
-static inline void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t size,
-	const struct native_start *start)
+/*
+ * In all of these RECORD_START() stands for the function that the interpreter calls, and is worked out only for what is
+ * recorded.
+ */
+#define HOOK static inline __attribute__((always_inline))
+
+HOOK void hook_end(struct thread *thread, unsigned kind, void *block, size_t size)
+{
+	if (block && __builtin_expect(!thread->sampling, 1)) {
+		const struct native_start start = RECORD_START();
+
+		record_every_allocation(thread, kind, block, size, &start);
+	} else if (block && !record_passes(thread, kind, block, size)) {
+		const struct native_start start = RECORD_START();
+
+		record_sampled_allocation(thread, kind, block, size, &start);
+	}
+	record_leave(thread);
+}
+
+HOOK void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t size)
 {
 	struct thread *thread = hook_begin(NULL);
 	void *block = real[domain].allocate(context, size);
 
-	if (thread) {
-		if (block)
-			record_python_alloc(thread, kind, block, size, start);
-		record_leave(thread);
-	}
+	if (thread)
+		hook_end(thread, kind, block, size);
 	return block;
 }
 
-static inline void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *context, size_t count, size_t size,
-	const struct native_start *start)
+HOOK void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *context, size_t count, size_t size)
 {
 	struct thread *thread = hook_begin(NULL);
 	void *block = real[domain].allocate_zeroed(context, count, size);
 
-	if (thread) {
-		if (block)
-			record_python_alloc(thread, kind, block, count * size, start);
-		record_leave(thread);
-	}
+	if (thread)
+		hook_end(thread, kind, block, count * size);
 	return block;
 }
 
-static inline void *hook_resize(unsigned domain, unsigned kind, void *context, void *old, size_t size,
-	const struct native_start *start)
+HOOK void *hook_resize(unsigned domain, unsigned kind, void *context, void *old, size_t size)
 {
 	struct thread *thread = hook_begin(old);
 	void *block;
 
 	if (thread && old)
-		record_python_move(thread, old);
+		record_free(thread, CAPTURE_MOVE_PYTHON, old);
 	block = real[domain].resize(context, old, size);
-	if (thread) {
-		if (block)
-			record_python_alloc(thread, kind, block, size, start);
-		else if (old)
-			record_python_stay(thread, old);
-		record_leave(thread);
-	}
+	if (thread && !block && old)
+		record_free(thread, CAPTURE_STAY, old);
+	if (thread)
+		hook_end(thread, kind, block, size);
 	return block;
 }
 
-static inline void hook_release(unsigned domain, void *context, void *block)
+HOOK void hook_release(unsigned domain, void *context, void *block)
 {
 	struct thread *thread = block ? hook_begin(block) : NULL;
 
 	if (thread)
-		record_python_free(thread, block);
+		record_free(thread, CAPTURE_FREE_PYTHON, block);
 	real[domain].release(context, block);
 	if (thread)
 		record_leave(thread);
 }
 
-/* RECORD_START() is expanded in the function that the interpreter calls. */
+/* Whether neither it nor what may lie behind it is in a sample. */
+static inline bool is_passed_over(const void *block)
+{
+	const struct thread *thread = thread_self;
+
+	return thread->sampling && thread->gate == GATE_IDLE && record_is_unknown(block);
+}
+
 #define HOOKS(name, domain, kind) \
 	static void *name##_allocate(void *context, size_t size) \
 	{ \
-		const struct native_start start = RECORD_START(); \
-		return hook_allocate(domain, kind##_MALLOC, context, size, &start); \
+		return hook_allocate(domain, kind##_MALLOC, context, size); \
 	} \
 	static void *name##_allocate_zeroed(void *context, size_t count, size_t size) \
 	{ \
-		const struct native_start start = RECORD_START(); \
-		return hook_allocate_zeroed(domain, kind##_CALLOC, context, count, size, &start); \
+		return hook_allocate_zeroed(domain, kind##_CALLOC, context, count, size); \
 	} \
 	static void *name##_resize(void *context, void *block, size_t size) \
 	{ \
-		const struct native_start start = RECORD_START(); \
-		return hook_resize(domain, kind##_REALLOC, context, block, size, &start); \
+		return hook_resize(domain, kind##_REALLOC, context, block, size); \
 	} \
-	static void name##_release(void *context, void *block) \
+	static __attribute__((noinline)) void name##_release(void *context, void *block) \
 	{ \
 		hook_release(domain, context, block); \
+	} \
+	static void name##_release_sampled(void *context, void *block) \
+	{ \
+		if (!is_passed_over(block)) { \
+			name##_release(context, block); \
+			return; \
+		} \
+		note_use(); \
+		real[domain].release(context, block); \
 	}
 
 HOOKS(raw, DOMAIN_RAW, CAPTURE_PYMEM)
@@ -177,6 +203,9 @@ HOOKS(obj, DOMAIN_OBJ, CAPTURE_PYOBJECT)
 
 #define ALLOCATOR(name) { NULL, name##_allocate, name##_allocate_zeroed, name##_resize, name##_release }
 static const struct python_allocator ours[DOMAINS] = { ALLOCATOR(raw), ALLOCATOR(mem), ALLOCATOR(obj) };
+/* A sample's: most blocks are passed over in fewer steps; what is not in a sample is left to the others. */
+static void (*const sampled_releases[DOMAINS])(void *, void *) = {
+	raw_release_sampled, mem_release_sampled, obj_release_sampled };
 
 /* Whether an allocator calls ours beneath: wrapping it would then be a loop. */
 static bool reaches_ours(const struct python_allocator *allocator)
@@ -222,6 +251,8 @@ static bool hook_allocators(bool careful)
 			continue;
 		real[domain] = there;
 		wrapper.context = there.context;
+		if (sample_is_on())
+			wrapper.release = sampled_releases[domain];
 		atomic_thread_fence(memory_order_release);
 		python_api.set_allocator(domain, &wrapper);
 		changed = true;

@@ -326,27 +326,6 @@ struct thread *record_inside_python(void)
 	return thread->gate == GATE_PYTHON ? thread : NULL;
 }
 
-void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
-	const struct native_start *start)
-{
-	record_allocation(thread, kind, address, size, start);
-}
-
-void record_python_free(struct thread *thread, void *address)
-{
-	record_free(thread, CAPTURE_FREE_PYTHON, address);
-}
-
-void record_python_move(struct thread *thread, void *address)
-{
-	record_free(thread, CAPTURE_MOVE_PYTHON, address);
-}
-
-void record_python_stay(struct thread *thread, void *address)
-{
-	record_free(thread, CAPTURE_STAY, address);
-}
-
 /* Metadata is written from inside our own code (a walk that meets new code), or from python.c on its own. */
 static bool put_metadata(unsigned kind, const struct stream_part *parts, size_t count)
 {

@@ -24,8 +24,8 @@
 	.sp = (uintptr_t)__builtin_frame_address(0) + 16, \
 	.bp = *(uintptr_t *)__builtin_frame_address(0) })
 
-/* Closes the gate for the real call. */
-static inline struct thread *record_enter(void)
+/* Closes the gate. */
+static inline struct thread *record_enter_as(enum thread_gate gate)
 {
 	struct thread *thread = thread_self;
 	uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
@@ -36,8 +36,14 @@ static inline struct thread *record_enter(void)
 			return NULL;
 	}
 	thread->entered_sp = sp;
-	thread->gate = GATE_REAL;
+	thread->gate = (uint8_t)gate;
 	return thread;
+}
+
+/* For the real call. */
+static inline struct thread *record_enter(void)
+{
+	return record_enter_as(GATE_REAL);
 }
 
 static inline void record_leave(struct thread *thread)
@@ -51,12 +57,10 @@ static inline void record_leave(struct thread *thread)
 /* The same for a PyMem hook: what its allocator does beneath is backing store.  `block`: what is freed or moved. */
 static inline struct thread *record_python_enter(const void *block)
 {
-	struct thread *thread = record_enter();
+	struct thread *thread = record_enter_as(GATE_PYTHON);
 
-	if (thread) {
+	if (thread)
 		thread->python_block = block;
-		thread->gate = GATE_PYTHON;
-	}
 	return thread;
 }
 
@@ -68,16 +72,26 @@ void record_sampled_allocation(struct thread *thread, unsigned kind, const void 
 	const struct native_start *start);
 void record_sampled_end(struct thread *thread, unsigned kind, const void *block);
 
+/* Where thread->sampling is set: whether an allocation is one of the many that are not drawn; then it is done with. */
+static inline bool record_passes(struct thread *thread, unsigned kind, const void *block, size_t size)
+{
+	return __builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND, 1) &&
+		sample_passes(&thread->sample, kind, block, size);
+}
+
 static inline void record_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
 	const struct native_start *start)
 {
 	if (__builtin_expect(!thread->sampling, 1))
 		record_every_allocation(thread, kind, block, size, start);
-	else if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) != PYTHON_FOUND, 1) &&
-		sample_passes(&thread->sample, kind, block, size))
-		;
-	else
+	else if (!record_passes(thread, kind, block, size))
 		record_sampled_allocation(thread, kind, block, size, start);
+}
+
+/* Where thread->sampling is set: whether the block was not recorded. */
+static inline bool record_is_unknown(const void *block)
+{
+	return KNOWN_HAS_PLACE(block) && !known_contains(block);
 }
 
 /* FREE, MOVE, STAY and their Python forms. */
@@ -85,9 +99,7 @@ static inline void record_free(struct thread *thread, unsigned kind, const void 
 {
 	if (__builtin_expect(!thread->sampling, 1))
 		record_every_end(thread, kind, block);
-	else if ((kind == CAPTURE_FREE || kind == CAPTURE_FREE_PYTHON) && KNOWN_HAS_PLACE(block) && !known_contains(block))
-		;
-	else
+	else if ((kind != CAPTURE_FREE && kind != CAPTURE_FREE_PYTHON) || !record_is_unknown(block))
 		record_sampled_end(thread, kind, block);
 }
 
@@ -102,11 +114,6 @@ void record_move_ended(struct thread *thread, const void *block);
 struct thread *record_inside_python(void);
 
 /* For python.c. */
-void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
-	const struct native_start *start);
-void record_python_free(struct thread *thread, void *address);
-void record_python_move(struct thread *thread, void *address);
-void record_python_stay(struct thread *thread, void *address);
 void record_code(uint32_t id, uint32_t first_line, uint32_t table_kind, const char *file, size_t file_size,
 	const char *name, size_t name_size, const void *table, size_t table_size);
 void record_python_runtime(uint32_t version, uint32_t flags, const char *path, const char *allocator);

@@ -165,7 +165,7 @@ static bool walk(struct thread *thread)
 	return found;
 }
 
-void record_python_alloc(struct thread *thread, unsigned kind, void *address, size_t size,
+void record_every_allocation(struct thread *thread, unsigned kind, const void *address, size_t size,
 	const struct native_start *start)
 {
 	uint8_t gate = thread->gate;
@@ -197,22 +197,32 @@ void record_python_alloc(struct thread *thread, unsigned kind, void *address, si
 	thread->gate = gate;
 }
 
-void record_python_free(struct thread *thread, void *address)
+void record_every_end(struct thread *thread, unsigned kind, const void *address)
 {
 	(void)thread;
-	forget_block((uintptr_t)address);
+	if (kind == CAPTURE_FREE_PYTHON || kind == CAPTURE_MOVE_PYTHON)
+		forget_block((uintptr_t)address);
 }
 
-void record_python_move(struct thread *thread, void *address)
+/* Here every block is recorded. */
+struct known_upper *_Atomic known_root[1 << KNOWN_ROOT_BITS];
+
+bool sample_is_on(void)
 {
-	(void)thread;
-	forget_block((uintptr_t)address);
+	return false;
 }
 
-void record_python_stay(struct thread *thread, void *address)
+void record_sampled_allocation(struct thread *thread, unsigned kind, const void *address, size_t size,
+	const struct native_start *start)
 {
-	(void)thread;
-	(void)address;
+	(void)thread, (void)kind, (void)address, (void)size, (void)start;
+	abort();
+}
+
+void record_sampled_end(struct thread *thread, unsigned kind, const void *address)
+{
+	(void)thread, (void)kind, (void)address;
+	abort();
 }
 
 /* Codes by id. */
