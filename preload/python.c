@@ -14,9 +14,6 @@
  *                           about to free their states under them
  *
  * No loader function is called from inside malloc(): another thread may hold the loader's lock and wait for us.
- *
- * Our allocators keep the context of those that they wrap.  A thread that reads the function and the context while
- * another sets them therefore calls a pair that fits, whichever halves it got.
  */
 #include "python.h"
 
@@ -28,6 +25,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "python_allocators.h"
 #include "python_code.h"
 #include "record.h"
 #include "symbol.h"
@@ -45,7 +43,6 @@ enum phase {
 	PHASE_ANNOUNCE,               /* a fork child: only its capture has to be told */
 };
 
-enum { DOMAIN_RAW, DOMAIN_MEM, DOMAIN_OBJ, DOMAINS };
 enum { ATTEMPTS_MAX = 1000 };
 enum { PATIENCE_NS = 10000000 };     /* for the main thread of a program that ran already */
 
@@ -57,10 +54,8 @@ static atomic_int phase;
 static atomic_int settled_state;     /* READY or REFUSED: what a fork child returns to */
 static const struct link_map *runtime_map;   /* the runtime; never unloaded once we have it */
 static char runtime_path[4096];
-static const char *allocator_name;   /* before ours are in: the runtime names only its own */
 static uint32_t runtime_flags;
 static bool layout_known;
-static bool hooked;                  /* the allocators were hooked before, in this or an earlier life of the runtime */
 static unsigned attempts;
 static atomic_bool detached;         /* nothing of ours is to be put in any more */
 static _Atomic uint64_t patience_end_ns;   /* 0: the pending call comes for certain */
@@ -69,198 +64,10 @@ static unsigned loop_part_count;
 
 enum { RUNTIME_EXECUTABLE = 1, RUNTIME_FREE_THREADED = 2, RUNTIME_STACKS = 4, RUNTIME_ALLOCATORS = 8 };
 
-/* ---- the allocator hooks ---- */
+/* ---- pending calls, and looking after our allocators ---- */
 
-/* What our allocators wrap.  Written before ours are set, and then only while ours are not in use. */
-static struct python_allocator real[DOMAINS];
-static atomic_bool hooks_used;       /* since python_hooks_look() looked */
 static atomic_bool look_asked;
 static atomic_uint looks_skipped, looks_to_skip;
-
-/* A trial allocation, to see whether it reaches our hooks.  Made as a call of our own: it is not recorded. */
-static _Thread_local struct { bool active, reached; } trial __attribute__((tls_model("initial-exec")));
-
-static inline void note_use(void)
-{
-	if (__builtin_expect(!atomic_load_explicit(&hooks_used, memory_order_relaxed), 0))
-		atomic_store_explicit(&hooks_used, true, memory_order_relaxed);
-}
-
-static inline struct thread *hook_begin(void *block)
-{
-	struct thread *thread = record_python_enter(block);
-
-	if (__builtin_expect(!thread, 0) && trial.active)
-		trial.reached = true;
-	note_use();
-	return thread;
-}
-
-/*
- * In all of these RECORD_START() stands for the function that the interpreter calls, and is worked out only for what is
- * recorded.
- */
-#define HOOK static inline __attribute__((always_inline))
-
-HOOK void hook_end(struct thread *thread, unsigned kind, void *block, size_t size)
-{
-	if (block && __builtin_expect(!thread->sampling, 1)) {
-		const struct native_start start = RECORD_START();
-
-		record_every_allocation(thread, kind, block, size, &start);
-	} else if (block && !record_passes(thread, kind, block, size)) {
-		const struct native_start start = RECORD_START();
-
-		record_sampled_allocation(thread, kind, block, size, &start);
-	}
-	record_leave(thread);
-}
-
-HOOK void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t size)
-{
-	struct thread *thread = hook_begin(NULL);
-	void *block = real[domain].allocate(context, size);
-
-	if (thread)
-		hook_end(thread, kind, block, size);
-	return block;
-}
-
-HOOK void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *context, size_t count, size_t size)
-{
-	struct thread *thread = hook_begin(NULL);
-	void *block = real[domain].allocate_zeroed(context, count, size);
-
-	if (thread)
-		hook_end(thread, kind, block, count * size);
-	return block;
-}
-
-HOOK void *hook_resize(unsigned domain, unsigned kind, void *context, void *old, size_t size)
-{
-	struct thread *thread = hook_begin(old);
-	void *block;
-
-	if (thread && old)
-		record_free(thread, CAPTURE_MOVE_PYTHON, old);
-	block = real[domain].resize(context, old, size);
-	if (thread && !block && old)
-		record_free(thread, CAPTURE_STAY, old);
-	if (thread)
-		hook_end(thread, kind, block, size);
-	return block;
-}
-
-HOOK void hook_release(unsigned domain, void *context, void *block)
-{
-	struct thread *thread = block ? hook_begin(block) : NULL;
-
-	if (thread)
-		record_free(thread, CAPTURE_FREE_PYTHON, block);
-	real[domain].release(context, block);
-	if (thread)
-		record_leave(thread);
-}
-
-/* Whether neither it nor what may lie behind it is in a sample. */
-static inline bool is_passed_over(const void *block)
-{
-	const struct thread *thread = thread_self;
-
-	return thread->sampling && thread->gate == GATE_IDLE && record_is_unknown(block);
-}
-
-#define HOOKS(name, domain, kind) \
-	static void *name##_allocate(void *context, size_t size) \
-	{ \
-		return hook_allocate(domain, kind##_MALLOC, context, size); \
-	} \
-	static void *name##_allocate_zeroed(void *context, size_t count, size_t size) \
-	{ \
-		return hook_allocate_zeroed(domain, kind##_CALLOC, context, count, size); \
-	} \
-	static void *name##_resize(void *context, void *block, size_t size) \
-	{ \
-		return hook_resize(domain, kind##_REALLOC, context, block, size); \
-	} \
-	static __attribute__((noinline)) void name##_release(void *context, void *block) \
-	{ \
-		hook_release(domain, context, block); \
-	} \
-	static void name##_release_sampled(void *context, void *block) \
-	{ \
-		if (!is_passed_over(block)) { \
-			name##_release(context, block); \
-			return; \
-		} \
-		note_use(); \
-		real[domain].release(context, block); \
-	}
-
-HOOKS(raw, DOMAIN_RAW, CAPTURE_PYMEM)
-HOOKS(mem, DOMAIN_MEM, CAPTURE_PYMEM)
-HOOKS(obj, DOMAIN_OBJ, CAPTURE_PYOBJECT)
-
-#define ALLOCATOR(name) { NULL, name##_allocate, name##_allocate_zeroed, name##_resize, name##_release }
-static const struct python_allocator ours[DOMAINS] = { ALLOCATOR(raw), ALLOCATOR(mem), ALLOCATOR(obj) };
-/* A sample's: most blocks are passed over in fewer steps; what is not in a sample is left to the others. */
-static void (*const sampled_releases[DOMAINS])(void *, void *) = {
-	raw_release_sampled, mem_release_sampled, obj_release_sampled };
-
-/* Whether an allocator calls ours beneath: wrapping it would then be a loop. */
-static bool reaches_ours(const struct python_allocator *allocator)
-{
-	struct thread *thread = record_enter();
-	void *block;
-
-	/* Else it would be taken for that of a signal handler. */
-	if (thread)
-		thread->own_call = true;
-	trial.reached = false;
-	trial.active = true;
-	block = allocator->allocate(allocator->context, 1);
-	if (block)
-		allocator->release(allocator->context, block);
-	trial.active = false;
-	if (thread) {
-		thread->own_call = false;
-		record_leave(thread);
-	}
-	return trial.reached;
-}
-
-/*
- * Puts our allocators on top of those that are there.  `careful`: ours may be in the chain already, under a debugger's
- * (tracemalloc's, say); finding out allocates, so not from inside an allocation.  Returns whether anything changed.
- */
-static bool hook_allocators(bool careful)
-{
-	/* The raw domain is malloc(), which is hooked; only in the free-threaded 3.15 is it an allocator of its own. */
-	int first = layout_known && python_layout.free_threaded && python_layout.minor >= 15 ? DOMAIN_RAW : DOMAIN_MEM;
-	bool changed = false;
-
-	if (!config_python_allocators || !python_api.get_allocator || !python_api.set_allocator)
-		return false;
-	if (!hooked && python_api.allocator_name)
-		allocator_name = python_api.allocator_name();
-	for (int domain = first; domain < DOMAINS; domain++) {
-		struct python_allocator there, wrapper = ours[domain];
-
-		python_api.get_allocator(domain, &there);
-		if (there.allocate == wrapper.allocate || (careful && reaches_ours(&there)))
-			continue;
-		real[domain] = there;
-		wrapper.context = there.context;
-		if (sample_is_on())
-			wrapper.release = sampled_releases[domain];
-		atomic_thread_fence(memory_order_release);
-		python_api.set_allocator(domain, &wrapper);
-		changed = true;
-	}
-	runtime_flags |= RUNTIME_ALLOCATORS;
-	hooked = true;
-	return changed;
-}
 
 /* 3.8: set once pending calls are refused, with a message on stderr.  NULL: not there, or not found. */
 static const int *pending_refused;
@@ -291,6 +98,18 @@ static const int *find_pending_refused(int (*running)(void *))
 	return NULL;
 }
 
+/* Returns whether anything changed. */
+static bool hook_allocators(bool careful)
+{
+	/* The raw domain is malloc(), which is hooked; only in the free-threaded 3.15 is it an allocator of its own. */
+	const bool raw = layout_known && python_layout.free_threaded && python_layout.minor >= 15;
+
+	if (!config_python_allocators || !python_api.get_allocator || !python_api.set_allocator)
+		return false;
+	runtime_flags |= RUNTIME_ALLOCATORS;
+	return python_allocators_hook(raw, careful);
+}
+
 /* From inside an allocation of an attached thread: with the GIL nobody begins to refuse meanwhile. */
 static bool ask_for_call(int (*function)(void *))
 {
@@ -313,7 +132,7 @@ static int look_again(void *unused)
 
 void python_hooks_look(void)
 {
-	if (!hooked || atomic_exchange_explicit(&hooks_used, false, memory_order_relaxed))
+	if (!python_allocators_hooked() || python_allocators_used())
 		return;
 	if (atomic_fetch_add_explicit(&looks_skipped, 1, memory_order_relaxed) <
 		atomic_load_explicit(&looks_to_skip, memory_order_relaxed))
@@ -486,7 +305,7 @@ bool python_is_attached(void)
 
 static void announce(void)
 {
-	record_python_runtime(python_layout.version, runtime_flags, runtime_path, allocator_name ? allocator_name : "");
+	record_python_runtime(python_layout.version, runtime_flags, runtime_path, python_allocators_name());
 }
 
 static enum python_verdict prove_layout(void)
@@ -579,7 +398,7 @@ void python_poll(void)
 		!python_is_attached() || !atomic_compare_exchange_strong(&phase, &expected, PHASE_BUSY))
 		return;
 	/* A second time, ours may still be there under somebody else's: that is for the pending call to find out. */
-	if (!hooked)
+	if (!python_allocators_hooked())
 		hook_allocators(false);
 	atomic_store(&phase, PHASE_ASKED);
 	if (python_api.add_pending_call(settle, NULL) == 0)
@@ -751,29 +570,10 @@ void python_attach(void)
 		!atomic_compare_exchange_strong(&phase, &wait, PHASE_BUSY))
 		return;
 	/* Ours may still be there, under somebody else's: that is for the pending call to find out. */
-	if (!hooked)
+	if (!python_allocators_hooked())
 		hook_allocators(false);
 	atomic_store(&patience_end_ns, sys_clock_ns(CLOCK_MONOTONIC_COARSE) + PATIENCE_NS);
 	atomic_store(&phase, python_api.add_pending_call(settle, NULL) == 0 ? PHASE_ASKED : PHASE_WAIT);
-}
-
-/* Takes our allocators out where they are on top. */
-static void unhook_allocators(void)
-{
-	bool left = false;
-
-	for (int domain = DOMAIN_RAW; hooked && domain < DOMAINS; domain++) {
-		struct python_allocator there;
-
-		if (!real[domain].allocate)
-			continue;
-		python_api.get_allocator(domain, &there);
-		if (there.allocate == ours[domain].allocate)
-			python_api.set_allocator(domain, &real[domain]);
-		else
-			left = true;
-	}
-	hooked = hooked && left;
 }
 
 void python_detach(void)
@@ -782,7 +582,7 @@ void python_detach(void)
 		return;
 	atomic_store(&detached, true);
 	atomic_store(&patience_end_ns, 0);
-	unhook_allocators();
+	python_allocators_unhook();
 	if (code_dealloc) {
 		python_word *slot = (python_word *)((char *)python_api.code_type + python_layout.type_dealloc);
 

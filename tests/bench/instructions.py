@@ -25,6 +25,7 @@ LEAF, PYMEM = {}, {"SCTMEM_NATIVE": "no"}
 # The part of the library that a source file belongs to.  A file that is not named here is a part of its own.
 PARTS = {
     "hooks": "hooks", "real": "hooks", "functions": "hooks", "python": "hooks of Python's allocators",
+    "python_allocators": "hooks of Python's allocators",
     "record": "record", "thread": "record", "order": "record", "lifecycle": "record", "sample": "record",
     "known": "record", "control": "record",
     "stack": "stack: merge", "words": "stack: words proved", "stack_recent": "stack: seen lately",
