@@ -31,7 +31,8 @@ READINGS = [
 ]
 RECORDS, RECORDS_QUICK, PROBED_TIMES = 20000, 500, (1, 2)
 # What variants.py wants to know of a workload, for the peers' captures.
-AS_WORKLOAD = types.SimpleNamespace(kind="python", memray=("memray-pymem",), heaptrack=True, heaptrack_pymem=True)
+AS_WORKLOAD = types.SimpleNamespace(name="reading", kind="python", memray=("memray-pymem",), heaptrack=True,
+                                    heaptrack_pymem=True)
 
 
 def commands(tools, capture, folder, small):
