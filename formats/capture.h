@@ -115,6 +115,7 @@ enum capture_state {
 	CAPTURE_STOPPED_MEMORY = 3,   /* recording stopped: no memory for the recorder */
 	CAPTURE_STOPPED_USER = 4,     /* recording stopped by sctmem_stop */
 	CAPTURE_CONTINUED = 5,        /* the run goes on in its next segment */
+	CAPTURE_STOPPED_FILTER = 6,   /* recording stopped: the program has its system calls filtered */
 };
 
 /* What is asked of a running recorder through its status. */

@@ -8,10 +8,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <locale.h>
+#include <linux/seccomp.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -21,6 +25,7 @@
 #include "python.h"
 #include "real.h"
 #include "record.h"
+#include "sys.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -484,6 +489,65 @@ EXPORT char *setlocale(int category, const char *locale)
 	if (lifecycle_is_recording())
 		python_setlocale_called(__builtin_return_address(0));
 	return real_setlocale(category, locale);
+}
+
+/*
+ * A program that has its system calls filtered may be ended for one that is not its own.  So from then on nothing is
+ * recorded: that takes no system call.  What a child by vfork does to itself is no reason, for its parent goes on.
+ */
+enum { FILTER_LISTENS = 8 };          /* SECCOMP_FILTER_FLAG_NEW_LISTENER: it returns a descriptor */
+
+EXPORT int prctl(int option, ...)
+{
+	va_list arguments;
+	long words[4];
+
+	va_start(arguments, option);
+	for (int i = 0; i < 4; i++)
+		words[i] = va_arg(arguments, long);
+	va_end(arguments);
+	const bool filters = option == PR_SET_SECCOMP && !lifecycle_is_guest();
+	const uint64_t now_ns = filters ? sys_clock_ns(CLOCK_MONOTONIC) : 0;
+	const int result = real_prctl(option, words[0], words[1], words[2], words[3]);
+
+	if (filters && result == 0)
+		lifecycle_filtered(now_ns);
+	return result;
+}
+
+/* By syscall(): the calls that may set a filter. */
+__attribute__((used)) static long filtering_syscall(long number, long a, long b, long c, long d, long e)
+{
+	if (number == SYS_prctl)
+		return prctl((int)a, b, c, d, e);
+	const bool filters = (a == SECCOMP_SET_MODE_STRICT || a == SECCOMP_SET_MODE_FILTER) && !lifecycle_is_guest();
+	const uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC);
+
+	/* Other threads may be in the middle of our code.  Who asks for nothing only asks whether it could. */
+	if (filters && a == SECCOMP_SET_MODE_FILTER && b & SECCOMP_FILTER_FLAG_TSYNC && c != 0)
+		lifecycle_before_filter(now_ns);
+	const long result = real_syscall(number, a, b, c, d, e);
+
+	/* Above 0 it is a thread that could not be made to follow, and nothing was changed. */
+	if (filters && (result == 0 || (result > 0 && b & FILTER_LISTENS)))
+		lifecycle_filtered(now_ns);
+	return result;
+}
+
+/*
+ * All others go on by a jump, with registers and stack as they are: a call may make another process return here, and
+ * what lies where a seventh argument would may be any variable of the caller's.
+ */
+EXPORT long hooked_syscall(long number, ...) __asm__("syscall");
+EXPORT __attribute__((naked)) long hooked_syscall(long number, ...)
+{
+	__asm__(
+		"cmp %[seccomp], %%rdi\n\t"
+		"je filtering_syscall\n\t"
+		"cmp %[prctl], %%rdi\n\t"
+		"je filtering_syscall\n\t"
+		"jmp *real_syscall(%%rip)"
+		: : [seccomp] "i"(SYS_seccomp), [prctl] "i"(SYS_prctl));
 }
 
 const struct hook hooks[HOOKS_COUNT] = {

@@ -37,6 +37,7 @@
 #include "record.h"
 #include "rotate.h"
 #include "sample.h"
+#include "stream.h"
 #include "symbol.h"
 #include "sys.h"
 #include "thread.h"
@@ -48,6 +49,7 @@ static bool injected;                 /* put into a running program */
 static bool attached_before;
 static bool backend_failed;           /* jemalloc was asked for and could not be loaded */
 static uint64_t start_ns;
+static int process;                   /* that records */
 static struct output_origin origin;
 static char parent_path[4096];
 /* A page that the kernel zeroes in a fork child. */
@@ -113,6 +115,29 @@ void lifecycle_forked_child(void)
 void lifecycle_off(void)
 {
 	atomic_store(&phase, PHASE_OFF);
+}
+
+bool lifecycle_is_guest(void)
+{
+	return lifecycle_is_recording() && !lifecycle_is_child() && sys_pid() != process;
+}
+
+bool lifecycle_filtered(uint64_t now_ns)
+{
+	/* A fork child that has not begun leaves alone what is its parent's. */
+	if (lifecycle_is_child())
+		lifecycle_off();
+	if (!lifecycle_is_recording())
+		return false;
+	stream_stop(CAPTURE_STOPPED_FILTER, now_ns);
+	thread_stop_all();
+	return true;
+}
+
+void lifecycle_before_filter(uint64_t now_ns)
+{
+	if (lifecycle_filtered(now_ns))
+		thread_wait_stopped();
 }
 
 /*
@@ -189,6 +214,7 @@ static void say_why_not(void)
 static bool begin(bool paused)
 {
 	start_ns = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
+	process = sys_pid();
 	origin.start_monotonic_ns = start_ns;
 	thread_start();
 	rotate_begin();

@@ -33,6 +33,12 @@ void lifecycle_detach(void);
 
 /* Recording is over for this process. */
 void lifecycle_off(void);
+/* Whether the calling process is another that shares the memory of the one that records: made by vfork, or CLONE_VM. */
+bool lifecycle_is_guest(void);
+/* The same, without any system call: the program has had its own filtered, at this time.  Whether it was recorded. */
+bool lifecycle_filtered(uint64_t now_ns);
+/* Before that: it is about to have those of all threads filtered, who are to be out of our code by then. */
+void lifecycle_before_filter(uint64_t now_ns);
 
 /* CLOCK_MONOTONIC at time 0 of the capture. */
 uint64_t lifecycle_start_ns(void);

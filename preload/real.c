@@ -215,6 +215,38 @@ static char *early_setlocale(int category, const char *locale)
 	return real_setlocale != early_setlocale ? real_setlocale(category, locale) : NULL;
 }
 
+static int early_prctl(int option, ...)
+{
+	va_list arguments;
+	long words[4];
+
+	va_start(arguments, option);
+	for (int i = 0; i < 4; i++)
+		words[i] = va_arg(arguments, long);
+	va_end(arguments);
+	lifecycle_ready();
+	if (real_prctl != early_prctl)
+		return real_prctl(option, words[0], words[1], words[2], words[3]);
+	errno = ENOSYS;
+	return -1;
+}
+
+static long early_syscall(long number, ...)
+{
+	va_list arguments;
+	long words[6];
+
+	va_start(arguments, number);
+	for (int i = 0; i < 6; i++)
+		words[i] = va_arg(arguments, long);
+	va_end(arguments);
+	lifecycle_ready();
+	if (real_syscall != early_syscall)
+		return real_syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+	errno = ENOSYS;
+	return -1;
+}
+
 #define early_free_sized forward_free_sized
 #define early_free_aligned_sized forward_free_aligned_sized
 #define early_cfree early_free

@@ -108,6 +108,41 @@ void thread_hurry(void)
 	}
 }
 
+static bool is_closed(const struct thread *thread)
+{
+	return thread->gate == GATE_REAL || thread->gate == GATE_PYTHON || thread->gate == GATE_OURS;
+}
+
+/* Where it is in no hook; one that is sees at its event that recording is over. */
+static void close_gate(struct thread *thread)
+{
+	uint8_t idle = GATE_IDLE, paused = GATE_PAUSED;
+
+	if (!__atomic_compare_exchange_n(&thread->gate, &idle, GATE_STOPPED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		__atomic_compare_exchange_n(&thread->gate, &paused, GATE_STOPPED, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+void thread_stop_all(void)
+{
+	for (struct thread *outer = atomic_load(&all_threads); outer; outer = outer->next)
+		for (struct thread *thread = outer; thread; thread = thread->nested)
+			close_gate(thread);
+}
+
+void thread_wait_stopped(void)
+{
+	enum { TURNS_MAX = 1000, PAUSE_NS = 100000 };
+	const int self = sys_tid();
+
+	for (struct thread *thread = atomic_load(&all_threads); thread; thread = thread->next)
+		for (int turn = 0; turn < TURNS_MAX && thread->tid != self && thread->owner == OWNER_ALIVE; turn++) {
+			close_gate(thread);
+			if (!is_closed(thread))
+				break;
+			sys_call(SYS_nanosleep, (long)&(struct timespec){ .tv_nsec = PAUSE_NS }, 0, 0, 0, 0, 0);
+		}
+}
+
 size_t thread_pointers(uintptr_t *pointers, size_t max)
 {
 	size_t count = 0;
@@ -204,7 +239,7 @@ static struct thread *new_state(void)
 	thread->stream = atomic_fetch_add(&stream_count, 1);
 	cull_stream_begins(thread->stream);
 	if (thread->stream >= ORDER_PAUSED || !stream_open(thread)) {
-		stream_stop(CAPTURE_STOPPED_STORAGE);
+		stream_stop(CAPTURE_STOPPED_STORAGE, sys_clock_ns(CLOCK_MONOTONIC));
 		stack_finish(thread);
 		arena_give(thread, size);
 		return NULL;
@@ -303,11 +338,6 @@ static bool was_left_behind(const struct thread *thread, uintptr_t sp)
 	bool then = thread->entered_sp - (uintptr_t)alternate.ss_sp < alternate.ss_size;
 
 	return then || !now;
-}
-
-static bool is_closed(const struct thread *thread)
-{
-	return thread->gate == GATE_REAL || thread->gate == GATE_PYTHON || thread->gate == GATE_OURS;
 }
 
 uint8_t thread_gate_after(struct thread *thread)

@@ -122,6 +122,11 @@ uint8_t thread_gate_after(struct thread *thread);
 /* Makes a state for the calling thread and makes it thread_self.  NULL: no memory or storage. */
 struct thread *thread_attach(void);
 
+/* Recording is over: whoever is in no hook looks no further than its gate from now on. */
+void thread_stop_all(void);
+/* After that: until the others are out of their hooks; a tenth of a second for each at most. */
+void thread_wait_stopped(void);
+
 /* A new segment has begun: each thread's next event finds no room in its window, and looks. */
 void thread_hurry(void);
 

@@ -186,7 +186,8 @@ static bool is_incomplete(const struct profile *profile)
 		const struct profile_capture *capture = &profile->captures[i];
 
 		if (capture->damaged || capture->lost_events || capture->lost_threads ||
-			capture->state == CAPTURE_STOPPED_STORAGE || capture->state == CAPTURE_STOPPED_MEMORY)
+			capture->state == CAPTURE_STOPPED_STORAGE || capture->state == CAPTURE_STOPPED_MEMORY ||
+			capture->state == CAPTURE_STOPPED_FILTER)
 			return true;
 	}
 	return false;

@@ -149,6 +149,7 @@ static const char *state_of(const struct target *target, const struct capture_st
 	case CAPTURE_STOPPED_STORAGE: return "stopped_storage";
 	case CAPTURE_STOPPED_MEMORY: return "stopped_memory";
 	case CAPTURE_STOPPED_USER: return "stopped_user";
+	case CAPTURE_STOPPED_FILTER: return "stopped_filter";
 	case CAPTURE_CONTINUED: return "continued";
 	default: break;
 	}
@@ -165,6 +166,7 @@ static const char *state_text(const char *state)
 		{ "stopped_storage", "recording is over: the file could not grow" },
 		{ "stopped_memory", "recording is over: no memory for the recorder" },
 		{ "stopped_user", "recording is over" },
+		{ "stopped_filter", "recording is over: the program has its system calls filtered (seccomp)" },
 		{ "killed", "the process has ended, killed or by _exit" },
 		{ "continued", "this segment has ended, and the run goes on in the next" },
 		{ "stopped", "recording is stopped, and can be started" },

@@ -67,7 +67,8 @@ static void close_line(struct dump_writer *writer)
 
 static void dump_status(struct dump_writer *writer, const struct capture *capture)
 {
-	static const char *const states[] = { "running", "exited", "stopped_storage", "stopped_memory", "stopped_user" };
+	static const char *const states[] = { "running", "exited", "stopped_storage", "stopped_memory", "stopped_user",
+		"continued", "stopped_filter" };
 	const struct capture_status *status = &capture->status;
 	const struct { const char *key; uint64_t value; } fields[] = {
 		{ "end_time_ns", status->end_time_ns },
@@ -85,7 +86,7 @@ static void dump_status(struct dump_writer *writer, const struct capture *captur
 	};
 
 	open_line(writer, "status");
-	put_text(writer, "state", status->state < 5 ? states[status->state] : "unknown");
+	put_text(writer, "state", status->state < sizeof(states) / sizeof(states[0]) ? states[status->state] : "unknown");
 	if (capture->alive)
 		put_text(writer, "process", "alive");
 	for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)

@@ -18,6 +18,7 @@ const char *stats_state_word(const struct profile_capture *capture)
 	case CAPTURE_STOPPED_STORAGE: return "stopped_storage";
 	case CAPTURE_STOPPED_MEMORY: return "stopped_memory";
 	case CAPTURE_STOPPED_USER: return "stopped_user";
+	case CAPTURE_STOPPED_FILTER: return "stopped_filter";
 	case CAPTURE_CONTINUED: return "continued";
 	default: return "killed";
 	}
@@ -34,6 +35,8 @@ const char *stats_state_text(const struct profile_capture *capture)
 	case CAPTURE_STOPPED_STORAGE: return "recording stopped before the end: the file could not grow";
 	case CAPTURE_STOPPED_MEMORY: return "recording stopped before the end: no memory for the recorder";
 	case CAPTURE_STOPPED_USER: return "recording was ended by its user (sctmem detach, sctmem_stop)";
+	case CAPTURE_STOPPED_FILTER:
+		return "recording stopped before the end: the program had its system calls filtered (seccomp)";
 	case CAPTURE_CONTINUED: return "the run goes on in its next segment, which was not read";
 	default: return "killed, or ended by _exit: complete up to that moment";
 	}

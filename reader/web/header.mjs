@@ -7,6 +7,7 @@ const STATE_STOPPED_STORAGE = 2;
 const STATE_STOPPED_MEMORY = 3;
 const STATE_STOPPED_USER = 4;
 const STATE_CONTINUED = 5;
+const STATE_STOPPED_FILTER = 6;
 const PYTHON_FREE_THREADED = 2;
 
 const sum = (captures, key) => captures.reduce((all, capture) => all + capture[key], 0);
@@ -33,6 +34,7 @@ export function captureState(capture) {
 		[STATE_RUNNING]: 'ended without notice', [STATE_STOPPED_STORAGE]: 'disk full', [STATE_STOPPED_MEMORY]:
 			'out of memory',
 		[STATE_STOPPED_USER]: 'stopped', [STATE_CONTINUED]: 'goes on in the next segment',
+		[STATE_STOPPED_FILTER]: 'stopped at a filter',
 	}[capture.state] || 'complete';
 }
 
@@ -72,6 +74,11 @@ export function reportBadges(meta) {
 	const starved = those((capture) => capture.state === STATE_STOPPED_MEMORY);
 	if (starved.length)
 		add('bad', 'recorder out of memory' + which(starved), 'Recording stopped; what came later is missing.');
+	const filtered = those((capture) => capture.state === STATE_STOPPED_FILTER);
+	if (filtered.length) {
+		add('bad', 'ends at a filter' + which(filtered), 'Recording stopped where the program had its system calls '
+			+ 'filtered (seccomp); what came later is missing.');
+	}
 	count('lost_events', 'bad', 'events lost', 'events could not be recorded; figures are too low or too high by them.');
 	count('contradictions', 'warn', 'contradictions',
 		'events contradict the live heap, such as an address allocated twice; they were counted as they came.');
