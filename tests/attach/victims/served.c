@@ -145,7 +145,6 @@ static void wait_for_others(void)
 
 	sigemptyset(&alarm);
 	sigaddset(&alarm, SIGALRM);
-	pthread_sigmask(SIG_BLOCK, &alarm, NULL);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	check(sigwaitinfo(&alarm, NULL) == SIGALRM, "sigwaitinfo was cut short");
 	check(semaphores >= 0 && pthread_create(&helper, NULL, raise_later, &semaphores) == 0, "a helper of semop");
@@ -225,7 +224,12 @@ int main(int argc, char **argv)
 	int threads = argc > 1 ? atoi(argv[1]) : 2;
 	pthread_t ids[THREADS_MAX];
 	char line[4096];
+	sigset_t alarm;
 
+	/* In all threads: it is waited for. */
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_BLOCK, &alarm, NULL);
 	sum_up();
 	setvbuf(stdout, NULL, _IOLBF, 4096);
 	for (int i = 0; i < threads && i < THREADS_MAX; i++)
