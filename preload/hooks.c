@@ -8,12 +8,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <locale.h>
+#include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,14 +34,8 @@ EXPORT void *malloc(size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_malloc(size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_MALLOC, block, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_MALLOC, block, size);
 	return block;
 }
 
@@ -50,14 +44,8 @@ EXPORT void *calloc(size_t count, size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_calloc(count, size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_CALLOC, block, count * size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_CALLOC, block, count * size);
 	return block;
 }
 
@@ -198,14 +186,8 @@ EXPORT int posix_memalign(void **out, size_t alignment, size_t size)
 	struct thread *thread = record_enter();
 	int result = real_posix_memalign(out, alignment, size);
 
-	if (!thread)
-		return result;
-	if (result == 0 && *out) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_POSIX_MEMALIGN, *out, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_POSIX_MEMALIGN, result == 0 ? *out : NULL, size);
 	return result;
 }
 
@@ -214,14 +196,8 @@ EXPORT void *aligned_alloc(size_t alignment, size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_aligned_alloc(alignment, size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_ALIGNED_ALLOC, block, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_ALIGNED_ALLOC, block, size);
 	return block;
 }
 
@@ -230,14 +206,8 @@ EXPORT void *memalign(size_t alignment, size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_memalign(alignment, size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_MEMALIGN, block, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_MEMALIGN, block, size);
 	return block;
 }
 
@@ -246,14 +216,8 @@ EXPORT void *valloc(size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_valloc(size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_VALLOC, block, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_VALLOC, block, size);
 	return block;
 }
 
@@ -262,14 +226,8 @@ EXPORT void *pvalloc(size_t size)
 	struct thread *thread = record_enter();
 	void *block = real_pvalloc(size);
 
-	if (!thread)
-		return block;
-	if (block) {
-		struct native_start start = RECORD_START();
-
-		record_allocation(thread, CAPTURE_PVALLOC, block, size, &start);
-	}
-	record_leave(thread);
+	if (thread)
+		record_allocated(thread, CAPTURE_PVALLOC, block, size);
 	return block;
 }
 
@@ -495,20 +453,12 @@ EXPORT char *setlocale(int category, const char *locale)
  * A program that has its system calls filtered may be ended for one that is not its own.  So from then on nothing is
  * recorded: that takes no system call.  What a child by vfork does to itself is no reason, for its parent goes on.
  */
-enum { FILTER_LISTENS = 8 };          /* SECCOMP_FILTER_FLAG_NEW_LISTENER: it returns a descriptor */
-
-EXPORT int prctl(int option, ...)
+EXPORT int prctl(int option, long a, long b, long c, long d);
+EXPORT int prctl(int option, long a, long b, long c, long d)
 {
-	va_list arguments;
-	long words[4];
-
-	va_start(arguments, option);
-	for (int i = 0; i < 4; i++)
-		words[i] = va_arg(arguments, long);
-	va_end(arguments);
 	const bool filters = option == PR_SET_SECCOMP && !lifecycle_is_guest();
 	const uint64_t now_ns = filters ? sys_clock_ns(CLOCK_MONOTONIC) : 0;
-	const int result = real_prctl(option, words[0], words[1], words[2], words[3]);
+	const int result = real_prctl(option, a, b, c, d);
 
 	if (filters && result == 0)
 		lifecycle_filtered(now_ns);
@@ -524,12 +474,12 @@ __attribute__((used)) static long filtering_syscall(long number, long a, long b,
 	const uint64_t now_ns = sys_clock_ns(CLOCK_MONOTONIC);
 
 	/* Other threads may be in the middle of our code.  Who asks for nothing only asks whether it could. */
-	if (filters && a == SECCOMP_SET_MODE_FILTER && b & SECCOMP_FILTER_FLAG_TSYNC && c != 0)
+	if (filters && a == SECCOMP_SET_MODE_FILTER && b & (long)SECCOMP_FILTER_FLAG_TSYNC && c != 0)
 		lifecycle_before_filter(now_ns);
-	const long result = real_syscall(number, a, b, c, d, e);
+	const long result = real_syscall(number, a, b, c, d, e, 0);
 
-	/* Above 0 it is a thread that could not be made to follow, and nothing was changed. */
-	if (filters && (result == 0 || (result > 0 && b & FILTER_LISTENS)))
+	/* Above 0 it is a descriptor that was asked for, or a thread that could not be made to follow: nothing was changed. */
+	if (filters && (result == 0 || (result > 0 && b & (long)SECCOMP_FILTER_FLAG_NEW_LISTENER)))
 		lifecycle_filtered(now_ns);
 	return result;
 }

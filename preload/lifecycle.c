@@ -129,7 +129,7 @@ bool lifecycle_filtered(uint64_t now_ns)
 		lifecycle_off();
 	if (!lifecycle_is_recording())
 		return false;
-	stream_stop(CAPTURE_STOPPED_FILTER, now_ns);
+	stream_stop_at(CAPTURE_STOPPED_FILTER, now_ns);
 	thread_stop_all();
 	return true;
 }

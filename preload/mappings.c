@@ -13,7 +13,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 
 #include "sys.h"
 
@@ -216,8 +215,7 @@ bool mappings_around(uintptr_t address, struct mappings_group *group)
 {
 	static _Atomic bool unknown;  /* to this kernel */
 
-	/* A filter may end the process for a question that it does not know. */
-	if (unknown || sys_call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0) != 0)
+	if (unknown || sys_is_filtered())
 		return false;
 	int fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	struct mapping mapping;

@@ -23,7 +23,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 
 #include "arena.h"
 #include "output.h"
@@ -433,8 +432,7 @@ static void take_all(struct work *work)
 
 static void sample(struct work *work)
 {
-	/* A filter may end the process for a call that it does not know. */
-	if (sys_call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0) != 0) {
+	if (sys_is_filtered()) {
 		work->head.flags |= PAGES_UNAVAILABLE;
 		work->head.error = EPERM;
 	} else {

@@ -44,25 +44,8 @@ static inline struct thread *hook_begin(void *block)
 	return thread;
 }
 
-/*
- * In all of these RECORD_START() stands for the function that the interpreter calls, and is worked out only for what is
- * recorded.
- */
+/* record_allocated() is to be expanded in the function that the interpreter calls. */
 #define HOOK static inline __attribute__((always_inline))
-
-HOOK void hook_end(struct thread *thread, unsigned kind, void *block, size_t size)
-{
-	if (block && __builtin_expect(!thread->sampling, 1)) {
-		const struct native_start start = RECORD_START();
-
-		record_every_allocation(thread, kind, block, size, &start);
-	} else if (block && !record_passes(thread, kind, block, size)) {
-		const struct native_start start = RECORD_START();
-
-		record_sampled_allocation(thread, kind, block, size, &start);
-	}
-	record_leave(thread);
-}
 
 HOOK void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t size)
 {
@@ -70,7 +53,7 @@ HOOK void *hook_allocate(unsigned domain, unsigned kind, void *context, size_t s
 	void *block = real[domain].allocate(context, size);
 
 	if (thread)
-		hook_end(thread, kind, block, size);
+		record_allocated(thread, kind, block, size);
 	return block;
 }
 
@@ -80,7 +63,7 @@ HOOK void *hook_allocate_zeroed(unsigned domain, unsigned kind, void *context, s
 	void *block = real[domain].allocate_zeroed(context, count, size);
 
 	if (thread)
-		hook_end(thread, kind, block, count * size);
+		record_allocated(thread, kind, block, count * size);
 	return block;
 }
 
@@ -95,7 +78,7 @@ HOOK void *hook_resize(unsigned domain, unsigned kind, void *context, void *old,
 	if (thread && !block && old)
 		record_free(thread, CAPTURE_STAY, old);
 	if (thread)
-		hook_end(thread, kind, block, size);
+		record_allocated(thread, kind, block, size);
 	return block;
 }
 

@@ -215,34 +215,20 @@ static char *early_setlocale(int category, const char *locale)
 	return real_setlocale != early_setlocale ? real_setlocale(category, locale) : NULL;
 }
 
-static int early_prctl(int option, ...)
+static int early_prctl(int option, long a, long b, long c, long d)
 {
-	va_list arguments;
-	long words[4];
-
-	va_start(arguments, option);
-	for (int i = 0; i < 4; i++)
-		words[i] = va_arg(arguments, long);
-	va_end(arguments);
 	lifecycle_ready();
 	if (real_prctl != early_prctl)
-		return real_prctl(option, words[0], words[1], words[2], words[3]);
+		return real_prctl(option, a, b, c, d);
 	errno = ENOSYS;
 	return -1;
 }
 
-static long early_syscall(long number, ...)
+static long early_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	va_list arguments;
-	long words[6];
-
-	va_start(arguments, number);
-	for (int i = 0; i < 6; i++)
-		words[i] = va_arg(arguments, long);
-	va_end(arguments);
 	lifecycle_ready();
 	if (real_syscall != early_syscall)
-		return real_syscall(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+		return real_syscall(number, a, b, c, d, e, f);
 	errno = ENOSYS;
 	return -1;
 }

@@ -88,6 +88,25 @@ static inline void record_allocation(struct thread *thread, unsigned kind, const
 		record_sampled_allocation(thread, kind, block, size, start);
 }
 
+/*
+ * The end of a hook whose real call has returned `block`, which may be NULL.  Expanded in the hook itself, for which
+ * RECORD_START() stands; it is worked out only for what is recorded.
+ */
+static inline __attribute__((always_inline)) void record_allocated(struct thread *thread, unsigned kind,
+	const void *block, size_t size)
+{
+	if (block && __builtin_expect(!thread->sampling, 1)) {
+		const struct native_start start = RECORD_START();
+
+		record_every_allocation(thread, kind, block, size, &start);
+	} else if (block && !record_passes(thread, kind, block, size)) {
+		const struct native_start start = RECORD_START();
+
+		record_sampled_allocation(thread, kind, block, size, &start);
+	}
+	record_leave(thread);
+}
+
 /* Where thread->sampling is set: whether the block was not recorded. */
 static inline bool record_is_unknown(const void *block)
 {

@@ -101,7 +101,7 @@ static void scratch_give(struct scratch *scratch)
 	arena_give(scratch, scratch_bytes(&encoded_at, &packed_at));
 }
 
-void stream_stop(uint64_t state, uint64_t now_ns)
+void stream_stop_at(uint64_t state, uint64_t now_ns)
 {
 	_Atomic uint64_t *status = (_Atomic uint64_t *)&output_status()->state;
 	uint64_t running = CAPTURE_RUNNING;
@@ -110,6 +110,11 @@ void stream_stop(uint64_t state, uint64_t now_ns)
 		output_status()->end_time_ns = sys_elapsed_ns(lifecycle_start_ns(), now_ns);
 	order_stop();
 	lifecycle_off();
+}
+
+void stream_stop(uint64_t state)
+{
+	stream_stop_at(state, sys_clock_ns(CLOCK_MONOTONIC));
 }
 
 static void note_memory(void)
@@ -202,7 +207,7 @@ static bool append_words(struct thread *thread)
 
 	scratch = scratch_take();
 	if (!scratch) {
-		stream_stop(CAPTURE_STOPPED_MEMORY, sys_clock_ns(CLOCK_MONOTONIC));
+		stream_stop(CAPTURE_STOPPED_MEMORY);
 		return false;
 	}
 	size_t count;
@@ -225,7 +230,7 @@ static bool append_words(struct thread *thread)
 
 	scratch_give(scratch);
 	if (!ok) {
-		stream_stop(CAPTURE_STOPPED_STORAGE, sys_clock_ns(CLOCK_MONOTONIC));
+		stream_stop(CAPTURE_STOPPED_STORAGE);
 		return false;
 	}
 	note_memory();
@@ -257,7 +262,7 @@ static bool change_over(struct thread *thread)
 	const size_t size = sizeof(struct capture_block) + sizeof(*old) + old->capacity * 8;
 
 	if (!stream_open(thread)) {
-		stream_stop(CAPTURE_STOPPED_STORAGE, sys_clock_ns(CLOCK_MONOTONIC));
+		stream_stop(CAPTURE_STOPPED_STORAGE);
 		return false;
 	}
 	sys_unmap((char *)old - sizeof(struct capture_block), size);
@@ -348,7 +353,7 @@ bool stream_metadata(struct thread *thread, unsigned kind, const struct stream_p
 			atomic_fetch_add((_Atomic uint64_t *)&output_status()->lost_memory, 1);
 		if (size <= CAPTURE_RECORD_BYTES_MAX && put_large(kind, parts, count, size))
 			return true;
-		stream_stop(CAPTURE_STOPPED_STORAGE, sys_clock_ns(CLOCK_MONOTONIC));
+		stream_stop(CAPTURE_STOPPED_STORAGE);
 		return false;
 	}
 	/* What the file of a later segment gets a copy of is in the list of such before it is looked which file this is. */

@@ -61,7 +61,9 @@ struct stream_part {
 };
 bool stream_metadata(struct thread *thread, unsigned kind, const struct stream_part *parts, size_t count);
 
-/* Stops all recording, for good, at this time of CLOCK_MONOTONIC; what is recorded stays.  An enum capture_state. */
-void stream_stop(uint64_t state, uint64_t now_ns);
+/* Stops all recording, for good; what is recorded stays.  `state` is an enum capture_state. */
+void stream_stop(uint64_t state);
+/* The same as of a time of CLOCK_MONOTONIC that was asked for before: without any system call. */
+void stream_stop_at(uint64_t state, uint64_t now_ns);
 
 #endif

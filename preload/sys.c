@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -283,6 +284,11 @@ void sys_signals_block(uint64_t *saved)
 void sys_signals_restore(const uint64_t *saved)
 {
 	sys_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)saved, 0, sizeof(*saved), 0, 0);
+}
+
+bool sys_is_filtered(void)
+{
+	return sys_call(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0, 0) != 0;
 }
 
 bool sys_copy_safely(void *to, uintptr_t from, size_t size)

@@ -58,6 +58,8 @@ void sys_signals_block(uint64_t *saved);
 void sys_signals_restore(const uint64_t *saved);
 /* Copies memory of this process that may be unmapped; false when it is. */
 bool sys_copy_safely(void *to, uintptr_t from, size_t size);
+/* A filter (seccomp) is in force, which may end the process for a call that it does not know. */
+bool sys_is_filtered(void);
 
 uint64_t sys_clock_ns(int clock);
 /*

@@ -239,7 +239,7 @@ static struct thread *new_state(void)
 	thread->stream = atomic_fetch_add(&stream_count, 1);
 	cull_stream_begins(thread->stream);
 	if (thread->stream >= ORDER_PAUSED || !stream_open(thread)) {
-		stream_stop(CAPTURE_STOPPED_STORAGE, sys_clock_ns(CLOCK_MONOTONIC));
+		stream_stop(CAPTURE_STOPPED_STORAGE);
 		stack_finish(thread);
 		arena_give(thread, size);
 		return NULL;

@@ -13,6 +13,11 @@ enum {
 	OWN_MAPPING_SIZE = 2 << 20,   /* bytes; smaller tables lie in the heap (heap.h), where pages are there already */
 };
 
+static bool lie_in_heap(size_t bytes)
+{
+	return bytes < OWN_MAPPING_SIZE;
+}
+
 /*
  * Zeroed, which is free lanes.  All of a table is touched as it grows; of one mapped by itself each page would be
  * fetched twice, for the look at a bucket and then for the block that is put there.  Large ones are of huge pages
@@ -23,7 +28,7 @@ static struct live_bucket *new_buckets(size_t count, struct error *error)
 	const size_t bytes = count * sizeof(struct live_bucket);
 	void *memory;
 
-	if (bytes < OWN_MAPPING_SIZE) {
+	if (lie_in_heap(bytes)) {
 		memory = aligned_alloc(sizeof(struct live_bucket), bytes);
 		if (!memory) {
 			fail_memory(error);
@@ -46,7 +51,7 @@ static void free_buckets(const struct live *live)
 
 	if (!live->buckets)
 		return;
-	if (bytes < OWN_MAPPING_SIZE)
+	if (lie_in_heap(bytes))
 		free(live->buckets);
 	else
 		munmap(live->buckets, bytes);

@@ -100,6 +100,17 @@ static void write_second_thread(struct writer_stream *stream)
 	put_free(stream, CAPTURE_FREE_PYTHON, 0x8000);
 }
 
+/* At 4 ms, by exit(), with room left at the end. */
+static void exited(struct writer *writer)
+{
+	writer_gap(writer, NULL, 512);
+	writer->status.state = CAPTURE_EXITED;
+	writer->status.end_time_ns = 4000000;
+	writer->status.tracer_bytes = 1 << 20;
+	writer->status.file_bytes = writer->size - 512;
+	writer_finish(writer);
+}
+
 void golden_write(struct writer *writer)
 {
 	struct writer_stream *first, *second;
@@ -110,12 +121,7 @@ void golden_write(struct writer *writer)
 	write_metadata(first);
 	write_first_thread(first);
 	write_second_thread(second);
-	writer_gap(writer, NULL, 512);
-	writer->status.state = CAPTURE_EXITED;
-	writer->status.end_time_ns = 4000000;
-	writer->status.tracer_bytes = 1 << 20;
-	writer->status.file_bytes = writer->size - 512;
-	writer_finish(writer);
+	exited(writer);
 }
 
 /* Whatever the second form of columns writes in another way than the first; then words. */
@@ -152,12 +158,7 @@ void golden_write_second_form(struct writer *writer)
 	stream = writer_stream(writer, 0, 128);
 	write_metadata(stream);
 	write_second_form(stream);
-	writer_gap(writer, NULL, 512);
-	writer->status.state = CAPTURE_EXITED;
-	writer->status.end_time_ns = 4000000;
-	writer->status.tracer_bytes = 1 << 20;
-	writer->status.file_bytes = writer->size - 512;
-	writer_finish(writer);
+	exited(writer);
 }
 
 static void put_recording(struct writer_stream *stream, uint32_t on, uint32_t by)

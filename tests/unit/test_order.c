@@ -319,7 +319,7 @@ static void what_was_recorded_before_a_stop_is_consistent(void **state)
 			pthread_create(&workers[i].thread, NULL, work_until_stopped, &workers[i]);
 		}
 		usleep((useconds_t)(500 + round * 100));
-		stream_stop(CAPTURE_STOPPED_STORAGE, 1);
+		stream_stop(CAPTURE_STOPPED_STORAGE);
 		usleep(500);
 		atomic_store(&go_on, false);
 		for (int i = 0; i < 3; i++)
