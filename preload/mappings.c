@@ -21,6 +21,7 @@
 enum {
 	TEXT_SIZE = 32768,
 	STEPS_MAX = 64,               /* from an address to either end of its group */
+	NEAR_MAX = 8,                 /* mappings, from one address to another that is near */
 };
 
 /* In <linux/fs.h> of newer systems. */
@@ -109,11 +110,11 @@ struct reading {
 	void (*visit)(void *context, const struct mappings_group *group);
 	void *context;
 	struct mappings_group group;
-	char text[TEXT_SIZE];
 };
 
-static void take_line(struct reading *reading, const char *line)
+static void take_line(void *context, const char *line)
 {
+	struct reading *reading = context;
 	struct mappings_group *group = &reading->group;
 	struct mapping mapping;
 	const char *path = read_line(line, &mapping);
@@ -127,36 +128,46 @@ static void take_line(struct reading *reading, const char *line)
 		memcpy(group->path, path, length + 1);
 }
 
-bool mappings_read(void (*visit)(void *context, const struct mappings_group *group), void *context)
+/* false: not all could be read. */
+static bool read_lines(char text[TEXT_SIZE], void (*take)(void *context, const char *line), void *context)
 {
-	static struct reading reading;
 	int fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
 	size_t length = 0;
 	long got;
 
 	if (fd < 0)
 		return false;
-	reading.visit = visit;
-	reading.context = context;
-	reading.group = (struct mappings_group){ 0 };
-	while ((got = sys_read(fd, reading.text + length, TEXT_SIZE - 1 - length)) > 0) {
+	while ((got = sys_read(fd, text + length, TEXT_SIZE - 1 - length)) > 0) {
 		length += (size_t)got;
-		reading.text[length] = 0;
-		char *line = reading.text, *end;
+		text[length] = 0;
+		char *line = text, *end;
 
 		while ((end = strchr(line, '\n'))) {
 			*end = 0;
-			take_line(&reading, line);
+			take(context, line);
 			line = end + 1;
 		}
-		length -= (size_t)(line - reading.text);
-		memmove(reading.text, line, length);
+		length -= (size_t)(line - text);
+		memmove(text, line, length);
 		if (length == TEXT_SIZE - 1)
 			length = 0;           /* a path longer than any path */
 	}
 	sys_close(fd);
-	visit(context, &reading.group);
 	return got == 0;
+}
+
+bool mappings_read(void (*visit)(void *context, const struct mappings_group *group), void *context)
+{
+	static struct reading reading;
+	static char text[TEXT_SIZE];
+
+	reading.visit = visit;
+	reading.context = context;
+	reading.group = (struct mappings_group){ 0 };
+	const bool ok = read_lines(text, take_line, &reading);
+
+	visit(context, &reading.group);
+	return ok;
 }
 
 /* 0, or the kernel's error; the name only if there is room for one. */
@@ -211,13 +222,18 @@ static bool find_group(int fd, struct mapping mapping, struct mappings_group *gr
 		mapping.device_inode == group->device_inode && !strchr(group->path, '\n') && address < group->end;
 }
 
+/* This kernel does not know the question. */
+static _Atomic bool unanswered;
+
+/* A descriptor to ask about mappings; negative: reading all of them is the way. */
+static int open_to_ask(void)
+{
+	return unanswered ? -1 : sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+}
+
 bool mappings_around(uintptr_t address, struct mappings_group *group)
 {
-	static _Atomic bool unknown;  /* to this kernel */
-
-	if (unknown || sys_is_filtered())
-		return false;
-	int fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+	const int fd = sys_is_filtered() ? -1 : open_to_ask();
 	struct mapping mapping;
 
 	if (fd < 0)
@@ -226,7 +242,48 @@ bool mappings_around(uintptr_t address, struct mappings_group *group)
 	const bool found = result == 0 && find_group(fd, mapping, group);
 
 	if (result == -ENOTTY)
-		unknown = true;
+		unanswered = true;
 	sys_close(fd);
 	return found;
+}
+
+struct search {
+	const char *name;
+	uintptr_t start;
+	bool found;
+};
+
+static void compare_line(void *context, const char *line)
+{
+	struct search *search = context;
+	struct mapping mapping;
+
+	if (!search->found && strcmp(read_line(line, &mapping), search->name) == 0) {
+		search->start = mapping.start;
+		search->found = true;
+	}
+}
+
+bool mappings_find(const char *name, uintptr_t near, uintptr_t *start)
+{
+	static char text[TEXT_SIZE];
+	struct search search = { .name = name };
+	const int fd = open_to_ask();
+
+	for (int steps = 0; fd >= 0 && !search.found && steps < NEAR_MAX; steps++) {
+		struct mapping mapping;
+
+		text[0] = 0;
+		if (ask(fd, near, 0, &mapping, text, sizeof(text)) != 0)
+			break;
+		near = mapping.start - 1;
+		search.start = mapping.start;
+		search.found = strcmp(text, name) == 0;
+	}
+	if (fd >= 0)
+		sys_close(fd);
+	if (!search.found)
+		read_lines(text, compare_line, &search);
+	*start = search.start;
+	return search.found;
 }

@@ -26,4 +26,10 @@ bool mappings_read(void (*visit)(void *context, const struct mappings_group *gro
 /* The group that holds an address, as mappings_read() would say; false: it takes that to tell. */
 bool mappings_around(uintptr_t address, struct mappings_group *group);
 
+/*
+ * The start of the first mapping of this name of the kernel's own, such as [vvar], which lies not far before `near`;
+ * false: there is none.  One thread at a time.
+ */
+bool mappings_find(const char *name, uintptr_t near, uintptr_t *start);
+
 #endif

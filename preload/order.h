@@ -41,12 +41,18 @@ extern _Atomic uint64_t order_baton;
 /* Writes the stamp; room for two words has been made.  false: recording has been stopped. */
 bool order_take(struct thread *thread);
 
-/* Sees to it that events from here on are ordered after all that was recorded before.  false: record nothing. */
-static inline bool order_event(struct thread *thread)
+/* Whether the thread holds the baton: then what it records next is ordered behind all that was recorded before. */
+static inline bool order_is_own(const struct thread *thread)
 {
 	uint64_t baton = atomic_load_explicit(&order_baton, memory_order_acquire);
 
-	return __builtin_expect((baton & ORDER_RETIRED) == thread->stream, 1) || order_take(thread);
+	return (baton & ORDER_RETIRED) == thread->stream;
+}
+
+/* Sees to it that events from here on are ordered after all that was recorded before.  false: record nothing. */
+static inline bool order_event(struct thread *thread)
+{
+	return __builtin_expect(order_is_own(thread), 1) || order_take(thread);
 }
 
 /* Writes the stamp again, because the record of it may be gone; room has been made. */

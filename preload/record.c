@@ -27,6 +27,7 @@
 #include "stack.h"
 #include "stream.h"
 #include "sys.h"
+#include "tick.h"
 
 #include "banned.h"
 
@@ -108,6 +109,7 @@ static __attribute__((noinline)) void tick(struct thread *thread, uint64_t now_n
 {
 	thread->tick_ns = now_ns;
 	stream_put(thread, stream_head(CAPTURE_TIME, now_ns));
+	tick_moved();
 	sample(thread, now_ns);
 	if (__builtin_expect(control_is_asked(), 0))
 		thread->asked = true;         /* done when the hook is */
@@ -118,6 +120,7 @@ void record_reset(void)
 	/* The descriptor is of the parent's memory. */
 	descriptor_close(&statm);
 	pages_reset();
+	tick_reset();
 	/* What is due stays: a child begins with its parent's memory. */
 	atomic_store(&grown_spent_ns, 0);
 	atomic_store(&next_sample_ns, 0);
@@ -141,15 +144,20 @@ static __attribute__((noinline)) bool clock_moved(struct thread *thread, const s
 	return stream_room(thread, EVENT_WORDS_MAX);
 }
 
-/* Asks the clock; as above. */
+/* Asks the clock, if it may have moved; as above. */
 static inline bool note_time(struct thread *thread)
 {
+	const uint32_t word = tick_now();
 	struct timespec now;
 
+	if (__builtin_expect(word == thread->tick_seen, 1))
+		return true;
 	sys_clock(CLOCK_MONOTONIC_COARSE, &now);
 
 	uint64_t raw = (uint64_t)now.tv_sec << 30 | (uint64_t)now.tv_nsec;
 
+	if (word % 2 == 0)
+		thread->tick_seen = tick_see(word, thread->tick_seen, raw == thread->tick_raw);
 	if (__builtin_expect(raw == thread->tick_raw, 1))
 		return true;
 	thread->tick_raw = raw;
@@ -178,6 +186,25 @@ static void note_owned(struct thread *thread, bool owned)
 	*word = owned ? *word | bit : *word & ~bit;
 }
 
+/* All in registers: what is stored through a pointer might be the next pointer, for all the compiler knows. */
+static inline void put_allocation_words(struct thread *thread, unsigned kind, const void *block, size_t size,
+	uint32_t stack)
+{
+	uint64_t used = thread->used, *words = thread->words + used;
+
+	words[0] = stream_head(kind, (uintptr_t)block);
+	words[1] = (uint32_t)size | (uint64_t)stack << 32;
+	stream_advance(thread, used + 2);
+}
+
+static inline void put_end_word(struct thread *thread, unsigned kind, const void *block)
+{
+	uint64_t used = thread->used;
+
+	thread->words[used] = stream_head(kind, (uintptr_t)block);
+	stream_advance(thread, used + 1);
+}
+
 /* An allocation's own words; the event has begun. */
 static inline void put_allocation(struct thread *thread, unsigned kind, const void *block, size_t size, uint32_t stack)
 {
@@ -185,23 +212,14 @@ static inline void put_allocation(struct thread *thread, unsigned kind, const vo
 		cull_own(thread->stream, block);
 	if (__builtin_expect(size >> 32 != 0, 0))
 		stream_put(thread, stream_head(CAPTURE_SIZE_HIGH, size >> 32));
-	uint64_t used = thread->used, *words = thread->words + used;
-
-	/* All in registers: what is stored through a pointer might be the next pointer, for all the compiler knows. */
-	words[0] = stream_head(kind, (uintptr_t)block);
-	words[1] = (uint32_t)size | (uint64_t)stack << 32;
-	stream_advance(thread, used + 2);
+	put_allocation_words(thread, kind, block, size, stack);
 }
 
 static inline void put_end(struct thread *thread, unsigned kind, const void *block)
 {
 	if (__builtin_expect(cull_on, 0) && thread->owned)
 		note_owned(thread, cull_owns(thread->stream, block));
-
-	uint64_t used = thread->used;
-
-	thread->words[used] = stream_head(kind, (uintptr_t)block);
-	stream_advance(thread, used + 1);
+	put_end_word(thread, kind, block);
 }
 
 void record_move_ended(struct thread *thread, const void *block)
@@ -227,6 +245,24 @@ static inline void begin_allocation(struct thread *thread)
 	}
 }
 
+/*
+ * What nearly every event finds: there is room, this thread recorded last, the clock is where it was, and nothing is
+ * culled.  Then its words are all that there is to do, without a call, for which registers would have to be saved.
+ */
+static inline bool is_plain(const struct thread *thread)
+{
+	return __builtin_expect(thread->used + EVENT_WORDS_MAX <= thread->capacity && order_is_own(thread) &&
+		tick_now() == thread->tick_seen && !cull_on, 1);
+}
+
+static __attribute__((noinline)) void allocation_slowly(struct thread *thread, unsigned kind, const void *block,
+	size_t size, uint32_t stack, uint8_t gate)
+{
+	if (begin_event(thread))
+		put_allocation(thread, kind, block, size, stack);
+	thread->gate = gate;
+}
+
 void record_every_allocation(struct thread *thread, unsigned kind, const void *block, size_t size,
 	const struct native_start *start)
 {
@@ -235,8 +271,19 @@ void record_every_allocation(struct thread *thread, unsigned kind, const void *b
 	begin_allocation(thread);
 	uint32_t stack = stack_capture(thread, start);
 
+	if (__builtin_expect(!is_plain(thread) || size >> 32 != 0, 0)) {
+		allocation_slowly(thread, kind, block, size, stack, gate);
+		return;
+	}
+	thread->events++;
+	put_allocation_words(thread, kind, block, size, stack);
+	thread->gate = gate;
+}
+
+static __attribute__((noinline)) void end_slowly(struct thread *thread, unsigned kind, const void *block, uint8_t gate)
+{
 	if (begin_event(thread))
-		put_allocation(thread, kind, block, size, stack);
+		put_end(thread, kind, block);
 	thread->gate = gate;
 }
 
@@ -245,8 +292,12 @@ void record_every_end(struct thread *thread, unsigned kind, const void *block)
 	uint8_t gate = thread->gate;
 
 	thread->gate = GATE_OURS;
-	if (begin_event(thread))
-		put_end(thread, kind, block);
+	if (__builtin_expect(!is_plain(thread), 0)) {
+		end_slowly(thread, kind, block, gate);
+		return;
+	}
+	thread->events++;
+	put_end_word(thread, kind, block);
 	thread->gate = gate;
 }
 

@@ -216,18 +216,10 @@ static __attribute__((noinline)) uint32_t intern_python_frames(struct thread *th
 			node = intern_node(thread, node, frame_word(&python->frames[i]));
 		python->frames[i].node = node;
 	}
+	thread->python_node = node;
 	return node;
 }
 
-/* Most walks find all frames as they were. */
-static inline uint32_t intern_python(struct thread *thread)
-{
-	const struct python_stack *python = &thread->python;
-
-	if (__builtin_expect(python->kept == python->count && !python->truncated, 1))
-		return python->frames[python->count - 1].node;
-	return intern_python_frames(thread);
-}
 
 /* The stack being merged: compared, entry by entry, with that of last time. */
 struct merge {
@@ -459,9 +451,9 @@ static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const
 }
 
 /* Python frames, and above them what the innermost one has called. */
-static uint32_t merge_leaf(struct thread *thread, const struct native_start *start)
+static inline uint32_t merge_leaf(struct thread *thread, const struct native_start *start, uint32_t base)
 {
-	uint32_t base = intern_python(thread), node;
+	uint32_t node;
 	uintptr_t stop = thread->python.innermost_c_address;
 	struct recent_stack *found;
 
@@ -474,9 +466,9 @@ static uint32_t merge_leaf(struct thread *thread, const struct native_start *sta
 }
 
 /* The loop's frames are known by their code. */
-static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_start *start)
+static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_start *start, uint32_t base)
 {
-	uint32_t base = intern_python(thread), node, first = 0;
+	uint32_t node, first = 0;
 	struct native_stack *native = &thread->native;
 	struct recent_stack *found;
 
@@ -499,23 +491,37 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 	return node;
 }
 
+/* What the Python frames, interned as `base`, are a part of. */
+static inline uint32_t merge(struct thread *thread, const struct native_start *start, uint32_t base)
+{
+	if (__builtin_expect(config.native == CONFIG_NATIVE_FULL, 0))
+		return merge_full(thread, start);
+	if (__builtin_expect(frames_are_c_frames(), 0))
+		return merge_leaf_by_pc(thread, start, base);
+	return merge_leaf(thread, start, base);
+}
+
+/* Where something of the Python frames may be new. */
+static __attribute__((noinline)) uint32_t capture_anew(struct thread *thread, const struct native_start *start)
+{
+	if (!python_walk_anew(&thread->python)) {
+		if (__builtin_expect(thread->python.unknown, 0))
+			count_status(&output_status()->python_refused);
+		return native_only(thread, start);
+	}
+	return merge(thread, start, config.native == CONFIG_NATIVE_FULL ? 0 : intern_python_frames(thread));
+}
+
 uint32_t stack_capture(struct thread *thread, const struct native_start *start)
 {
 	uint32_t node;
 
-	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_NONE, 0)) {
+	if (atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_NONE)
 		node = native_only(thread, start);
-	} else if (!python_walk(&thread->python)) {
-		node = native_only(thread, start);
-		if (__builtin_expect(thread->python.unknown, 0))
-			count_status(&output_status()->python_refused);
-	} else if (config.native == CONFIG_NATIVE_FULL) {
-		node = merge_full(thread, start);
-	} else if (frames_are_c_frames()) {
-		node = merge_leaf_by_pc(thread, start);
-	} else {
-		node = merge_leaf(thread, start);
-	}
+	else if (__builtin_expect(python_walk_again(&thread->python), 1))
+		node = merge(thread, start, thread->python_node);
+	else
+		node = capture_anew(thread, start);
 	if (__builtin_expect(atomic_load_explicit(&modules_stale, memory_order_relaxed), 0))
 		modules_refresh(thread);
 	return node;

@@ -18,9 +18,9 @@
  *
  * A link whose instruction changed stays where it is; what the caller knows about it and the links inside it is void.
  *
- * Most walks find nothing changed.  So before all that the words that the last walk read are compared (words.h): those
- * that lead to the innermost frame, then each frame's instruction and previous frame.  An instruction's address is one
- * in its code object, so the code need not be looked at, but where threads run copies of it.
+ * Most walks find nothing changed.  So before all that, what the last walk read is compared, packed: which frame is the
+ * innermost, then each frame's instruction and previous frame.  An instruction's address is one in its code object, so
+ * the code need not be looked at, but where threads run copies of it.
  *
  * Activations of the interpreter loop on the C stack (c_address) come from the shims, which are local variables of
  * the loop (3.12 and later), or from the chain of CFrames, which are too (3.10: one per frame; 3.11: one per run of
@@ -59,9 +59,6 @@ enum {
 	NONE = UINT32_MAX,
 	OWNER_GENERATOR = 1,
 	OWNER_INTERPRETER = 3,        /* and above: frames of the interpreter's own */
-	LINK_WORDS_MAX = 3,
-	TOP_WORDS_MAX = 3,
-	LOOK_INTERVAL = 1024,         /* walks */
 	STATE_SIZE_MAX = 1024,        /* of a PyThreadState of 3.10, with room to spare: it has 0x160 bytes */
 };
 
@@ -85,10 +82,12 @@ static bool make_room(struct python_stack *stack)
 	stack->links = arena_pages(pages(2 * capacity * sizeof(*stack->links)));
 	if (!stack->links)
 		return false;
-	stack->words = arena_pages(pages((WORDS_PADDING + TOP_WORDS_MAX + LINK_WORDS_MAX * capacity) * sizeof(struct word)));
-	if (!stack->words)
+	stack->proofs = arena_pages(pages((1 + capacity) * sizeof(*stack->proofs)));
+	if (!stack->proofs)
 		return false;
-	words_pad(stack->words, WORDS_PADDING);
+	stack->proofs++;
+	if (python_layout.free_threaded && !(stack->codes = arena_pages(pages(capacity * sizeof(*stack->codes)))))
+		return false;
 	stack->fresh = stack->links + capacity;
 	stack->link_capacity = capacity;
 	return true;
@@ -546,57 +545,33 @@ static __attribute__((noinline)) bool prepare(struct python_stack *stack, uint64
 	return stack->link_capacity || make_room(stack);
 }
 
-/* How many words each link has; 0: a stack cannot be told by words. */
-static inline uint32_t link_words(void)
+/* Writes the proofs of links that changed, of which there are `unchanged` others. */
+static inline void put_proofs(struct python_stack *stack, const void *state, uint32_t unchanged, bool attached)
 {
-	if (python_layout.instruction != PYTHON_INSTRUCTION_POINTER)
-		return 0;
-	return python_layout.free_threaded ? 3 : 2;
-}
+	uint32_t from = stack->cut ? 0 : unchanged < stack->proof_count ? unchanged : stack->proof_count;
 
-/* Writes the words of links that changed, of which there are `unchanged` others, and of what leads to the last one. */
-static __attribute__((noinline)) void put_words(struct python_stack *stack, const void *state, uint32_t unchanged,
-	bool attached)
-{
-	uint32_t each = link_words(), from = stack->cut ? 0 : unchanged < stack->words_links ? unchanged : stack->words_links;
-	struct word *first = stack->words + WORDS_PADDING, *word = first + (size_t)each * from;
-
-	stack->again = NULL;
-	stack->words_links = from;
-	if (!each || !attached || stack->cut || stack->matched || stack->count == 0)
+	stack->proof_count = from;
+	if (python_layout.instruction != PYTHON_INSTRUCTION_POINTER || !attached || stack->cut || stack->matched ||
+			stack->count == 0)
 		return;
-	for (uint32_t i = from; i < stack->link_count; i++) {
-		const struct python_link *link = &stack->links[i];
-		uintptr_t frame = (uintptr_t)link->frame;
-
-		if (each == 3)
-			*word++ = (struct word){ frame + python_layout.frame_code, link->code };
-		*word++ = (struct word){ frame + python_layout.frame_previous, i ? (uintptr_t)link[-1].frame : 0 };
-		*word++ = (struct word){ frame + python_layout.frame_instruction, link->instruction };
-	}
-	stack->words_links = stack->link_count;
-
-	uintptr_t top = (uintptr_t)stack->links[stack->link_count - 1].frame, at = (uintptr_t)state;
-
-	if (python_layout.state_frame) {
-		*word++ = (struct word){ at + python_layout.state_frame, top };
-	} else {
-		uintptr_t cframe = python_load(state, python_layout.state_cframe);
-
-		*word++ = (struct word){ cframe + python_layout.cframe_frame, top };
-		*word++ = (struct word){ at + python_layout.state_cframe, cframe };
-	}
-	if (python_layout.minor < 12)
-		*word++ = (struct word){ at + python_layout.state_thread, (uintptr_t)pthread_self() };
-	stack->words_end = word;
+	for (uint32_t i = from; i < stack->link_count; i++)
+		stack->proofs[i] = (struct python_proof){ stack->links[i].frame, stack->links[i].instruction };
+	if (stack->codes)
+		for (uint32_t i = from; i < stack->link_count; i++)
+			stack->codes[i] = stack->links[i].code;
+	stack->proof_count = stack->link_count;
+	if (!python_layout.state_frame)
+		stack->cframe = python_load(state, python_layout.state_cframe);
+	atomic_signal_fence(memory_order_seq_cst);
 	stack->again = state;
 }
 
-static inline bool is_same_again(const struct python_stack *stack, const void *current)
+bool python_same_codes(const struct python_stack *stack)
 {
-	return current == stack->again && current &&
-		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
-		!words_differ(stack->words + WORDS_PADDING, stack->words_end);
+	for (uint32_t i = stack->proof_count; i-- > 0;)
+		if (python_load(stack->proofs[i].frame, python_layout.frame_code) != stack->codes[i])
+			return false;
+	return true;
 }
 
 static inline __attribute__((always_inline)) bool walk_state(struct python_stack *stack, const void *state,
@@ -623,7 +598,7 @@ static inline __attribute__((always_inline)) bool walk_state(struct python_stack
 	stack->count = last->visible;
 	stack->innermost_c_address = stack->innermost_only ? innermost_cframe(state) : last->c_address;
 	stack->truncated = stack->cut;
-	put_words(stack, state, unchanged, attached);
+	put_proofs(stack, state, unchanged, attached);
 	return stack->count > 0;
 }
 
@@ -700,22 +675,19 @@ static __attribute__((noinline)) bool walk_slowly(struct python_stack *stack)
 	return found;
 }
 
-bool python_walk(struct python_stack *stack)
+bool python_walk_anew(struct python_stack *stack)
 {
 	const void *current;
-	bool found;
+	bool found = false;
 
+	/* Whoever jumps out of here by a signal handler leaves no half-made proofs. */
+	stack->again = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
 	stack->unknown = false;
-	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY, 0)) {
-		found = false;
-	} else {
+	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) == PYTHON_READY, 1)) {
 		current = python_api.current_state();
-		if (__builtin_expect(++stack->walks % LOOK_INTERVAL == 0, 0) && python_is_attached())
+		if (__builtin_expect(stack->walks % PYTHON_LOOK_INTERVAL == 0, 0) && python_is_attached())
 			python_hooks_look();
-		if (__builtin_expect(is_same_again(stack, current), 1)) {
-			stack->kept = stack->count;
-			return true;
-		}
 		if (__builtin_expect(current && is_same_state(stack, current), 1))
 			found = walk_state(stack, current, true);
 		else
@@ -725,7 +697,6 @@ bool python_walk(struct python_stack *stack)
 		stack->count = stack->kept = 0;
 		stack->truncated = false;
 		stack->innermost_c_address = 0;
-		stack->again = NULL;
 	}
 	return found;
 }
@@ -737,5 +708,5 @@ void python_forget(struct python_stack *stack)
 	stack->count = stack->kept = 0;
 	stack->state = NULL;
 	stack->again = NULL;
-	stack->words_links = 0;
+	stack->proof_count = 0;
 }

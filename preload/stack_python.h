@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "python.h"
+#include "python_code.h"
 #include "words.h"
 
 enum python_frame_flag {
@@ -36,6 +38,12 @@ enum python_activations {
 	PYTHON_ACTIVATIONS_ALL,
 	PYTHON_ACTIVATIONS_INNERMOST,    /* only innermost_c_address is told */
 	PYTHON_ACTIVATIONS_NONE,         /* none need be told */
+};
+
+/* What proves a frame and that which it leads to: its instruction, and the address of the one outside of it. */
+struct python_proof {
+	const char *frame;
+	uintptr_t instruction;
 };
 
 /*
@@ -67,19 +75,87 @@ struct python_stack {
 	uint64_t generation;          /* python_code_generation of the links */
 	bool cut;                     /* links[0] is not the chain's end */
 	bool matched;                 /* activations are matched with links in each walk */
-	/* The same stack again: with this thread state, and these words, nothing has changed. */
-	const void *again;            /* NULL: not to be told by words alone */
-	struct word *words;           /* of the links, outermost first, then of what leads to the innermost one */
-	const struct word *words_end;
-	uint32_t words_links;         /* links whose words are right */
+	/* The same stack again: with this thread state, and all proofs right, nothing has changed. */
+	const void *again;            /* NULL: not to be told by them alone */
+	struct python_proof *proofs;  /* of the links, outermost first; before them one of no frame, the chain's end */
+	uintptr_t *codes;             /* of the links, where threads run copies of code; else NULL */
+	uint32_t proof_count;         /* that are right */
+	uintptr_t cframe;             /* the last CFrame, where the thread state has them */
 	bool innermost_only;          /* the innermost one is found without that */
 };
+
+static inline bool python_proves(const struct python_proof *proof, size_t previous, size_t instruction)
+{
+	return __builtin_expect(python_load(proof->frame, previous) == (uintptr_t)proof[-1].frame &&
+		python_load(proof->frame, instruction) == proof->instruction, 1);
+}
+
+/*
+ * Whether the chain of frames that begins with the last proof's is the one of the proofs: from the inside out, so that
+ * a frame is looked at only when it is known to be one.  The address comes from the proof, not from the frame inside:
+ * the processor can load all levels at once instead of one after the other.
+ */
+static inline bool python_all_proved(const struct python_stack *stack)
+{
+	const size_t previous = python_layout.frame_previous, instruction = python_layout.frame_instruction;
+	const struct python_proof *first = stack->proofs, *proof = first + stack->proof_count - 1;
+
+	for (; proof > first; proof -= 2)
+		if (!python_proves(proof, previous, instruction) || !python_proves(proof - 1, previous, instruction))
+			return false;
+	return proof < first || python_proves(proof, previous, instruction);
+}
+
+/* Whether the codes are those of the links, whose frames are proved. */
+bool python_same_codes(const struct python_stack *stack);
+
+/* Whether the state's innermost frame is that of the last proof, in the same activation. */
+static inline bool python_top_proved(const struct python_stack *stack, const void *state)
+{
+	const uintptr_t top = (uintptr_t)stack->proofs[stack->proof_count - 1].frame;
+
+	return python_layout.state_frame ? python_load(state, python_layout.state_frame) == top
+		: python_load(state, python_layout.state_cframe) == stack->cframe &&
+		python_load((const void *)stack->cframe, python_layout.cframe_frame) == top;
+}
+
+/* Whether a walk by the thread whose attached state is `current` (before 3.12: perhaps another's) finds nothing new. */
+static inline __attribute__((always_inline)) bool python_is_again(const struct python_stack *stack, const void *current)
+{
+	return __builtin_expect(current == stack->again && current &&
+		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
+		(python_layout.minor >= 12 || python_load(current, python_layout.state_thread) == stack->thread) &&
+		python_top_proved(stack, current) && python_all_proved(stack) &&
+		(!stack->codes || python_same_codes(stack)), 1);
+}
+
+enum { PYTHON_LOOK_INTERVAL = 1024 };     /* walks, after which it is looked whether the hooks are still in place */
+
+/* The walk, where it may find something new. */
+bool python_walk_anew(struct python_stack *stack);
+
+/*
+ * Whether the calling thread's Python frames are those of the last walk that succeeded: the most frequent walk, without
+ * more calls than it takes.
+ */
+static inline __attribute__((always_inline)) bool python_walk_again(struct python_stack *stack)
+{
+	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY, 0) ||
+			__builtin_expect(++stack->walks % PYTHON_LOOK_INTERVAL == 0, 0) ||
+			!python_is_again(stack, python_api.current_state()))
+		return false;
+	stack->kept = stack->count;
+	return true;
+}
 
 /*
  * Walks the calling thread's Python frames.  false: there are none, or they cannot be read (see unknown); count is 0.
  * The caller gives each of frames[kept..count) its node before the next walk, or forgets the stack.
  */
-bool python_walk(struct python_stack *stack);
+static inline bool python_walk(struct python_stack *stack)
+{
+	return python_walk_again(stack) || python_walk_anew(stack);
+}
 /* The next walk keeps nothing. */
 void python_forget(struct python_stack *stack);
 

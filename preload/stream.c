@@ -24,6 +24,7 @@
 #include "output.h"
 #include "rotate.h"
 #include "sys.h"
+#include "tick.h"
 
 #include "banned.h"
 
@@ -244,6 +245,7 @@ static void begin_window(struct thread *thread, const struct capture_stream *car
 	if (thread->owned)
 		memset(thread->owned, 0, CULL_OWNED_BYTES);
 	thread->used = 0;
+	thread->tick_seen |= TICK_DOUBT;
 	stream_commit(thread);
 	/* A window of the old number without words until the last store makes it the next one. */
 	window->first_stamp = carry->first_stamp;

@@ -31,6 +31,7 @@
 #include "stack.h"
 #include "stream.h"
 #include "sys.h"
+#include "tick.h"
 
 #include "banned.h"
 
@@ -257,6 +258,7 @@ static bool introduce(struct thread *thread, uint32_t index, int tid)
 	thread->own_call = false;
 	thread->entered_sp = UINTPTR_MAX;
 	thread->used = thread->window->used;
+	thread->tick_seen = TICK_NOTHING;
 	stack_forget(thread);
 	thread->index = index;
 	sample_begin(thread);

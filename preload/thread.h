@@ -77,6 +77,7 @@ struct thread {
 	struct cull_moves moves;      /* that wait at the start of the window */
 	uint64_t tick_ns;             /* coarse clock at the last TIME record */
 	uint64_t tick_raw;            /* what the coarse clock said last, as record.c packs it; 0: nothing */
+	uint64_t tick_seen;           /* the number under which it said so: tick.h */
 	uint64_t stamp;               /* of the last STAMP record */
 	uintptr_t entered_sp;         /* stack pointer where the gate was closed: tells a longjmp from a nesting */
 	const void *python_block;     /* GATE_PYTHON: the block that the hook is freeing or moving */
@@ -84,6 +85,7 @@ struct thread {
 
 	/* Stacks. */
 	uint32_t native_base;         /* node below frames[0] of the native memo */
+	uint32_t python_node;         /* what the Python frames of the last walk were interned as; not with --native=full */
 	uint32_t merged_count;
 	struct stack_entry *merged;   /* --native=full under Python */
 	struct native_stack native;
