@@ -156,8 +156,8 @@ static inline struct offsets offsets_of_layout(void)
 static inline __attribute__((always_inline)) uint32_t compare(struct python_stack *stack, struct offsets offsets,
 	uint32_t from, uint32_t *low, const char **next)
 {
-	struct python_link *const outermost = stack->links;
-	struct python_link *link = outermost + from;
+	struct python_link *const outermost = stack->links, *const innermost = outermost + from;
+	struct python_link *link = innermost;
 	const char *frame = link->frame;
 
 	for (;; link--) {
@@ -186,6 +186,9 @@ static inline __attribute__((always_inline)) uint32_t compare(struct python_stac
 			*next = previous;
 			return (uint32_t)(link - outermost);
 		}
+		/* Mostly one frame has gone on, and those outside of it wait for it as before. */
+		if (link == innermost && from <= stack->proof_count && !stack->codes && python_proved(stack, from))
+			return NONE;
 		frame = expected;
 	}
 }

@@ -91,14 +91,14 @@ static inline bool python_proves(const struct python_proof *proof, size_t previo
 }
 
 /*
- * Whether the chain of frames that begins with the last proof's is the one of the proofs: from the inside out, so that
+ * Whether the frames that begin with that of proof count - 1 are those of the proofs: from the inside out, so that
  * a frame is looked at only when it is known to be one.  The address comes from the proof, not from the frame inside:
  * the processor can load all levels at once instead of one after the other.
  */
-static inline bool python_all_proved(const struct python_stack *stack)
+static inline bool python_proved(const struct python_stack *stack, uint32_t count)
 {
 	const size_t previous = python_layout.frame_previous, instruction = python_layout.frame_instruction;
-	const struct python_proof *first = stack->proofs, *proof = first + stack->proof_count - 1;
+	const struct python_proof *first = stack->proofs, *proof = first + count - 1;
 
 	for (; proof > first; proof -= 2)
 		if (!python_proves(proof, previous, instruction) || !python_proves(proof - 1, previous, instruction))
@@ -125,7 +125,7 @@ static inline __attribute__((always_inline)) bool python_is_again(const struct p
 	return __builtin_expect(current == stack->again && current &&
 		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
 		(python_layout.minor >= 12 || python_load(current, python_layout.state_thread) == stack->thread) &&
-		python_top_proved(stack, current) && python_all_proved(stack) &&
+		python_top_proved(stack, current) && python_proved(stack, stack->proof_count) &&
 		(!stack->codes || python_same_codes(stack)), 1);
 }
 

@@ -74,6 +74,7 @@ struct live {
 struct live_place {
 	struct live_bucket *bucket;
 	unsigned lane;
+	size_t home;                  /* the index of the bucket that its address hashes to */
 };
 
 MUST_CHECK bool live_init(struct live *live, struct error *error);
@@ -104,17 +105,16 @@ static inline unsigned live_lanes(const struct live_bucket *bucket, uint64_t key
 
 static inline struct live_place live_find(const struct live *live, uint64_t address)
 {
-	size_t i = live_home(live, address);
+	const size_t home = live_home(live, address);
 
-	for (;;) {
+	for (size_t i = home;; i = (i + LIVE_STEP) & live->mask) {
 		struct live_bucket *bucket = &live->buckets[i];
 		const unsigned lanes = live_lanes(bucket, address + 1);
 
 		if (lanes)
-			return (struct live_place){ .bucket = bucket, .lane = (unsigned)__builtin_ctz(lanes) };
+			return (struct live_place){ bucket, (unsigned)__builtin_ctz(lanes), home };
 		if (__builtin_expect(bucket->state < LIVE_PASSED, 1))
-			return (struct live_place){ 0 };
-		i = (i + LIVE_STEP) & live->mask;
+			return (struct live_place){ .home = home };
 	}
 }
 
@@ -133,19 +133,22 @@ static inline struct live_block live_get(const struct live *live, struct live_pl
 	return block;
 }
 
-/* Enters a block whose address live_find did not find. */
-MUST_CHECK static inline bool live_insert(struct live *live, const struct live_block *block, struct error *error)
+/* Enters a block whose address live_find did not find, which gave `place`; since then blocks were only taken out. */
+MUST_CHECK static inline bool live_insert_at(struct live *live, struct live_place place, const struct live_block *block,
+	struct error *error)
 {
 	uint32_t size = (uint32_t)block->size;
-	size_t i;
+	size_t i = place.home;
 
 	if (__builtin_expect(block->size >= LIVE_LARGE || block->weight != 0, 0) &&
 	    !live_keep_large(live, block, &size, error))
 		return false;
-	if (__builtin_expect((live->count + 1) * 2 > (live->mask + 1) * LIVE_LANES, 0) && !live_grow(live, error))
-		return false;
-	for (i = live_home(live, block->address);
-	     __builtin_expect((live->buckets[i].state & LIVE_LANES_ALL) == LIVE_LANES_ALL, 0);
+	if (__builtin_expect((live->count + 1) * 2 > (live->mask + 1) * LIVE_LANES, 0)) {
+		if (!live_grow(live, error))
+			return false;
+		i = live_home(live, block->address);
+	}
+	for (; __builtin_expect((live->buckets[i].state & LIVE_LANES_ALL) == LIVE_LANES_ALL, 0);
 	     i = (i + LIVE_STEP) & live->mask)
 		live->buckets[i].state += LIVE_PASSED;
 	struct live_bucket *bucket = &live->buckets[i];
@@ -159,13 +162,17 @@ MUST_CHECK static inline bool live_insert(struct live *live, const struct live_b
 	return true;
 }
 
+MUST_CHECK static inline bool live_insert(struct live *live, const struct live_block *block, struct error *error)
+{
+	return live_insert_at(live, (struct live_place){ .home = live_home(live, block->address) }, block, error);
+}
+
 /* Takes the block at this place out. */
 static inline void live_remove(struct live *live, struct live_place place)
 {
-	const uint64_t address = place.bucket->key[place.lane] - 1;
 	const uint32_t size = place.bucket->size[place.lane];
 
-	for (size_t i = live_home(live, address); __builtin_expect(&live->buckets[i] != place.bucket, 0);
+	for (size_t i = place.home; __builtin_expect(&live->buckets[i] != place.bucket, 0);
 		i = (i + LIVE_STEP) & live->mask)
 		live->buckets[i].state -= LIVE_PASSED;
 	if (__builtin_expect(size & LIVE_LARGE, 0))

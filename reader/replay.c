@@ -134,7 +134,7 @@ static inline bool enter_block(struct replay *replay, struct replay_process *pro
 		drop_block(replay, process, &old);
 		live_remove(&process->live, place);
 	}
-	return live_insert(&process->live, block, replay->error);
+	return live_insert_at(&process->live, place, block, replay->error);
 }
 
 /* What the recorder has no place for in its table it always records. */

@@ -43,7 +43,7 @@ static bool forget_blocks(struct replay *replay, struct replay_process *process,
 		for (unsigned lane = 0; lane < LIVE_LANES; lane++) {
 			if (!live->buckets[i].key[lane])
 				continue;
-			const struct live_block block = live_get(live, (struct live_place){ &live->buckets[i], lane });
+			const struct live_block block = live_get(live, (struct live_place){ .bucket = &live->buckets[i], .lane = lane });
 
 			if (site_counted(replay->sites[block.site].key)) {
 				sum->bytes += replay_amount(&block).bytes;
