@@ -117,15 +117,17 @@ static inline bool module_has(uint32_t i, uintptr_t address, uintptr_t *start, u
 
 bool modules_find(uintptr_t address, uintptr_t *start, uintptr_t *end)
 {
-	static _Atomic uint32_t found_last;   /* a guess: most addresses that follow each other are of one module */
+	/* Guesses: what was found last for addresses like this one, 64 KiB together. */
+	static _Atomic uint32_t found_last[64];
+	_Atomic uint32_t *guess = &found_last[address >> 16 & 63];
 	uint32_t count = atomic_load_explicit(&module_count, memory_order_acquire);
-	uint32_t last = atomic_load_explicit(&found_last, memory_order_relaxed);
+	uint32_t last = atomic_load_explicit(guess, memory_order_relaxed);
 
 	if (last < count && module_has(last, address, start, end))
 		return true;
 	for (uint32_t i = count; i-- > 0;) {
 		if (module_has(i, address, start, end)) {
-			atomic_store_explicit(&found_last, i, memory_order_relaxed);
+			atomic_store_explicit(guess, i, memory_order_relaxed);
 			return true;
 		}
 	}

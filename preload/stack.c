@@ -14,6 +14,8 @@
  */
 #include "stack.h"
 
+#include <string.h>
+
 #include "arena.h"
 #include "config.h"
 #include "intern.h"
@@ -67,6 +69,7 @@ void stack_forget(struct thread *thread)
 {
 	native_forget(&thread->native);
 	recent_forget(&thread->recent);
+	memset(thread->bare, 0, sizeof(thread->bare));
 	python_forget(&thread->python);
 	thread->native_base = 0;
 	thread->merged_count = 0;
@@ -438,13 +441,22 @@ static inline uint32_t node_on(struct thread *thread, struct recent_stack *found
 	return found->node;
 }
 
+/* Where it is remembered that a place is one of an interpreter loop. */
+static inline struct native_place *bare_at(struct thread *thread, uintptr_t pc)
+{
+	return &thread->bare[pc * 0x9e3779b97f4a7c15u / ((uint64_t)-1 / THREAD_BARE + 1)];
+}
+
 static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const struct native_start *start,
 	uintptr_t stop, struct recent_stack *found, uint32_t base)
 {
+	const struct native_stack *native = &thread->native;
 	uint32_t node;
 
 	native_walk(&thread->native, start, stop);
 	count_native(thread);
+	if (native->count == 0 && native->end == NATIVE_END_BEYOND && !native->stopped && !native->truncated)
+		native_place_learn(bare_at(thread, start->pc), start);
 	node = intern_leaf(thread, leaf_base(thread, base), 0);
 	remember(thread, found, base, node);
 	return node;
@@ -457,7 +469,7 @@ static inline uint32_t merge_leaf(struct thread *thread, const struct native_sta
 	uintptr_t stop = thread->python.innermost_c_address;
 	struct recent_stack *found;
 
-	if (stop == 0 || config.native == CONFIG_NATIVE_NO)
+	if (stop == 0 || config.native == CONFIG_NATIVE_NO || native_place_stops(bare_at(thread, start->pc), start, stop))
 		return base;
 	found = search(thread, start, stop);
 	if (__builtin_expect(found && (node = node_on(thread, found, base)) != 0, 1))
@@ -504,7 +516,7 @@ static inline uint32_t merge(struct thread *thread, const struct native_start *s
 /* Where something of the Python frames may be new. */
 static __attribute__((noinline)) uint32_t capture_anew(struct thread *thread, const struct native_start *start)
 {
-	if (!python_walk_anew(&thread->python)) {
+	if (!python_walk_moved(&thread->python) && !python_walk_anew(&thread->python)) {
 		if (__builtin_expect(thread->python.unknown, 0))
 			count_status(&output_status()->python_refused);
 		return native_only(thread, start);

@@ -644,6 +644,43 @@ static void truncate(struct walk *walk)
 	walk->truncated = true;
 }
 
+/* Where a frame of the two common kinds ends, if its rule needs no memory to say so: the CFA, and whether by bp. */
+static inline bool cfa_of_place(uint32_t code, uintptr_t sp, uintptr_t bp, uintptr_t *cfa, bool *by_bp)
+{
+	*by_bp = code == UNWIND_FRAME_POINTER;
+	*cfa = *by_bp ? bp + 16 : sp + unwind_code_size(code);
+	return *by_bp || !(code & UNWIND_RARE);
+}
+
+/* Whether `current`, which is on the walk's stack, is the frame that the walk is to end before: mostly plain to see. */
+static bool ends_before(const struct walk *walk, struct native_frame *current)
+{
+	uintptr_t cfa;
+	bool by_bp;
+
+	if (walk->limit == UINTPTR_MAX || current->sp <= walk->low || current->sp > walk->high ||
+			!cfa_of_place(unwind_code(walk->table, walk->generation, current->pc), current->sp, current->bp, &cfa,
+			&by_bp) || cfa <= walk->limit)
+		return false;
+	current->cfa = cfa;
+	current->flags |= by_bp ? NATIVE_BP_USED : 0;
+	return true;
+}
+
+bool native_place_learn(struct native_place *place, const struct native_start *start)
+{
+	const uint32_t generation = unwind_generation();
+	struct unwind_table *table = unwind_table();
+	uintptr_t cfa;
+	bool by_bp;
+
+	if (!table || !cfa_of_place(unwind_code(table, generation, start->pc - 1), start->sp, start->bp, &cfa, &by_bp))
+		return false;
+	*place = (struct native_place){ .pc = start->pc, .generation = generation,
+		.size = by_bp ? 0 : (uint32_t)(cfa - start->sp) };
+	return by_bp || place->size != 0;
+}
+
 /* Steps from `current` until the previous walk's frames take over, or the stack ends.  The number of frames kept. */
 static uint32_t walk_frames(struct walk *walk, struct native_frame *current)
 {
@@ -670,7 +707,9 @@ static uint32_t walk_frames(struct walk *walk, struct native_frame *current)
 			continue;
 		}
 		limit = walk->limit;
-		step = step_across(walk, current, &next);
+		step = STEP_STOP;
+		if (!ends_before(walk, current))
+			step = step_across(walk, current, &next);
 		if (current->cfa > limit) {
 			stack->beyond = *current;
 			stack->beyond.flags |= current->flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;
@@ -951,6 +990,13 @@ void native_walk(struct native_stack *stack, const struct native_start *start, u
 	(void)start;
 	(void)stop_cfa;
 	native_forget(stack);
+}
+
+bool native_place_learn(struct native_place *place, const struct native_start *start)
+{
+	(void)place;
+	(void)start;
+	return false;
 }
 
 uintptr_t native_stack_high(uintptr_t sp)

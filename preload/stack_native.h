@@ -118,6 +118,24 @@ static inline bool native_fits(const struct native_again *again, const struct na
 		stop_cfa - again->stop_low < again->stop_size && again->generation == unwind_generation();
 }
 
+/* A place in code, and where its frame ends: so much above sp, or (size 0) 16 bytes above bp. */
+struct native_place {
+	uintptr_t pc;
+	uint32_t size;
+	uint32_t generation;          /* of the rules; no place's if it is 0 and so is pc */
+};
+
+/* false: the place's rule says something else, or there is none. */
+bool native_place_learn(struct native_place *place, const struct native_start *start);
+
+/* Whether the frame of `start`, of a place that was learnt, is the one that a walk to stop_cfa ends before. */
+static inline bool native_place_stops(const struct native_place *place, const struct native_start *start,
+	uintptr_t stop_cfa)
+{
+	return place->pc == start->pc && place->generation == unwind_generation() && stop_cfa >= start->sp &&
+		stop_cfa < (place->size ? start->sp + place->size : start->bp + 16);
+}
+
 /* An empty stack.  `memory`: NATIVE_MEMORY(capacity) bytes; capacity: at least 16. */
 void native_init(struct native_stack *stack, void *memory, uint32_t capacity);
 /* Nothing is known about previous walks any more. */

@@ -704,6 +704,53 @@ bool python_walk_anew(struct python_stack *stack)
 	return found;
 }
 
+/* Most of what is not as it was: the function that allocates has gone on to another instruction. */
+bool python_walk_moved(struct python_stack *stack)
+{
+	if (atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY || !stack->again || stack->codes ||
+			stack->walks % PYTHON_LOOK_INTERVAL == 0)
+		return false;
+
+	const void *current = python_api.current_state();
+
+	if (current != stack->again ||
+			atomic_load_explicit(&python_code_generation, memory_order_acquire) != stack->generation ||
+			(python_layout.minor < 12 && python_load(current, python_layout.state_thread) != stack->thread) ||
+			!python_top_proved(stack, current))
+		return false;
+
+	struct python_proof *proof = &stack->proofs[stack->proof_count - 1];
+	struct python_link *link = &stack->links[stack->proof_count - 1];
+	struct python_frame *frame = &stack->frames[stack->count - 1];
+
+	if (python_load(proof->frame, python_layout.frame_previous) != (uintptr_t)proof[-1].frame ||
+			!python_proved(stack, stack->proof_count - 1) || !link->entry || frame->frame != link->frame)
+		return false;
+
+	struct python_link moved = *link;
+	bool known;
+
+	moved.instruction = python_load(proof->frame, python_layout.frame_instruction);
+	const int64_t units = instruction_units(&moved, true, &known);
+
+	if (!known || units < 0 || (link->owner != OWNER_GENERATOR && python_layout.code_first_traceable &&
+			units < link->entry->first_traceable))
+		return false;
+	/* Whoever jumps out of here by a signal handler leaves a link that no frame is like. */
+	stack->again = NULL;
+	link->instruction = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	frame->instr = (const void *)moved.instruction;
+	frame->units = (uint32_t)units;
+	frame->flags = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	link->instruction = proof->instruction = moved.instruction;
+	stack->kept = stack->count - 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	stack->again = current;
+	return true;
+}
+
 void python_forget(struct python_stack *stack)
 {
 	stack->link_count = 0;

@@ -134,6 +134,9 @@ enum { PYTHON_LOOK_INTERVAL = 1024 };     /* walks, after which it is looked whe
 /* The walk, where it may find something new. */
 bool python_walk_anew(struct python_stack *stack);
 
+/* The walk, if all that is new is how far the innermost frame has come; else false, and nothing has changed. */
+bool python_walk_moved(struct python_stack *stack);
+
 /*
  * Whether the calling thread's Python frames are those of the last walk that succeeded: the most frequent walk, without
  * more calls than it takes.
@@ -156,6 +159,7 @@ static inline bool python_walk(struct python_stack *stack)
 {
 	return python_walk_again(stack) || python_walk_anew(stack);
 }
+
 /* The next walk keeps nothing. */
 void python_forget(struct python_stack *stack);
 

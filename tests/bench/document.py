@@ -11,6 +11,7 @@ import goals
 import instructions
 import micro
 import reading
+import suite
 import tables
 import workloads
 from build import REPOSITORY, say
@@ -19,7 +20,7 @@ PAGE = REPOSITORY / "docs/performance.md"
 BETWEEN = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- /bench -->)", re.S)
 
 
-TEXTS = {"workloads": tables.workload_table, "readings": reading.table, "micro": micro.text}
+TEXTS = {"workloads": tables.workload_table, "suites": suite.table, "readings": reading.table, "micro": micro.text}
 
 
 def text_of(kind, result):
@@ -49,7 +50,8 @@ def whole(results):
     """Whether each workload that has a goal was measured: the table of goals is renewed as a whole or not at all."""
     measured = {result["name"] for kind in TEXTS for result in results.get(kind, [])}
     wanted = {workload.name for workload in workloads.WORKLOADS if workload.goals or workload.added_goal_ms}
-    return wanted | {item.name for item in reading.READINGS if not item.large} <= measured
+    return wanted | {item.name for item in reading.READINGS if not item.large} | {item.name for item in suite.SUITES} \
+        <= measured
 
 
 def sections(results):

@@ -3,6 +3,7 @@
 import statistics
 
 import reading
+import suite
 import tables
 import workloads
 
@@ -60,6 +61,8 @@ def table(results):
         for variant in result["variants"]:
             if variant["runs"]:
                 rows += variant_rows(result, variant)
+    for result in results.get("suites", []):
+        rows += suite.goal_rows(result)
     for result in results.get("readings", []):
         rows += reading_rows(result)
     return tables.align(rows)

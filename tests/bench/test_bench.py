@@ -18,6 +18,7 @@ import instructions    # noqa: E402
 import measure         # noqa: E402
 import micro           # noqa: E402
 import reading         # noqa: E402
+import suite           # noqa: E402
 import tables          # noqa: E402
 import workloads       # noqa: E402
 
@@ -193,3 +194,18 @@ def test_a_program_that_fails_is_an_error(tmp_path):
         enter, environment = [], dict(os.environ)
     with pytest.raises(measure.Failed, match="ended with 3: bad news"):
         measure.launch(["sh", "-c", "echo bad news; exit 3"], Place, Tools)
+
+
+def test_a_suite_is_the_geometric_mean_of_its_programs():
+    def program(name, bare, traced):
+        return {"name": name, "variants": [
+            {"name": variant, "title": title, "tool": None, "runs": [
+                {"round": number, "wall_s": seconds, "cpu_s": 2 * seconds} for number, seconds in enumerate(walls)]}
+            for variant, title, walls in (("bare", "bare", bare), ("sctmem-pymem", "sctmem, + PyMem", traced))]}
+    result = {"name": "pyperformance", "title": "programs", "place": "host", "place_title": "here", "programs": [
+        program("slow", [1.0, 2.0, 1.0], [8.0, 16.0, 1.0]), program("quick", [1.0], [2.0])]}
+    assert suite.ratios(result, "sctmem-pymem", "wall_s") == {"slow": 8.0, "quick": 2.0}
+    row = cells_of(suite.table(result).splitlines()[-1])
+    assert row == ["sctmem, + PyMem", "2", "4.00", "1.40", "4.00", "2.00 (quick)", "8.00 (slow)", ""]
+    goal, = suite.goal_rows(result)
+    assert goal[3:6] == ["1.40", "4.00", "4.00"]

@@ -17,6 +17,11 @@ SCTMEM_PYTHON = (
     ("sctmem-leaf", "sctmem, + PyMem + native leaf (default)", {}),
     ("sctmem-full", "sctmem, + PyMem + native full", {"SCTMEM_NATIVE": "full"}),
 )
+# As memray's modes are: the native frames with and without Python's own allocators.
+SCTMEM_SUITE = SCTMEM_PYTHON[:2] + (
+    ("sctmem-leaf-only", "sctmem, native leaf without PyMem", {"SCTMEM_PYTHON_ALLOCATORS": "no"}),
+    SCTMEM_PYTHON[2],
+)
 SCTMEM_NATIVE = (("sctmem", "sctmem, full native stacks (default)", {}),)
 # For runs of days, here of some workloads.
 SCTMEM_BOUNDED = (
@@ -46,7 +51,7 @@ def for_workload(workload, place, tools, folder, against=None):
     """The variants for this workload in this place, bare first."""
     capture = str(folder / CAPTURE)
     variants = [Variant("bare", "bare", None, [], {}, MANY)]
-    modes = SCTMEM_PYTHON if workload.kind == "python" else SCTMEM_NATIVE
+    modes = {"python": SCTMEM_PYTHON, "suite": SCTMEM_SUITE, "native": SCTMEM_NATIVE}[workload.kind]
     if workload.name in BOUNDED_WORKLOADS:
         modes += SCTMEM_BOUNDED
     for name, title, environment in modes:
@@ -55,7 +60,7 @@ def for_workload(workload, place, tools, folder, against=None):
         if against:
             variants.append(Variant(name + "-against", title + ", the other library", "sctmem", [],
                                     dict(environment, LD_PRELOAD=str(against)), MANY))
-    if "memray" in place.peers and workload.kind == "python":
+    if "memray" in place.peers and workload.kind != "native":
         for name, title, options, rounds in MEMRAY:
             if name in workload.memray:
                 variants.append(Variant(name, "memray " + place.peers["memray"] + title, "memray", [

@@ -142,6 +142,39 @@ static void random_stacks_are_walked_with_a_memo_as_without(void **state)
 	assert_true(kept * 4 > frames && kept < frames);
 }
 
+static void a_place_tells_without_a_walk_that_there_is_none(void **state)
+{
+	unsigned none = 0, some = 0;
+	uint64_t random = 12;
+
+	(void)state;
+	find_addresses();
+	for (uint32_t i = 0; i < WORDS; i++)
+		words[i] = random_word(&random, i);
+	for (unsigned i = 0; i < WALKS / 10; i++) {
+		struct native_start learnt = { .pc = pcs[cases_random(&random) % (KINDS * OF_A_KIND)] + 1 }, start = learnt;
+		struct native_place place = { 0 };
+		struct native_stack fresh;
+
+		learnt.sp = (uintptr_t)&words[2 * (cases_random(&random) % 40)];
+		learnt.bp = learnt.sp + 16;
+		start.sp = (uintptr_t)&words[2 * (cases_random(&random) % 40)];
+		start.bp = start.sp + 16 * (cases_random(&random) % 16);
+		const uintptr_t stop_cfa = start.sp + cases_random(&random) % 320;
+
+		assert_false(native_place_stops(&place, &start, stop_cfa));
+		if (!native_place_learn(&place, &learnt))
+			continue;
+		native_init(&fresh, fresh_memory, CAPACITY);
+		native_walk(&fresh, &start, stop_cfa);
+		assert_int_equal(native_place_stops(&place, &start, stop_cfa),
+			fresh.count == 0 && fresh.end == NATIVE_END_BEYOND);
+		none += fresh.count == 0;
+		some += fresh.count != 0;
+	}
+	assert_true(none > 1000 && some > 1000);
+}
+
 /* The frame next to the innermost one counts from bp, and there is a caller in both places that bp may say. */
 static void the_same_words_with_another_bp_are_another_stack(void **state)
 {
@@ -249,6 +282,7 @@ int main(void)
 		return 77;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_stacks_are_walked_with_a_memo_as_without),
+		cmocka_unit_test(a_place_tells_without_a_walk_that_there_is_none),
 		cmocka_unit_test(the_same_words_with_another_bp_are_another_stack),
 		cmocka_unit_test(a_rule_is_that_of_one_address_and_one_generation),
 		cmocka_unit_test(rules_of_modules_that_stay_outlive_a_change),
