@@ -155,7 +155,7 @@ def test_later_results_replace_earlier_ones_of_the_same_name_and_place():
 def test_the_page_has_a_place_for_everything_that_is_measured():
     page = document.PAGE.read_text(encoding="utf-8")
     placed = set(re.findall(r"<!-- bench: ([\w-]+) -->", page))
-    every = {item.name for item in workloads.WORKLOADS + reading.READINGS + micro.MICROS}
+    every = {item.name for item in workloads.WORKLOADS + suite.SUITES + reading.READINGS + micro.MICROS}
     assert placed == every | {"machine", "instructions", "goals"}
     assert len(document.BETWEEN.findall(page)) == len(placed)
 

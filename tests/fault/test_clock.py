@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from decoder import decode
 from faults import PYTHON, check_true, require_file, sizes
 from recording import run_bare
 
@@ -57,6 +58,48 @@ def test_another_name_space_of_clocks(trace, tools, crowd, offset):
         pytest.skip("no name space of clocks can be made on this machine")
     bare = run_bare(command + crowd)
     check_crowd(tools, trace(*command, *crowd, environment={"SCTMEM_PROGRAM": "crowd*"}), bare)
+
+
+MARKS = """
+import random, threading, time
+def coarse():
+    return time.clock_gettime_ns(6)
+def mark(size, seconds):
+    end = coarse() + int(seconds * 1e9)
+    while coarse() < end:
+        bytes(600)
+    before = coarse()
+    bytes(size)
+    print(size + 33, before, coarse())
+def work(number):
+    mark(100000 * number, 0.4)
+    for i in range(1, 40):
+        if i % 3 == 0:
+            time.sleep(random.random() / 20)
+        mark(100000 * number + i, random.random() / 50)
+threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_times_are_those_of_the_kernels_clock(trace):
+    """Also once it is not asked any more as long as its page says that it has not moved.  What is between the answers
+    before and behind an allocation is told by the capture, but for its own beginning, which is the same for all."""
+    recording = trace(PYTHON, "-I", "-S", "-c", MARKS)
+    capture = recording.only()
+    check_true(capture, deep=False)
+    marks = {int(size): (int(before), int(after)) for size, before, after in (
+        line.split() for line in recording.ended.stdout.split(b"\n") if line)}
+    assert len(marks) == 80
+    times = {event.size: event.time_ns for event in decode(capture.path, 100000, 300000).events
+             if event.size in marks}
+    assert times.keys() == marks.keys()
+    earliest = max(before - times[size] for size, (before, after) in marks.items())
+    latest = min(after - times[size] for size, (before, after) in marks.items())
+    assert earliest <= latest
 
 
 def test_a_process_that_is_suspended(trace):
