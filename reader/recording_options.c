@@ -31,34 +31,36 @@ static bool parse_follow_running(const char *value, void *field, struct error *e
 	return true;
 }
 
+/* What becomes of a size as the library reads it: one text for each option, of which the last one given counts. */
+enum { SIZE_TEXT = 24, SAMPLE_TEXT = 64 };
+
 /* SIZE or SIZE,seed=N, as the library reads it. */
 static bool parse_sample(const char *value, void *field, struct error *error)
 {
+	static char sample[SAMPLE_TEXT];
 	const char *comma = strchr(value, ',');
-	char size[32], *sample;
+	char size[32];
 	uint64_t bytes = 0;
+	const int length = snprintf(size, sizeof(size), "%.*s", comma ? (int)(comma - value) : (int)strlen(value), value);
 
-	snprintf(size, sizeof size, "%.*s", comma ? (int)(comma - value) : (int)strlen(value), value);
-	if (!options_parse_size(size, &bytes) || bytes == 0 || bytes >> 40)
+	if ((size_t)length >= sizeof(size) || !options_parse_size(size, &bytes) || bytes == 0 || bytes >> 40)
 		return fail(error, STATUS_USAGE, "not a size like 512KiB or 4M, of less than 1 TiB");
 	if (comma && (strncmp(comma, ",seed=", 6) != 0 || !comma[6] || comma[6 + strspn(comma + 6, "0123456789")] ||
 		strlen(comma) > 24))
 		return fail(error, STATUS_USAGE, "what follows the size is not ,seed=NUMBER");
-	sample = memory_new(64, 1);
-	snprintf(sample, 64, "%llu%s", (unsigned long long)bytes, comma ? comma : "");
+	snprintf(sample, sizeof(sample), "%llu%s", (unsigned long long)bytes, comma ? comma : "");
 	*(const char **)field = sample;
 	return true;
 }
 
 static bool parse_max_size(const char *value, void *field, struct error *error)
 {
+	static char text[SIZE_TEXT];
 	uint64_t bytes = 0;
-	char *text;
 
 	if (!options_parse_size(value, &bytes) || bytes < 4 << 20 || bytes >> 44)
 		return fail(error, STATUS_USAGE, "not a size of 4M or more, like 500M or 2G");
-	text = memory_new(24, 1);
-	snprintf(text, 24, "%llu", (unsigned long long)bytes);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
 	*(const char **)field = text;
 	return true;
 }
@@ -67,8 +69,8 @@ static bool parse_max_size(const char *value, void *field, struct error *error)
 static bool parse_rotate(const char *value, void *field, struct error *error)
 {
 	const size_t digits = strspn(value, "0123456789");
+	static char text[SIZE_TEXT];
 	uint64_t bytes = 0;
-	char *text;
 
 	if (digits > 0 && digits < 7 && value[digits] && strchr("smhd", value[digits]) && !value[digits + 1] &&
 		strtoul(value, NULL, 10) > 0) {
@@ -77,8 +79,7 @@ static bool parse_rotate(const char *value, void *field, struct error *error)
 	}
 	if (!options_parse_size(value, &bytes) || bytes < 256 << 10 || bytes >> 44)
 		return fail(error, STATUS_USAGE, "neither a size of 256K or more, like 500M or 2G, nor a time like 30m, 12h or 1d");
-	text = memory_new(24, 1);
-	snprintf(text, 24, "%llu", (unsigned long long)bytes);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
 	*(const char **)field = text;
 	return true;
 }

@@ -513,6 +513,8 @@ ERRORS = [
     (["stats", "-o", "no/such/folder", "sample.bin"], 6, "cannot write no/such/folder: No such file or directory"),
     (["check", "sample.bin"], 2, "no budget to check: give --max-peak, --max-total, --max-leak, --max-allocations or "
      "--max-growth"),
+    (["run", "--sample", "0" * 31 + "4096", "true"], 2, "--sample " + "0" * 31 + "4096: not a size like 512KiB or 4M, "
+     "of less than 1 TiB"),
     (["check", "--max-peak", "12 parsecs"], 2, "--max-peak 12 parsecs: not a size like 0, 4096, 64KB, 1.5MiB or 2GB"),
     (["check", "--max-allocations", "1KB"], 2, "--max-allocations 1KB: not a number of allocations like 10000"),
     (["check", "--max-growth", "-1%"], 2, "--max-growth -1%: not a percentage like 5% or 2.5%"),

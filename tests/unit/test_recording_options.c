@@ -57,9 +57,6 @@ static bool pass(const struct option_group *groups, char **words, int word_count
 		return false;
 	config_reset();
 	config_read(environment);
-	/* The sample and the size are copies. */
-	free((char *)(uintptr_t)recording.sample);
-	free((char *)(uintptr_t)recording.max_size);
 	return true;
 }
 
