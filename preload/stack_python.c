@@ -723,7 +723,9 @@ bool python_walk_moved(struct python_stack *stack)
 	struct python_link *link = &stack->links[stack->proof_count - 1];
 	struct python_frame *frame = &stack->frames[stack->count - 1];
 
-	if (python_load(proof->frame, python_layout.frame_previous) != (uintptr_t)proof[-1].frame ||
+	/* Its code, too: another function, called from the same place, has its frame where the one before had it. */
+	if (python_load(proof->frame, python_layout.frame_code) != link->code ||
+			python_load(proof->frame, python_layout.frame_previous) != (uintptr_t)proof[-1].frame ||
 			!python_proved(stack, stack->proof_count - 1) || !link->entry || frame->frame != link->frame)
 		return false;
 
@@ -743,6 +745,7 @@ bool python_walk_moved(struct python_stack *stack)
 	frame->instr = (const void *)moved.instruction;
 	frame->units = (uint32_t)units;
 	frame->flags = 0;
+	frame->node = 0;
 	atomic_signal_fence(memory_order_seq_cst);
 	link->instruction = proof->instruction = moved.instruction;
 	stack->kept = stack->count - 1;

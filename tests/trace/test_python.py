@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Python programs: each object's block is one event, with the line that made it, on every Python version here."""
+import json
 import os
 import pathlib
 import re
@@ -96,6 +97,38 @@ before = sys.getallocatedblocks()
 work = None
 print(before - sys.getallocatedblocks(), gc.get_count(), sys.getswitchinterval(), sys.gettrace(), sys.getprofile())
 """
+
+
+CALLED_IN_TURN = """
+def first():
+    return b"%d" % 1000             # line 3
+def second():
+    x = 1; return bytes(50000 + x)  # line 5
+def third(x=2):
+    x += 1
+    x += 1
+    return bytes(60000 + x)         # line 9
+def fourth():
+    one = 1.5; two = one * 3
+    return [bytes(40000), two, bytes(45000)]   # line 12
+for call in (second, third, fourth, first) * 500: call()
+"""
+
+
+@pytest.mark.parametrize("native", ["no", "leaf"])
+def test_functions_called_from_one_place_are_told_apart(trace, python, tmp_path, tools, native):
+    """Their frames lie at one address, and nothing outside of them has moved."""
+    path = tmp_path / "called.py"
+    path.write_text(CALLED_IN_TURN)
+    recording = trace(python, "-S", path, environment={"SCTMEM_NATIVE": native})
+    said = tools.run_command("table", "--metric", "total", "--file", "called.py$", "--json", "--rows", "0",
+                             recording.only().path).stdout
+    total = {(row["function"], row["line"]): row["total_bytes"] for row in json.loads(said)["rows"]
+             if row["file"] == str(path) and row["function"] != "<module>"}
+    wanted = {("first", 3): 0, ("second", 5): 50001, ("third", 9): 60004, ("fourth", 12): 85000}
+    assert {place for place, size in total.items() if size >= 500 * 40000} == wanted.keys() - {("first", 3)}, total
+    for place, size in wanted.items():
+        assert 500 * size <= total[place] <= 500 * (size + 400), (place, total)
 
 
 def test_the_interpreter_counts_what_it_would_without_us(trace, python):
