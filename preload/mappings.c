@@ -170,6 +170,9 @@ bool mappings_read(void (*visit)(void *context, const struct mappings_group *gro
 	return ok;
 }
 
+/* This kernel does not know the question. */
+static _Atomic bool unanswered;
+
 /* 0, or the kernel's error; the name only if there is room for one. */
 static long ask(int fd, uint64_t address, uint64_t flags, struct mapping *mapping, char *name, size_t name_size)
 {
@@ -177,6 +180,8 @@ static long ask(int fd, uint64_t address, uint64_t flags, struct mapping *mappin
 		.name_size = (uint32_t)name_size };
 	const long result = sys_call(SYS_ioctl, fd, (long)QUERY, (long)&query, 0, 0, 0);
 
+	if (result == -ENOTTY)
+		unanswered = true;
 	*mapping = (struct mapping){ .start = query.start, .end = query.end, .offset = query.offset,
 		.device_inode = identity(query.major, query.minor, query.inode),
 		.executable = query.permissions & QUERY_EXECUTABLE };
@@ -222,9 +227,6 @@ static bool find_group(int fd, struct mapping mapping, struct mappings_group *gr
 		mapping.device_inode == group->device_inode && !strchr(group->path, '\n') && address < group->end;
 }
 
-/* This kernel does not know the question. */
-static _Atomic bool unanswered;
-
 /* A descriptor to ask about mappings; negative: reading all of them is the way. */
 static int open_to_ask(void)
 {
@@ -238,11 +240,8 @@ bool mappings_around(uintptr_t address, struct mappings_group *group)
 
 	if (fd < 0)
 		return false;
-	const long result = ask(fd, address, 0, &mapping, NULL, 0);
-	const bool found = result == 0 && find_group(fd, mapping, group);
+	const bool found = ask(fd, address, 0, &mapping, NULL, 0) == 0 && find_group(fd, mapping, group);
 
-	if (result == -ENOTTY)
-		unanswered = true;
 	sys_close(fd);
 	return found;
 }

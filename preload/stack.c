@@ -223,7 +223,6 @@ static __attribute__((noinline)) uint32_t intern_python_frames(struct thread *th
 	return node;
 }
 
-
 /* The stack being merged: compared, entry by entry, with that of last time. */
 struct merge {
 	struct thread *thread;
@@ -444,7 +443,7 @@ static inline uint32_t node_on(struct thread *thread, struct recent_stack *found
 /* Where it is remembered that a place is one of an interpreter loop. */
 static inline struct native_place *bare_at(struct thread *thread, uintptr_t pc)
 {
-	return &thread->bare[pc * 0x9e3779b97f4a7c15u / ((uint64_t)-1 / THREAD_BARE + 1)];
+	return &thread->bare[pc * 0x9e3779b97f4a7c15u >> (64 - THREAD_BARE_BITS)];
 }
 
 static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const struct native_start *start,
@@ -455,7 +454,7 @@ static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const
 
 	native_walk(&thread->native, start, stop);
 	count_native(thread);
-	if (native->count == 0 && native->end == NATIVE_END_BEYOND && !native->stopped && !native->truncated)
+	if (native->count == 0 && native->end == NATIVE_END_BEYOND)
 		native_place_learn(bare_at(thread, start->pc), start);
 	node = intern_leaf(thread, leaf_base(thread, base), 0);
 	remember(thread, found, base, node);
@@ -503,11 +502,14 @@ static uint32_t merge_leaf_by_pc(struct thread *thread, const struct native_star
 	return node;
 }
 
-/* What the Python frames, interned as `base`, are a part of. */
-static inline uint32_t merge(struct thread *thread, const struct native_start *start, uint32_t base)
+/* What the Python frames are a part of; same: they are those of last time. */
+static inline uint32_t merge(struct thread *thread, const struct native_start *start, bool same)
 {
 	if (__builtin_expect(config.native == CONFIG_NATIVE_FULL, 0))
 		return merge_full(thread, start);
+
+	const uint32_t base = same ? thread->python_node : intern_python_frames(thread);
+
 	if (__builtin_expect(frames_are_c_frames(), 0))
 		return merge_leaf_by_pc(thread, start, base);
 	return merge_leaf(thread, start, base);
@@ -516,12 +518,12 @@ static inline uint32_t merge(struct thread *thread, const struct native_start *s
 /* Where something of the Python frames may be new. */
 static __attribute__((noinline)) uint32_t capture_anew(struct thread *thread, const struct native_start *start)
 {
-	if (!python_walk_moved(&thread->python) && !python_walk_anew(&thread->python)) {
+	if (!python_walk_anew(&thread->python)) {
 		if (__builtin_expect(thread->python.unknown, 0))
 			count_status(&output_status()->python_refused);
 		return native_only(thread, start);
 	}
-	return merge(thread, start, config.native == CONFIG_NATIVE_FULL ? 0 : intern_python_frames(thread));
+	return merge(thread, start, false);
 }
 
 uint32_t stack_capture(struct thread *thread, const struct native_start *start)
@@ -531,7 +533,7 @@ uint32_t stack_capture(struct thread *thread, const struct native_start *start)
 	if (atomic_load_explicit(&python_state, memory_order_relaxed) == PYTHON_NONE)
 		node = native_only(thread, start);
 	else if (__builtin_expect(python_walk_again(&thread->python), 1))
-		node = merge(thread, start, thread->python_node);
+		node = merge(thread, start, true);
 	else
 		node = capture_anew(thread, start);
 	if (__builtin_expect(atomic_load_explicit(&modules_stale, memory_order_relaxed), 0))

@@ -644,41 +644,38 @@ static void truncate(struct walk *walk)
 	walk->truncated = true;
 }
 
-/* Where a frame of the two common kinds ends, if its rule needs no memory to say so: the CFA, and whether by bp. */
-static inline bool cfa_of_place(uint32_t code, uintptr_t sp, uintptr_t bp, uintptr_t *cfa, bool *by_bp)
+/* What is there to know of a place that has this code; false: its rule is of neither of the two common kinds. */
+static inline bool place_of_code(struct native_place *place, uint32_t code)
 {
-	*by_bp = code == UNWIND_FRAME_POINTER;
-	*cfa = *by_bp ? bp + 16 : sp + unwind_code_size(code);
-	return *by_bp || !(code & UNWIND_RARE);
+	if (code != UNWIND_FRAME_POINTER && code & UNWIND_RARE)
+		return false;
+	place->size = code == UNWIND_FRAME_POINTER ? 0 : unwind_code_size(code);
+	return place->size != 0 || code == UNWIND_FRAME_POINTER;
 }
 
 /* Whether `current`, which is on the walk's stack, is the frame that the walk is to end before: mostly plain to see. */
 static bool ends_before(const struct walk *walk, struct native_frame *current)
 {
-	uintptr_t cfa;
-	bool by_bp;
+	struct native_place place;
 
 	if (walk->limit == UINTPTR_MAX || current->sp <= walk->low || current->sp > walk->high ||
-			!cfa_of_place(unwind_code(walk->table, walk->generation, current->pc), current->sp, current->bp, &cfa,
-			&by_bp) || cfa <= walk->limit)
+			!place_of_code(&place, unwind_code(walk->table, walk->generation, current->pc)) ||
+			native_place_cfa(&place, current->sp, current->bp) <= walk->limit)
 		return false;
-	current->cfa = cfa;
-	current->flags |= by_bp ? NATIVE_BP_USED : 0;
+	current->cfa = native_place_cfa(&place, current->sp, current->bp);
+	current->flags |= place.size ? 0 : NATIVE_BP_USED;
 	return true;
 }
 
 bool native_place_learn(struct native_place *place, const struct native_start *start)
 {
-	const uint32_t generation = unwind_generation();
 	struct unwind_table *table = unwind_table();
-	uintptr_t cfa;
-	bool by_bp;
+	struct native_place learnt = { .pc = start->pc, .generation = unwind_generation() };
 
-	if (!table || !cfa_of_place(unwind_code(table, generation, start->pc - 1), start->sp, start->bp, &cfa, &by_bp))
+	if (!table || !place_of_code(&learnt, unwind_code(table, learnt.generation, start->pc - 1)))
 		return false;
-	*place = (struct native_place){ .pc = start->pc, .generation = generation,
-		.size = by_bp ? 0 : (uint32_t)(cfa - start->sp) };
-	return by_bp || place->size != 0;
+	*place = learnt;
+	return true;
 }
 
 /* Steps from `current` until the previous walk's frames take over, or the stack ends.  The number of frames kept. */
@@ -707,9 +704,7 @@ static uint32_t walk_frames(struct walk *walk, struct native_frame *current)
 			continue;
 		}
 		limit = walk->limit;
-		step = STEP_STOP;
-		if (!ends_before(walk, current))
-			step = step_across(walk, current, &next);
+		step = ends_before(walk, current) ? STEP_STOP : step_across(walk, current, &next);
 		if (current->cfa > limit) {
 			stack->beyond = *current;
 			stack->beyond.flags |= current->flags & NATIVE_BP_USED ? NATIVE_BP_LIVE : 0;

@@ -122,10 +122,15 @@ static inline bool native_fits(const struct native_again *again, const struct na
 struct native_place {
 	uintptr_t pc;
 	uint32_t size;
-	uint32_t generation;          /* of the rules; no place's if it is 0 and so is pc */
+	uint32_t generation;          /* of the rules, and so never 0 */
 };
 
-/* false: the place's rule says something else, or there is none. */
+static inline uintptr_t native_place_cfa(const struct native_place *place, uintptr_t sp, uintptr_t bp)
+{
+	return place->size ? sp + place->size : bp + 16;
+}
+
+/* false, and nothing is learnt: the place's rule says something else, or there is none. */
 bool native_place_learn(struct native_place *place, const struct native_start *start);
 
 /* Whether the frame of `start`, of a place that was learnt, is the one that a walk to stop_cfa ends before. */
@@ -133,7 +138,7 @@ static inline bool native_place_stops(const struct native_place *place, const st
 	uintptr_t stop_cfa)
 {
 	return place->pc == start->pc && place->generation == unwind_generation() && stop_cfa >= start->sp &&
-		stop_cfa < (place->size ? start->sp + place->size : start->bp + 16);
+		stop_cfa < native_place_cfa(place, start->sp, start->bp);
 }
 
 /* An empty stack.  `memory`: NATIVE_MEMORY(capacity) bytes; capacity: at least 16. */

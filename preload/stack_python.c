@@ -423,6 +423,13 @@ static int64_t instruction_units(const struct python_link *link, bool attached, 
 	return (int64_t)(link->instruction - base) >> 1;
 }
 
+/* A function's frame is made before its first instruction is run: until then the interpreter shows none. */
+static bool has_begun(const struct python_link *link, int64_t units)
+{
+	return link->owner == OWNER_GENERATOR || !python_layout.code_first_traceable ||
+		units >= link->entry->first_traceable;
+}
+
 /* Writes the frame of a link, unless it is hidden: returns how many frames there are up to it. */
 static uint32_t show(struct python_stack *stack, uint32_t index, uint32_t below, bool attached)
 {
@@ -434,9 +441,8 @@ static uint32_t show(struct python_stack *stack, uint32_t index, uint32_t below,
 	if (!link->entry)
 		return below;
 	units = instruction_units(link, attached, &known);
-	if (known && link->owner != OWNER_GENERATOR && python_layout.code_first_traceable &&
-		units < link->entry->first_traceable)
-		return below;   /* has not begun */
+	if (known && !has_begun(link, units))
+		return below;
 	stack->frames[below] = (struct python_frame){
 		.frame = link->frame,
 		.code = (const void *)(link->code & python_layout.code_mask),
@@ -678,45 +684,13 @@ static __attribute__((noinline)) bool walk_slowly(struct python_stack *stack)
 	return found;
 }
 
-bool python_walk_anew(struct python_stack *stack)
+/*
+ * The walk, if all that is new is how far the innermost frame has come, as most often; else false, and nothing has
+ * changed.
+ */
+static bool walk_moved(struct python_stack *stack, const void *current)
 {
-	const void *current;
-	bool found = false;
-
-	/* Whoever jumps out of here by a signal handler leaves no half-made proofs. */
-	stack->again = NULL;
-	atomic_signal_fence(memory_order_seq_cst);
-	stack->unknown = false;
-	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) == PYTHON_READY, 1)) {
-		current = python_api.current_state();
-		if (__builtin_expect(stack->walks % PYTHON_LOOK_INTERVAL == 0, 0) && python_is_attached())
-			python_hooks_look();
-		if (__builtin_expect(current && is_same_state(stack, current), 1))
-			found = walk_state(stack, current, true);
-		else
-			found = walk_slowly(stack);
-	}
-	if (__builtin_expect(!found, 0)) {
-		stack->count = stack->kept = 0;
-		stack->truncated = false;
-		stack->innermost_c_address = 0;
-	}
-	return found;
-}
-
-/* Most of what is not as it was: the function that allocates has gone on to another instruction. */
-bool python_walk_moved(struct python_stack *stack)
-{
-	if (atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY || !stack->again || stack->codes ||
-			stack->walks % PYTHON_LOOK_INTERVAL == 0)
-		return false;
-
-	const void *current = python_api.current_state();
-
-	if (current != stack->again ||
-			atomic_load_explicit(&python_code_generation, memory_order_acquire) != stack->generation ||
-			(python_layout.minor < 12 && python_load(current, python_layout.state_thread) != stack->thread) ||
-			!python_top_proved(stack, current))
+	if (stack->codes || !python_is_there(stack, current))
 		return false;
 
 	struct python_proof *proof = &stack->proofs[stack->proof_count - 1];
@@ -735,8 +709,7 @@ bool python_walk_moved(struct python_stack *stack)
 	moved.instruction = python_load(proof->frame, python_layout.frame_instruction);
 	const int64_t units = instruction_units(&moved, true, &known);
 
-	if (!known || units < 0 || (link->owner != OWNER_GENERATOR && python_layout.code_first_traceable &&
-			units < link->entry->first_traceable))
+	if (!known || units < 0 || !has_begun(link, units))
 		return false;
 	/* Whoever jumps out of here by a signal handler leaves a link that no frame is like. */
 	stack->again = NULL;
@@ -752,6 +725,37 @@ bool python_walk_moved(struct python_stack *stack)
 	atomic_signal_fence(memory_order_seq_cst);
 	stack->again = current;
 	return true;
+}
+
+bool python_walk_anew(struct python_stack *stack)
+{
+	const bool ready = atomic_load_explicit(&python_state, memory_order_acquire) == PYTHON_READY;
+	const void *current = NULL;
+	bool found = false;
+
+	if (__builtin_expect(ready, 1)) {
+		current = python_api.current_state();
+		if (__builtin_expect(stack->walks % PYTHON_LOOK_INTERVAL == 0, 0) && python_is_attached())
+			python_hooks_look();
+		if (walk_moved(stack, current))
+			return true;
+	}
+	/* Whoever jumps out of here by a signal handler leaves no half-made proofs. */
+	stack->again = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
+	stack->unknown = false;
+	if (__builtin_expect(ready, 1)) {
+		if (__builtin_expect(current && is_same_state(stack, current), 1))
+			found = walk_state(stack, current, true);
+		else
+			found = walk_slowly(stack);
+	}
+	if (__builtin_expect(!found, 0)) {
+		stack->count = stack->kept = 0;
+		stack->truncated = false;
+		stack->innermost_c_address = 0;
+	}
+	return found;
 }
 
 void python_forget(struct python_stack *stack)

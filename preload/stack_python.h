@@ -15,7 +15,6 @@
 
 #include "python.h"
 #include "python_code.h"
-#include "words.h"
 
 enum python_frame_flag {
 	PYTHON_FRAME_NO_LINE = 1 << 0,   /* the instruction could not be told: units is 0, the function's start */
@@ -119,23 +118,19 @@ static inline bool python_top_proved(const struct python_stack *stack, const voi
 		python_load((const void *)stack->cframe, python_layout.cframe_frame) == top;
 }
 
-/* Whether a walk by the thread whose attached state is `current` (before 3.12: perhaps another's) finds nothing new. */
-static inline __attribute__((always_inline)) bool python_is_again(const struct python_stack *stack, const void *current)
+/* Whether a thread whose attached state is `current` (before 3.12: perhaps another's) is in the frame of last time. */
+static inline __attribute__((always_inline)) bool python_is_there(const struct python_stack *stack, const void *current)
 {
 	return __builtin_expect(current == stack->again && current &&
 		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
 		(python_layout.minor >= 12 || python_load(current, python_layout.state_thread) == stack->thread) &&
-		python_top_proved(stack, current) && python_proved(stack, stack->proof_count) &&
-		(!stack->codes || python_same_codes(stack)), 1);
+		python_top_proved(stack, current), 1);
 }
 
 enum { PYTHON_LOOK_INTERVAL = 1024 };     /* walks, after which it is looked whether the hooks are still in place */
 
 /* The walk, where it may find something new. */
 bool python_walk_anew(struct python_stack *stack);
-
-/* The walk, if all that is new is how far the innermost frame has come; else false, and nothing has changed. */
-bool python_walk_moved(struct python_stack *stack);
 
 /*
  * Whether the calling thread's Python frames are those of the last walk that succeeded: the most frequent walk, without
@@ -145,7 +140,8 @@ static inline __attribute__((always_inline)) bool python_walk_again(struct pytho
 {
 	if (__builtin_expect(atomic_load_explicit(&python_state, memory_order_acquire) != PYTHON_READY, 0) ||
 			__builtin_expect(++stack->walks % PYTHON_LOOK_INTERVAL == 0, 0) ||
-			!python_is_again(stack, python_api.current_state()))
+			!python_is_there(stack, python_api.current_state()) ||
+			!python_proved(stack, stack->proof_count) || (stack->codes && !python_same_codes(stack)))
 		return false;
 	stack->kept = stack->count;
 	return true;

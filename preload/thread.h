@@ -41,7 +41,8 @@ enum thread_owner {
 	OWNER_DYING,
 };
 
-enum { INTERN_CACHE_SIZE = 1024, THREAD_BARE = 64 };     /* powers of two */
+enum { INTERN_CACHE_SIZE = 1024 };     /* a power of two */
+enum { THREAD_BARE_BITS = 6 };
 
 /* One entry of the merged stack: what was interned last time at this depth. */
 struct stack_entry {
@@ -90,7 +91,7 @@ struct thread {
 	struct stack_entry *merged;   /* --native=full under Python */
 	struct native_stack native;
 	struct recent recent;         /* native stacks seen lately */
-	struct native_place bare[THREAD_BARE];   /* of interpreter loops, which allocate themselves */
+	struct native_place bare[1 << THREAD_BARE_BITS];   /* of interpreter loops, which allocate themselves */
 	struct python_stack python;
 	struct intern_entry cache[INTERN_CACHE_SIZE];
 	struct sample sample;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Words of memory and what they must still be: how the walkers prove that a stack is the one of last time.
+ * Words of memory and what they must still be: how it is proved that a native stack is the one of last time.
  *
  * A list is compared from its end to its beginning, and ends with the first word that differs: so an address may be
  * one that is only valid if all words behind it in the list are what they were.  The loads do not depend on each other

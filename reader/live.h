@@ -112,7 +112,7 @@ static inline struct live_place live_find(const struct live *live, uint64_t addr
 		const unsigned lanes = live_lanes(bucket, address + 1);
 
 		if (lanes)
-			return (struct live_place){ bucket, (unsigned)__builtin_ctz(lanes), home };
+			return (struct live_place){ .bucket = bucket, .lane = (unsigned)__builtin_ctz(lanes), .home = home };
 		if (__builtin_expect(bucket->state < LIVE_PASSED, 1))
 			return (struct live_place){ .home = home };
 	}

@@ -83,10 +83,13 @@ def run(suite, place, tools, options):
             workload = workloads.Workload(
                 words, "", "suite", lambda place, tools, small, w=words, n=loops: argv_of(folder, place, w, n),
                 (place.name,), {}, MEMRAY, False, False, None, 1, lambda place: ["true"], {})
-            programs.append(measure.run_workload(workload, place, tools, options))
+            result = measure.run_workload(workload, place, tools, options)
         except measure.Failed as error:
             say("left out: {}: {}".format(words, str(error).splitlines()[-1]))
-    if not programs or not programs[0]:
+            continue
+        if result:
+            programs.append(result)
+    if not programs:
         return None
     return {"name": suite.name, "title": suite.title, "place": place.name, "place_title": place.title,
             "programs": programs}
