@@ -8,8 +8,9 @@
  *     main, malloc, ...  qsort, compare ...                not safe: the C library lies further out as well
  *
  * Where a signal handler runs, what it has interrupted must be safe in the same way: some programs do all their work
- * in handlers.  The first frames of a thread are the C library's, too (__libc_start_main, start_thread): these do not
- * count.
+ * in handlers.  A signal that was due comes in the call that lets it through, such as sigprocmask.
+ *
+ * The first frames of a thread are the C library's, too (__libc_start_main, start_thread): these do not count.
  */
 #include "inject_frames.h"
 
@@ -50,6 +51,14 @@ static const char *const waiting[] = {
 	/* On a terminal or a pipe. */
 	"fgets", "getline", "getdelim", "fread", "fgetc", "getc", "getchar", "_IO_getc", "scanf", "fscanf",
 	"__isoc99_scanf", "__isoc99_fscanf", "fwrite", "fflush", "puts", "fputs", "putchar",
+	NULL,
+};
+
+/* What lets a signal through, or sends it: it holds nothing when that comes. */
+static const char *const signalling[] = {
+	"sigprocmask", "pthread_sigmask", "sigsetmask", "sigrelse", "siglongjmp", "longjmp", "__longjmp_chk", "setcontext",
+	"swapcontext", "raise", "kill", "killpg", "tgkill", "sigqueue", "alarm", "ualarm", "setitimer",
+	"timer_settime",
 	NULL,
 };
 
@@ -171,7 +180,8 @@ static bool is_safe(const struct frames *frames, size_t at, size_t end)
 
 	while (libc < end && place_of(frames, frames->pcs[libc]) == PLACE_LIBC)
 		libc++;
-	if (libc > at && !remote_function_is(frames->remote, frames->pcs[libc - 1], waiting))
+	if (libc > at && !remote_function_is(frames->remote, frames->pcs[libc - 1], waiting) &&
+		!(at > 0 && remote_function_is(frames->remote, frames->pcs[libc - 1], signalling)))
 		return false;
 	for (; libc < end; libc++)
 		if (place_of(frames, frames->pcs[libc]) != PLACE_PROGRAM)

@@ -36,6 +36,20 @@ def check_attached(capture):
     assert capture.header["state"] == "stopped_user", capture.header["state"]
 
 
+@pytest.mark.parametrize("interrupted", ["sigprocmask", "siglongjmp", "raise", "kill"])
+def test_a_program_that_lives_in_a_signal_handler(attacher, victim, interrupted):
+    """It stands there for good: what the handler has interrupted holds nothing that a call could need."""
+    with Target([victim("served"), 0, interrupted]) as target:
+        capture = attacher.attach(target.pid, "--native", "full")
+        target.ask("work 1000")
+        attacher.detach(target.pid)
+        target.ask("drop")
+        target.end()
+    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
+    assert (allocated, freed, len(live)) == (1000, 500, 500)
+    check_attached(capture)
+
+
 @pytest.mark.parametrize("threads", [0, 3])
 def test_native_blocks_are_counted_exactly(attacher, victim, threads):
     with Target([victim("served"), threads]) as target:

@@ -77,6 +77,12 @@ def test_a_program_on_musl(attacher, tmp_path):
         target.end()
 
 
+def test_a_handler_that_has_interrupted_what_may_hold_a_lock(attacher, victim):
+    with Target([victim("served"), 0, "sort"]) as target:
+        attacher.refused(target.pid, CANNOT_TRACE, "came to a safe place", arguments=["--wait", "1"])
+        target.end()
+
+
 def test_a_process_that_is_stopped(attacher, victim):
     with Target([victim("served"), 0]) as target:
         os.kill(target.pid, signal.SIGSTOP)

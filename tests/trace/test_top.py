@@ -101,7 +101,8 @@ def screen_of(tmp_path, trace):
 def test_the_screen_follows_the_process_and_obeys_keys(victim, trace, screen_of):
     with Watched(victim, trace) as watched, \
             screen_of(watched.process.pid, "--interval", "100ms", width=200, LC_ALL="C.UTF-8") as screen:
-        text = screen.wait_text("sctmem top {}".format(watched.process.pid), "recording", "live", "RSS", "threads 2")
+        text = screen.wait_text("sctmem top {}".format(watched.process.pid), "recording", "live", "RSS", "threads 2",
+                                "\\x1b", "\\u{202e}")
         # A hostile name is shown, and does nothing.
         assert "\\x1b" in text and "\\u{202e}" in text and "\x1b" not in text
         screen.press("g")

@@ -2,7 +2,11 @@
 /*
  * A program that is under load and keeps a journal of what it is asked for.
  *
- *     served THREADS      each thread allocates, fills, checks and frees blocks of ordinary sizes all the time
+ *     served THREADS [IN]   each thread allocates, fills, checks and frees blocks of ordinary sizes all the time
+ *
+ * IN: the main thread lives in a handler of SIGUSR2, which has interrupted
+ *     sigprocmask, siglongjmp, raise, kill    what lets a signal through or sends it
+ *     sort                                    a function that the C library's qsort has called
  *
  * One command a line on standard input, one answer a line on standard output:
  *
@@ -19,6 +23,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -219,21 +224,12 @@ static void wait_all(void)
 	printf("waited %ld\n", atomic_load(&faults));
 }
 
-int main(int argc, char **argv)
+/* The number of the signal whose handler it is, or 0. */
+static void serve(int number)
 {
-	int threads = argc > 1 ? atoi(argv[1]) : 2;
-	pthread_t ids[THREADS_MAX];
 	char line[4096];
-	sigset_t alarm;
 
-	/* In all threads: it is waited for. */
-	sigemptyset(&alarm);
-	sigaddset(&alarm, SIGALRM);
-	sigprocmask(SIG_BLOCK, &alarm, NULL);
-	sum_up();
-	setvbuf(stdout, NULL, _IOLBF, 4096);
-	for (int i = 0; i < threads && i < THREADS_MAX; i++)
-		pthread_create(&ids[i], NULL, load, (void *)(size_t)(i + 1));
+	(void)number;
 	printf("ready %d\n", (int)getpid());
 	while (fgets(line, sizeof line, stdin)) {
 		line[strcspn(line, "\n")] = 0;
@@ -252,6 +248,57 @@ int main(int argc, char **argv)
 		else if (strcmp(line, "end") == 0)
 			break;
 	}
+}
+
+static int compare(const void *a, const void *b)
+{
+	raise(SIGUSR2);
+	return *(const char *)a - *(const char *)b;
+}
+
+static void serve_in_handler(const char *in)
+{
+	const struct sigaction action = { .sa_handler = serve };
+	char letters[] = { 'b', 'a' };
+	sigset_t blocked;
+	sigjmp_buf back;
+
+	sigaction(SIGUSR2, &action, NULL);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR2);
+	if (strcmp(in, "raise") == 0)
+		raise(SIGUSR2);
+	else if (strcmp(in, "kill") == 0)
+		kill(getpid(), SIGUSR2);
+	else if (strcmp(in, "sort") == 0)
+		qsort(letters, sizeof letters, 1, compare);
+	else if (sigsetjmp(back, 1) == 0) {
+		sigprocmask(SIG_BLOCK, &blocked, NULL);
+		raise(SIGUSR2);
+		if (strcmp(in, "siglongjmp") == 0)
+			siglongjmp(back, 1);
+		sigprocmask(SIG_UNBLOCK, &blocked, NULL);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int threads = argc > 1 ? atoi(argv[1]) : 2;
+	pthread_t ids[THREADS_MAX];
+	sigset_t alarm;
+
+	/* In all threads: it is waited for. */
+	sigemptyset(&alarm);
+	sigaddset(&alarm, SIGALRM);
+	sigprocmask(SIG_BLOCK, &alarm, NULL);
+	sum_up();
+	setvbuf(stdout, NULL, _IOLBF, 4096);
+	for (int i = 0; i < threads && i < THREADS_MAX; i++)
+		pthread_create(&ids[i], NULL, load, (void *)(size_t)(i + 1));
+	if (argc < 3)
+		serve(0);
+	else
+		serve_in_handler(argv[2]);
 	atomic_store(&ending, 1);
 	for (int i = 0; i < threads && i < THREADS_MAX; i++)
 		pthread_join(ids[i], NULL);
