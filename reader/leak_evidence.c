@@ -226,14 +226,18 @@ const struct evidence *evidences_find(const struct evidences *evidences, const s
 const char *evidence_word(const struct evidences *evidences, const struct evidence *evidence)
 {
 	const unsigned quarter = evidences->parts / 4 ? evidences->parts / 4 : 1;
-	uint64_t before = 0, latest = 0;
+	unsigned earliest = evidences->parts, latest = 0;
+	uint64_t before = 0;
 
 	for (unsigned part = 0; part < evidences->parts; part++) {
-		if (evidence->held_bytes[part] > before)
+		if (evidence->held_bytes[part] > before) {
+			earliest = part < earliest ? part : earliest;
 			latest = part;
+		}
 		before = evidence->held_bytes[part];
 	}
-	if (evidence->grown <= 1)
+	/* What is done once may lie across the border between two parts. */
+	if (latest <= earliest + 1)
 		return "once";
 	return latest + quarter >= evidences->parts ? "growing" : "stopped";
 }

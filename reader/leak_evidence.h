@@ -52,7 +52,10 @@ void evidences_finish(struct evidences *evidences);
 /* Of a leak of the same tree and rules; NULL where there is none. */
 const struct evidence *evidences_find(const struct evidences *evidences, const struct leak *leak);
 
-/* "growing", "stopped", "once": whether it still grew in the last quarter of the run, earlier, or in one part only. */
+/*
+ * "growing", "stopped", "once": whether it still grew in the last quarter of the run, earlier, or in one part only, or
+ * in two that follow each other.
+ */
 const char *evidence_word(const struct evidences *evidences, const struct evidence *evidence);
 
 #endif

@@ -34,15 +34,16 @@ export function evidenceBorders(slices) {
 
 export function evidenceWord(held) {
 	const quarter = Math.floor(held.length / 4) || 1;
+	let earliest = held.length;
 	let latest = 0;
-	let grown = 0;
 	held.forEach((bytes, part) => {
 		if (bytes > (part ? held[part - 1] : 0)) {
+			earliest = Math.min(earliest, part);
 			latest = part;
-			grown++;
 		}
 	});
-	if (grown <= 1)
+	// What is done once may lie across the border between two parts.
+	if (latest <= earliest + 1)
 		return 'once';
 	return latest + quarter >= held.length ? 'growing' : 'stopped';
 }

@@ -158,7 +158,8 @@ class LeaksView {
 				},
 			},
 			textColumn('is', 'Is', '72px', (row) => evidenceWord(this.entries[row].held), () =>
-				'growing: still in the last quarter of the run; stopped: only before (a full cache); once: in one part only'),
+				'growing: still in the last quarter of the run; stopped: only before (a full cache); ' +
+				'once: in one part of the run, or in two that follow each other'),
 			numberColumn('share', 'Of all there', '88px', (row) => this.entries[row].count / this.entries[row].totalCount,
 				(share) => formatShare(share, 1), 'Blocks never freed, of all that were allocated there'),
 			textColumn('oldest', 'Oldest of', '84px', (row) => oldest(row, 0), (row) => 'The oldest block still live was ' +

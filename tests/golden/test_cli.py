@@ -291,6 +291,9 @@ def test_evidence_of_leaks_is_what_replays_of_its_times_say(captures):
         assert evidence["parts_shrunk"] == sum(after < before for before, after in steps)
         score = (max(0, evidence["parts_grown"] - evidence["parts_shrunk"]) + 1) / 18
         assert evidence["score"] == pytest.approx(score, abs=1e-4)
+        grew = [part for part, (before, after) in enumerate(steps) if after > before]
+        word = "once" if grew[-1] - grew[0] <= 1 else "growing" if grew[-1] >= 12 else "stopped"
+        assert evidence["growth"] == word, (word, held)
         assert held[-1] == leak["bytes"]
         # Nothing of it is older than the first, and something is.
         for time, there in (("oldest_from_s", 0), ("oldest_to_s", 1)):

@@ -566,6 +566,15 @@ test('views are told apart by name, key and letters', () => {
 		assert.equal(new Set(all).size, all.length, all.join(' '));
 });
 
+// ---- leaks
+
+test('what grew in one part, or across the border of two, grew once', () => {
+	const words = [[0, 5, 5, 5, 5, 5, 5, 5], [0, 0, 3, 5, 5, 5, 5, 5], [0, 0, 0, 0, 0, 0, 3, 5], [0, 3, 3, 5, 5, 5, 5, 5],
+		[0, 3, 5, 6, 6, 6, 6, 6], [3, 3, 3, 3, 3, 3, 5, 5], [0, 0, 0, 0, 0, 0, 0, 0]];
+	assert.deepEqual(words.map((held) => sctmem.evidenceWord(held)),
+		['once', 'once', 'once', 'stopped', 'stopped', 'growing', 'once']);
+});
+
 // ---- time line
 
 test('the time line finds the point of a time', () => {
