@@ -22,6 +22,7 @@
 #include "modules.h"
 #include "output.h"
 #include "python.h"
+#include "python_recent.h"
 #include "sys.h"
 
 #include "banned.h"
@@ -31,38 +32,47 @@ static void count_status(uint64_t *counter)
 	atomic_fetch_add_explicit((_Atomic uint64_t *)counter, 1, memory_order_relaxed);
 }
 
-/* Bytes of the memos: frames of native walks, behind them the stacks seen lately, then the entries of merged stacks. */
-static size_t memo_size(size_t *recent, size_t *merged)
-{
-	size_t depth = config.depth;
+/* Where the parts of the memos' memory lie, which begins with the frames of native walks. */
+struct memos {
+	size_t recent;                /* native stacks seen lately */
+	size_t merged;                /* --native=full: the entries of merged stacks */
+	size_t python;                /* else: Python stacks seen lately */
+	size_t size;
+};
 
-	*recent = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
-	*merged = *recent + recent_size();
-	return (*merged + (config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry) : 0) + 4095) &
-		~(size_t)4095;
+static struct memos memos(void)
+{
+	const size_t depth = config.depth, recent = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
+	const size_t next = (recent + recent_size() + 63) & ~(size_t)63;
+	const size_t more = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry)
+		: python_recent_size();
+
+	return (struct memos){ .recent = recent, .merged = next, .python = next,
+		.size = (next + more + 4095) & ~(size_t)4095 };
 }
 
 bool stack_init(struct thread *thread)
 {
-	size_t recent, merged;
-	char *memory = arena_pages(memo_size(&recent, &merged));
+	const struct memos at = memos();
+	char *memory = arena_pages(at.size);
 
 	if (!memory)
 		return false;
 	native_init(&thread->native, memory, config.depth);
-	thread->recent.memory = (struct recent_memory *)(memory + recent);
+	thread->recent.memory = (struct recent_memory *)(memory + at.recent);
 	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
 		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
-	thread->merged = config.native == CONFIG_NATIVE_FULL ? (struct stack_entry *)(memory + merged) : NULL;
+	if (config.native == CONFIG_NATIVE_FULL)
+		thread->merged = (struct stack_entry *)(memory + at.merged);
+	else
+		thread->python.recent = (struct python_recent *)(memory + at.python);
 	return true;
 }
 
 void stack_finish(struct thread *thread)
 {
-	size_t recent, merged;
-
 	if (thread->native.frames)
-		arena_give(thread->native.frames, memo_size(&recent, &merged));
+		arena_give(thread->native.frames, memos().size);
 }
 
 void stack_forget(struct thread *thread)
@@ -129,33 +139,23 @@ static uint32_t intern_native(struct thread *thread, uint32_t base)
 	return node;
 }
 
-/*
- * The stack among those seen lately.  Where a program hardly ever comes to the same one again, as in a parser's
- * recursion, searching costs more than it saves, and is left out for a while; then it is asked again whether it does.
- */
+/* The stack among those seen lately; NULL also where hardly any comes again, as in a parser's recursion. */
 static inline struct recent_stack *search(struct thread *thread, const struct native_start *start, uintptr_t stop_cfa)
 {
-	enum { LOOK = 256, HITS_MIN = 144, REST = 8192 };
 	struct recent *recent = &thread->recent;
 	struct recent_stack *found;
 
-	if (recent->rest > 0) {
-		recent->rest--;
+	if (!attempts_again(&recent->attempts))
 		return NULL;
-	}
-	if (__builtin_expect(++recent->tries > LOOK, 0)) {
-		recent->rest = recent->hits < HITS_MIN ? REST : 0;
-		recent->tries = recent->hits = 0;
-	}
 	found = recent_find(recent, &thread->native, start, stop_cfa);
-	recent->hits += found != NULL;
+	recent->attempts.hits += found != NULL;
 	return found;
 }
 
 /* Has the stack that was just walked found by the next search, as what it was interned as. */
 static void remember(struct thread *thread, struct recent_stack *found, uint32_t base, uint32_t node)
 {
-	if (thread->recent.rest || (!found && !(found = recent_put(&thread->recent, &thread->native))))
+	if (thread->recent.attempts.rest || (!found && !(found = recent_put(&thread->recent, &thread->native))))
 		return;
 	found->base = base;
 	found->node = node;
@@ -220,6 +220,7 @@ static __attribute__((noinline)) uint32_t intern_python_frames(struct thread *th
 		python->frames[i].node = node;
 	}
 	thread->python_node = node;
+	python_recent_put(python, node);
 	return node;
 }
 
@@ -461,11 +462,11 @@ static __attribute__((noinline)) uint32_t leaf_anew(struct thread *thread, const
 	return node;
 }
 
-/* Python frames, and above them what the innermost one has called. */
-static inline uint32_t merge_leaf(struct thread *thread, const struct native_start *start, uint32_t base)
+/* Python frames, and above them what the innermost one has called, whose activation `stop` is. */
+static inline uint32_t merge_leaf(struct thread *thread, const struct native_start *start, uint32_t base,
+	uintptr_t stop)
 {
 	uint32_t node;
-	uintptr_t stop = thread->python.innermost_c_address;
 	struct recent_stack *found;
 
 	if (stop == 0 || config.native == CONFIG_NATIVE_NO || native_place_stops(bare_at(thread, start->pc), start, stop))
@@ -512,12 +513,16 @@ static inline uint32_t merge(struct thread *thread, const struct native_start *s
 
 	if (__builtin_expect(frames_are_c_frames(), 0))
 		return merge_leaf_by_pc(thread, start, base);
-	return merge_leaf(thread, start, base);
+	return merge_leaf(thread, start, base, thread->python.innermost_c_address);
 }
 
-/* Where something of the Python frames may be new. */
+/* Where something of the Python frames is not what it was. */
 static __attribute__((noinline)) uint32_t capture_anew(struct thread *thread, const struct native_start *start)
 {
+	const struct python_found found = python_recent_find(&thread->python);
+
+	if (found.node)
+		return merge_leaf(thread, start, found.node, found.innermost_c_address);
 	if (!python_walk_anew(&thread->python)) {
 		if (__builtin_expect(thread->python.unknown, 0))
 			count_status(&output_status()->python_refused);

@@ -39,27 +39,14 @@
 
 #include "banned.h"
 
-struct python_link {
-	const char *frame;
-	uintptr_t code;               /* as the frame has it, tag bits and all */
-	uintptr_t instruction;
-	uintptr_t c_address;          /* of its activation; 0 */
-	const struct python_code *entry;   /* NULL: hidden */
-	uint32_t id;                  /* of entry when it was looked up */
-	uint32_t first;               /* index of the outermost link of its activation */
-	uint32_t visible;             /* links up to and including this one that have a frame */
-	bool resolved;                /* entry, id, owner are those of code */
-	uint8_t owner;
-};
-
 enum {
 	PAGE = 4096,
 	DEPTH_MIN = 16,
 	WINDOW = 8,                   /* links compared at a time when searching a frame */
+	NEAR = 2,                     /* calls, or returns, from one walk to the next that are followed without a search */
 	NONE = UINT32_MAX,
 	OWNER_GENERATOR = 1,
 	OWNER_INTERPRETER = 3,        /* and above: frames of the interpreter's own */
-	STATE_SIZE_MAX = 1024,        /* of a PyThreadState of 3.10, with room to spare: it has 0x160 bytes */
 };
 
 static size_t pages(size_t size)
@@ -107,6 +94,8 @@ static void drop_dead_links(struct python_stack *stack, uint64_t generation)
 			break;
 		}
 	}
+	stack->left = 0;
+	stack->epoch++;
 	stack->generation = generation;
 }
 
@@ -186,8 +175,9 @@ static inline __attribute__((always_inline)) uint32_t compare(struct python_stac
 			*next = previous;
 			return (uint32_t)(link - outermost);
 		}
-		/* Mostly one frame has gone on, and those outside of it wait for it as before. */
-		if (link == innermost && from <= stack->proof_count && !stack->codes && python_proved(stack, from))
+		/* Mostly one frame or two have gone on, and those outside of them wait for them as before. */
+		if (link + NEAR > innermost && from <= stack->proof_count && !stack->codes &&
+				python_proved(stack, (uint32_t)(link - outermost)))
 			return NONE;
 		frame = expected;
 	}
@@ -260,35 +250,67 @@ static __attribute__((noinline)) uint32_t follow_changes(struct python_stack *st
 	return low < base ? low : base;
 }
 
-/*
- * Makes the links those of the live chain, whose innermost frame is `top`.  Returns how many of them are unchanged,
- * activations aside.  Mostly the frames are those of last time, and only the instructions in some of them are others.
- */
-static inline __attribute__((always_inline)) uint32_t follow(struct python_stack *stack, const char *top)
+static inline uint8_t owner_of(const char *frame)
 {
-	uint32_t count = stack->link_count, low = count, leave = 0;
-	struct offsets offsets = offsets_of_layout();
-	const char *next;
-
-	if (count > 0 && stack->links[count - 1].frame == top) {
-		/* Twice, so that the compiler sees a mask that does nothing. */
-		if (__builtin_expect(offsets.mask == ~(uintptr_t)0, 1)) {
-			offsets.mask = ~(uintptr_t)0;
-			leave = compare(stack, offsets, count - 1, &low, &next);
-		} else {
-			leave = compare(stack, offsets, count - 1, &low, &next);
-		}
-	}
-	return __builtin_expect(leave == NONE, 1) ? low : follow_changes(stack, top, low);
+	return python_layout.frame_owner ? python_load_byte(frame, python_layout.frame_owner) : 0;
 }
 
 /*
- * The last CFrame is part of the thread state, and of no activation; what it has for previous one was never written.
- * The distance bounds it: a thread state is smaller.
+ * Puts a frame that was entered.  A function that is called again has its frame where it was the last time, mostly, and
+ * what was there is still known.
  */
-static bool is_root_cframe(const void *state, uintptr_t cframe)
+static inline void put_link(struct python_stack *stack, struct offsets offsets, uint32_t at, const char *frame)
 {
-	return cframe - (uintptr_t)state < STATE_SIZE_MAX;
+	struct python_link *link = &stack->links[at];
+	const uintptr_t code = python_load(frame, offsets.code);
+
+	link->resolved = at < stack->left && link->resolved && link->frame == frame && link->code == code &&
+		link->owner == owner_of(frame);
+	link->frame = frame;
+	link->code = code;
+	link->instruction = python_load(frame, offsets.instruction) & offsets.mask;
+}
+
+/* Whether a frame is one of the innermost links, and how many there are up to it. */
+static inline bool meets(const struct python_link *links, uint32_t count, const char *frame, uint32_t *end)
+{
+	for (uint32_t left = 0; left <= NEAR; left++)
+		if (left < count && links[count - 1 - left].frame == frame) {
+			*end = count - left;
+			return true;
+		}
+	return false;
+}
+
+/*
+ * Makes the links those of the live chain, whose innermost frame is `top`.  Returns how many of them are unchanged,
+ * activations aside.  Mostly the frames are those of last time, but for one or two calls or returns, and the
+ * instructions in some of them are others.
+ */
+static inline __attribute__((always_inline)) uint32_t follow(struct python_stack *stack, const char *top)
+{
+	const uint32_t count = stack->link_count;
+	const struct offsets offsets = offsets_of_layout();
+	const char *entered[NEAR], *frame = top, *next;
+	uint32_t low = count, end;
+
+	for (uint32_t fresh = 0; frame; fresh++) {
+		if (meets(stack->links, count, frame, &end)) {
+			if (compare(stack, offsets, end - 1, &low, &next) != NONE || end + fresh > stack->link_capacity)
+				break;
+			if (stack->left < count)
+				stack->left = count;
+			for (uint32_t i = 0; i < fresh; i++)
+				put_link(stack, offsets, end + i, entered[fresh - 1 - i]);
+			stack->link_count = end + fresh;
+			return low < end ? low : end;
+		}
+		if (fresh == NEAR)
+			break;
+		entered[fresh] = frame;
+		frame = (const char *)python_load(frame, offsets.previous);
+	}
+	return follow_changes(stack, top, low);
 }
 
 /* 3.10: one CFrame per frame.  Returns how many links are unchanged. */
@@ -299,7 +321,7 @@ static uint32_t match_cframes(struct python_stack *stack, const void *state, uin
 
 	for (uint32_t i = stack->link_count; i-- > 0;) {
 		struct python_link *link = &stack->links[i];
-		bool root = is_root_cframe(state, cframe);
+		bool root = python_is_root_cframe(state, cframe);
 		uintptr_t c_address = root ? 0 : cframe;
 
 		if (!root)
@@ -308,7 +330,7 @@ static uint32_t match_cframes(struct python_stack *stack, const void *state, uin
 		 * A generator that passes on throw() is put on an empty chain, without an activation of its own: then
 		 * CFrames are left over, and the outermost frame has none.
 		 */
-		if (i == 0 && !stack->cut && !is_root_cframe(state, cframe))
+		if (i == 0 && !stack->cut && !python_is_root_cframe(state, cframe))
 			c_address = 0;
 		if (i < known && link->c_address == c_address)
 			continue;
@@ -381,7 +403,7 @@ static bool resolve(struct python_link *link)
 {
 	const void *code = (const void *)(link->code & python_layout.code_mask);
 
-	link->owner = python_layout.frame_owner ? python_load_byte(link->frame, python_layout.frame_owner) : 0;
+	link->owner = owner_of(link->frame);
 	link->entry = code && link->owner < OWNER_INTERPRETER ? python_code_get(code) : NULL;
 	link->id = link->entry ? link->entry->id : 0;
 	link->resolved = true;
@@ -394,7 +416,7 @@ static bool resolve(struct python_link *link)
  * the bytecode per thread.  The list of copies may be replaced, and the old one freed, while we are detached: then
  * only the code's own instructions can be told.
  */
-static int64_t instruction_units(const struct python_link *link, bool attached, bool *known)
+static __attribute__((noinline)) int64_t other_units(const struct python_link *link, bool attached, bool *known)
 {
 	const char *code = (const char *)(link->code & python_layout.code_mask);
 	int64_t units = (int32_t)link->instruction;
@@ -423,6 +445,16 @@ static int64_t instruction_units(const struct python_link *link, bool attached, 
 	return (int64_t)(link->instruction - base) >> 1;
 }
 
+static inline int64_t instruction_units(const struct python_link *link, bool attached, bool *known)
+{
+	const uintptr_t code = link->code & python_layout.code_mask;
+
+	if (__builtin_expect(python_layout.instruction != PYTHON_INSTRUCTION_POINTER || python_layout.code_copies, 0))
+		return other_units(link, attached, known);
+	*known = true;
+	return (int64_t)(link->instruction - code - python_layout.code_instructions) >> 1;
+}
+
 /* A function's frame is made before its first instruction is run: until then the interpreter shows none. */
 static bool has_begun(const struct python_link *link, int64_t units)
 {
@@ -430,26 +462,26 @@ static bool has_begun(const struct python_link *link, int64_t units)
 		units >= link->entry->first_traceable;
 }
 
-/* Writes the frame of a link, unless it is hidden: returns how many frames there are up to it. */
-static uint32_t show(struct python_stack *stack, uint32_t index, uint32_t below, bool attached)
+/* Whether a link, with `below` visible ones outside of it, is the first visible one of its activation. */
+static bool begins_activation(const struct python_stack *stack, const struct python_link *link, uint32_t below)
 {
-	const struct python_link *link = &stack->links[index];
-	uint32_t outside = link->first ? stack->links[link->first - 1].visible : 0;
-	bool known;
-	int64_t units;
+	return below == (link->first ? stack->links[link->first - 1].visible : 0);
+}
 
-	if (!link->entry)
-		return below;
-	units = instruction_units(link, attached, &known);
+/* Writes the frame of a link that is somebody's code: returns how many frames there are up to it. */
+static inline uint32_t show(struct python_stack *stack, const struct python_link *link, uint32_t below, bool attached)
+{
+	bool known;
+	const int64_t units = instruction_units(link, attached, &known);
+
 	if (known && !has_begun(link, units))
 		return below;
 	stack->frames[below] = (struct python_frame){
 		.frame = link->frame,
 		.code = (const void *)(link->code & python_layout.code_mask),
-		.instr = (const void *)link->instruction,
 		.code_id = link->id,
 		.units = units >= 0 ? (uint32_t)units : CAPTURE_UNITS_NOT_BEGUN,
-		.c_address = below == outside ? link->c_address : 0,
+		.c_address = link->c_address && begins_activation(stack, link, below) ? link->c_address : 0,
 		.flags = known ? 0 : PYTHON_FRAME_NO_LINE,
 	};
 	return below + 1;
@@ -460,26 +492,29 @@ enum outcome { BUILT, TOO_DEEP, NO_MEMORY };
 /* Makes the frames from links[from] on. */
 static enum outcome build(struct python_stack *stack, uint32_t from, bool attached)
 {
-	uint32_t visible = from ? stack->links[from - 1].visible : 0;
+	const struct python_link *outer = from ? &stack->links[from - 1] : NULL;
+	uint32_t visible = outer ? outer->visible : 0;
+	const bool shims = python_layout.activation == PYTHON_ACTIVATION_SHIM;
+	uintptr_t activation = shims && outer ? outer->c_address : 0;
+	uint32_t first = shims && outer ? outer->first : 0;
 
 	for (uint32_t i = from; i < stack->link_count; i++) {
 		struct python_link *link = &stack->links[i];
-		const struct python_link *outer = i ? link - 1 : NULL;
 
 		if (!link->resolved && !resolve(link))
 			return NO_MEMORY;
-		if (python_layout.activation == PYTHON_ACTIVATION_SHIM) {
-			bool shim = link->owner >= OWNER_INTERPRETER;
-
-			link->c_address = shim ? (uintptr_t)link->frame : outer ? outer->c_address : 0;
-			link->first = shim ? i : outer ? outer->first : 0;
-		} else if (!stack->matched) {
-			link->c_address = 0;
-			link->first = i;
+		if (!stack->matched) {
+			if (!shims || link->owner >= OWNER_INTERPRETER) {
+				activation = shims ? (uintptr_t)link->frame : 0;
+				first = i;
+			}
+			link->c_address = activation;
+			link->first = first;
 		}
 		if (visible == stack->capacity)
 			return TOO_DEEP;
-		visible = show(stack, i, visible, attached);
+		if (link->entry)
+			visible = show(stack, link, visible, attached);
 		link->visible = visible;
 	}
 	return BUILT;
@@ -510,29 +545,11 @@ static __attribute__((noinline)) enum outcome update(struct python_stack *stack,
 	return outcome;
 }
 
-/* The innermost activation, when there was no need to match all of them with frames: that of the last CFrame. */
-static uintptr_t innermost_cframe(const void *state)
-{
-	uintptr_t cframe = python_load(state, python_layout.state_cframe);
-
-	return is_root_cframe(state, cframe) ? 0 : cframe;
-}
-
 static bool no_memory(struct python_stack *stack)
 {
 	python_forget(stack);
 	stack->unknown = true;
 	return false;
-}
-
-static inline const char *innermost_frame(const void *state)
-{
-	if (python_layout.state_frame)
-		return (const char *)python_load(state, python_layout.state_frame);
-
-	const void *cframe = (const void *)python_load(state, python_layout.state_cframe);
-
-	return (const char *)python_load(cframe, python_layout.cframe_frame);
 }
 
 /* What comes before a walk now and then.  false: there is no memory. */
@@ -587,7 +604,7 @@ static inline __attribute__((always_inline)) bool walk_state(struct python_stack
 	bool attached)
 {
 	uint64_t generation = atomic_load_explicit(&python_code_generation, memory_order_acquire);
-	const char *top = innermost_frame(state);
+	const char *top = python_innermost_frame(state);
 	const struct python_link *last;
 	uint32_t unchanged;
 
@@ -605,7 +622,7 @@ static inline __attribute__((always_inline)) bool walk_state(struct python_stack
 		return no_memory(stack);
 	last = &stack->links[stack->link_count - 1];
 	stack->count = last->visible;
-	stack->innermost_c_address = stack->innermost_only ? innermost_cframe(state) : last->c_address;
+	stack->innermost_c_address = stack->innermost_only ? python_innermost_cframe(state) : last->c_address;
 	stack->truncated = stack->cut;
 	put_proofs(stack, state, unchanged, attached);
 	return stack->count > 0;
@@ -715,7 +732,6 @@ static bool walk_moved(struct python_stack *stack, const void *current)
 	stack->again = NULL;
 	link->instruction = 0;
 	atomic_signal_fence(memory_order_seq_cst);
-	frame->instr = (const void *)moved.instruction;
 	frame->units = (uint32_t)units;
 	frame->flags = 0;
 	frame->node = 0;
@@ -760,7 +776,8 @@ bool python_walk_anew(struct python_stack *stack)
 
 void python_forget(struct python_stack *stack)
 {
-	stack->link_count = 0;
+	stack->link_count = stack->left = 0;
+	stack->epoch++;
 	stack->cut = false;
 	stack->count = stack->kept = 0;
 	stack->state = NULL;

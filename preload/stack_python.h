@@ -24,7 +24,6 @@ enum python_frame_flag {
 struct python_frame {
 	const void *frame;
 	const void *code;
-	const void *instr;            /* as the frame has it: an address, or before 3.11 an offset */
 	uint32_t code_id;
 	uint32_t units;               /* offset of the instruction in its code, in code units */
 	uint32_t node;                /* the caller's; 0 in frames[kept..count) */
@@ -37,6 +36,20 @@ enum python_activations {
 	PYTHON_ACTIVATIONS_ALL,
 	PYTHON_ACTIVATIONS_INNERMOST,    /* only innermost_c_address is told */
 	PYTHON_ACTIVATIONS_NONE,         /* none need be told */
+};
+
+/* A frame of the chain, as it was in the last walk. */
+struct python_link {
+	const char *frame;
+	uintptr_t code;               /* as the frame has it, tag bits and all */
+	uintptr_t instruction;
+	uintptr_t c_address;          /* of its activation; 0 */
+	const struct python_code *entry;   /* NULL: hidden */
+	uint32_t id;                  /* of entry when it was looked up */
+	uint32_t first;               /* index of the outermost link of its activation */
+	uint32_t visible;             /* links up to and including this one that have a frame */
+	bool resolved;                /* entry, id, owner are those of code */
+	uint8_t owner;
 };
 
 /* What proves a frame and that which it leads to: its instruction, and the address of the one outside of it. */
@@ -67,6 +80,7 @@ struct python_stack {
 	struct python_link *links;    /* the whole chain, outermost first, with what the interpreter hides */
 	struct python_link *fresh;    /* frames not seen before, innermost first, while walking */
 	uint32_t link_count;
+	uint32_t left;                /* links[link_count..left) were left by returns, and say what was known of them */
 	uint32_t link_capacity;       /* of links, and of fresh */
 	uint32_t walks;
 	const void *state;            /* before 3.12: the thread state with which this thread was last seen attached, */
@@ -81,7 +95,39 @@ struct python_stack {
 	uint32_t proof_count;         /* that are right */
 	uintptr_t cframe;             /* the last CFrame, where the thread state has them */
 	bool innermost_only;          /* the innermost one is found without that */
+	struct python_recent *recent;    /* python_recent.h; NULL: no stacks are kept.  The caller's, as `activations` */
+	uint64_t epoch;               /* raised when nothing that was remembered of stacks holds any more */
 };
+
+/* Of a PyThreadState of 3.10, with room to spare: it has 0x160 bytes. */
+enum { PYTHON_STATE_SIZE_MAX = 1024 };
+
+/*
+ * The last CFrame is part of the thread state, and of no activation; what it has for previous one was never written.
+ * The distance bounds it: a thread state is smaller.
+ */
+static inline bool python_is_root_cframe(const void *state, uintptr_t cframe)
+{
+	return cframe - (uintptr_t)state < PYTHON_STATE_SIZE_MAX;
+}
+
+/* The innermost activation, when there was no need to match all of them with frames: that of the last CFrame. */
+static inline uintptr_t python_innermost_cframe(const void *state)
+{
+	uintptr_t cframe = python_load(state, python_layout.state_cframe);
+
+	return python_is_root_cframe(state, cframe) ? 0 : cframe;
+}
+
+static inline const char *python_innermost_frame(const void *state)
+{
+	if (python_layout.state_frame)
+		return (const char *)python_load(state, python_layout.state_frame);
+
+	const void *cframe = (const void *)python_load(state, python_layout.state_cframe);
+
+	return (const char *)python_load(cframe, python_layout.cframe_frame);
+}
 
 static inline bool python_proves(const struct python_proof *proof, size_t previous, size_t instruction)
 {
@@ -118,13 +164,19 @@ static inline bool python_top_proved(const struct python_stack *stack, const voi
 		python_load((const void *)stack->cframe, python_layout.cframe_frame) == top;
 }
 
-/* Whether a thread whose attached state is `current` (before 3.12: perhaps another's) is in the frame of last time. */
-static inline __attribute__((always_inline)) bool python_is_there(const struct python_stack *stack, const void *current)
+/* Whether the attached state `current` (before 3.12: perhaps another thread's) is the one that proofs hold for. */
+static inline __attribute__((always_inline)) bool python_knows_state(const struct python_stack *stack,
+	const void *current)
 {
 	return __builtin_expect(current == stack->again && current &&
 		atomic_load_explicit(&python_code_generation, memory_order_acquire) == stack->generation &&
-		(python_layout.minor >= 12 || python_load(current, python_layout.state_thread) == stack->thread) &&
-		python_top_proved(stack, current), 1);
+		(python_layout.minor >= 12 || python_load(current, python_layout.state_thread) == stack->thread), 1);
+}
+
+/* And whether the thread is in the frame of last time. */
+static inline __attribute__((always_inline)) bool python_is_there(const struct python_stack *stack, const void *current)
+{
+	return python_knows_state(stack, current) && __builtin_expect(python_top_proved(stack, current), 1);
 }
 
 enum { PYTHON_LOOK_INTERVAL = 1024 };     /* walks, after which it is looked whether the hooks are still in place */

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 
+#include "attempts.h"
 #include "stack_native.h"
 
 enum { RECENT_WORDS = 32 };           /* a multiple of four */
@@ -30,7 +31,7 @@ struct recent_stack {
 struct recent {
 	struct recent_memory *memory; /* recent_size() bytes of the caller's, which read as zero */
 	uint64_t identities;          /* given out */
-	uint32_t tries, hits, rest;   /* the user's, who may keep count of what searching is worth */
+	struct attempts attempts;     /* the user's, who may keep count of what searching is worth */
 };
 
 size_t recent_size(void);

@@ -18,6 +18,7 @@
 #include "preload/config.h"
 #include "preload/python.h"
 #include "preload/python_code.h"
+#include "preload/python_recent.h"
 #include "preload/record.h"
 #include "preload/stack_python.h"
 
@@ -68,6 +69,7 @@ static struct block *blocks;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool recording;
 static uint64_t counts[256], walked, unknown, rewalks;
+static _Atomic uint64_t found_lately;
 
 static struct block *block_find(uintptr_t address, bool make)
 {
@@ -122,15 +124,61 @@ static void check_against_fresh(const struct python_stack *stack)
 			abort();
 }
 
-/* A walk that looks for the innermost activation only finds the same frames, and the same one. */
+/* What stands for the stack that ends with a frame on top of `outer`: another one for any other stack. */
+static uint32_t node_on(uint32_t outer, const struct python_frame *frame)
+{
+	const uint64_t word = ((uint64_t)frame->code_id << 32 | frame->units) ^ (uint64_t)outer * 0x9e3779b97f4a7c15u;
+
+	return (uint32_t)((word * 0xff51afd7ed558ccdu) >> 32) | 1;
+}
+
+/* The node of all frames; gives it to those that have none, and finds that the others have theirs. */
+static uint32_t give_nodes(struct python_stack *stack)
+{
+	uint32_t node = 0;
+
+	for (uint32_t i = 0; i < stack->count; i++) {
+		node = node_on(node, &stack->frames[i]);
+		if (stack->frames[i].node != (i < stack->kept ? node : 0))
+			abort();
+		stack->frames[i].node = node;
+	}
+	return node;
+}
+
+/*
+ * A walk that looks for the innermost activation only finds the same frames, and the same one; so does a look among the
+ * stacks that were walked lately.
+ */
 static void check_innermost_only(const struct python_stack *stack)
 {
 	static _Thread_local struct python_stack lean = { .activations = PYTHON_ACTIVATIONS_INNERMOST };
+	static _Thread_local uint32_t lean_node;
+	struct python_found found;
+	bool anew = false;
 
-	if (!python_walk(&lean))
+	if (!lean.recent)
+		lean.recent = __libc_calloc(1, python_recent_size());
+	if (python_walk_again(&lean)) {
+		found = (struct python_found){ lean_node, lean.innermost_c_address };
+	} else if ((found = python_recent_find(&lean)).node) {
+		atomic_fetch_add(&found_lately, 1);
+	} else {
+		if (!python_walk_anew(&lean))
+			return;
+		anew = true;
+		lean_node = give_nodes(&lean);
+		python_recent_put(&lean, lean_node);
+		found = (struct python_found){ lean_node, lean.innermost_c_address };
+	}
+	if (stack->truncated)
 		return;
-	if (lean.count != stack->count ||
-		(stack->innermost_c_address && lean.innermost_c_address != stack->innermost_c_address))
+	if (found.node != stack->frames[stack->count - 1].node ||
+		(stack->innermost_c_address && found.innermost_c_address != stack->innermost_c_address))
+		abort();
+	if (!anew)
+		return;
+	if (lean.count != stack->count)
 		abort();
 	for (uint32_t i = 0; i < lean.count; i++)
 		if (lean.frames[i].frame != stack->frames[i].frame ||
@@ -147,18 +195,10 @@ static bool walk(struct thread *thread)
 
 	if (found) {
 		walked++;
-		for (uint32_t i = 0; i < stack->kept; i++)
-			if (stack->frames[i].node != (stack->frames[i].code_id * 31 + stack->frames[i].units) * 2 + 1)
-				abort();
-		for (uint32_t i = stack->kept; i < stack->count; i++) {
-			if (stack->frames[i].node != 0)
-				abort();
-			stack->frames[i].node = (stack->frames[i].code_id * 31 + stack->frames[i].units) * 2 + 1;
-		}
+		give_nodes(stack);
 		if (walked % 61 == 0 && !stack->truncated)
 			check_against_fresh(stack);
-		if (walked % 7 == 0 && !stack->truncated)
-			check_innermost_only(stack);
+		check_innermost_only(stack);
 	}
 	if (stack->unknown)
 		unknown++;
@@ -356,7 +396,7 @@ EXPORT void walk_record(int on)
 EXPORT uint64_t walk_count(int kind)
 {
 	return kind == 0 ? walked : kind == 1 ? unknown : kind == 2 ? rewalks : kind == 3 ? code_count :
-		counts[kind & 255];
+		kind == 255 ? found_lately : counts[kind & 255];
 }
 
 EXPORT void walk_runtime(uint32_t *version, uint32_t *flags, uint32_t *records, const char **path,

@@ -88,6 +88,7 @@ def test_python(name, command, root, options):
     victim('shapes', seconds)
     victim('oracle', seconds)
     victim('deep')
+    victim('reborn')
     victim('fork')
     victim('interpreters')
     victim('hooks')
