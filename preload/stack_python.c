@@ -94,7 +94,6 @@ static void drop_dead_links(struct python_stack *stack, uint64_t generation)
 			break;
 		}
 	}
-	stack->left = 0;
 	stack->epoch++;
 	stack->generation = generation;
 }
@@ -209,6 +208,13 @@ static bool push_fresh(struct python_stack *stack, uint32_t *count, const struct
 	return true;
 }
 
+/* A link of a frame that was entered; what its code is, is not known yet. */
+static inline struct python_link link_of(const char *frame, struct offsets offsets)
+{
+	return (struct python_link){ .frame = frame, .code = python_load(frame, offsets.code),
+		.instruction = python_load(frame, offsets.instruction) & offsets.mask };
+}
+
 /* The general case of follow(): links from *low on are known to be changed. */
 static __attribute__((noinline)) uint32_t follow_changes(struct python_stack *stack, const char *frame, uint32_t low)
 {
@@ -231,8 +237,7 @@ static __attribute__((noinline)) uint32_t follow_changes(struct python_stack *st
 				full = !push_fresh(stack, &fresh_count, &stack->links[i]);
 			limit = leave;
 		} else {
-			struct python_link link = { .frame = frame, .code = python_load(frame, offsets.code),
-				.instruction = python_load(frame, offsets.instruction) & offsets.mask };
+			const struct python_link link = link_of(frame, offsets);
 
 			full = !push_fresh(stack, &fresh_count, &link);
 			frame = (const char *)python_load(frame, offsets.previous);
@@ -248,27 +253,6 @@ static __attribute__((noinline)) uint32_t follow_changes(struct python_stack *st
 		stack->links[base + i] = stack->fresh[fresh_count - 1 - i];
 	stack->link_count = base + fresh_count;
 	return low < base ? low : base;
-}
-
-static inline uint8_t owner_of(const char *frame)
-{
-	return python_layout.frame_owner ? python_load_byte(frame, python_layout.frame_owner) : 0;
-}
-
-/*
- * Puts a frame that was entered.  A function that is called again has its frame where it was the last time, mostly, and
- * what was there is still known.
- */
-static inline void put_link(struct python_stack *stack, struct offsets offsets, uint32_t at, const char *frame)
-{
-	struct python_link *link = &stack->links[at];
-	const uintptr_t code = python_load(frame, offsets.code);
-
-	link->resolved = at < stack->left && link->resolved && link->frame == frame && link->code == code &&
-		link->owner == owner_of(frame);
-	link->frame = frame;
-	link->code = code;
-	link->instruction = python_load(frame, offsets.instruction) & offsets.mask;
 }
 
 /* Whether a frame is one of the innermost links, and how many there are up to it. */
@@ -298,10 +282,8 @@ static inline __attribute__((always_inline)) uint32_t follow(struct python_stack
 		if (meets(stack->links, count, frame, &end)) {
 			if (compare(stack, offsets, end - 1, &low, &next) != NONE || end + fresh > stack->link_capacity)
 				break;
-			if (stack->left < count)
-				stack->left = count;
 			for (uint32_t i = 0; i < fresh; i++)
-				put_link(stack, offsets, end + i, entered[fresh - 1 - i]);
+				stack->links[end + i] = link_of(entered[fresh - 1 - i], offsets);
 			stack->link_count = end + fresh;
 			return low < end ? low : end;
 		}
@@ -403,7 +385,7 @@ static bool resolve(struct python_link *link)
 {
 	const void *code = (const void *)(link->code & python_layout.code_mask);
 
-	link->owner = owner_of(link->frame);
+	link->owner = python_layout.frame_owner ? python_load_byte(link->frame, python_layout.frame_owner) : 0;
 	link->entry = code && link->owner < OWNER_INTERPRETER ? python_code_get(code) : NULL;
 	link->id = link->entry ? link->entry->id : 0;
 	link->resolved = true;
@@ -776,7 +758,7 @@ bool python_walk_anew(struct python_stack *stack)
 
 void python_forget(struct python_stack *stack)
 {
-	stack->link_count = stack->left = 0;
+	stack->link_count = 0;
 	stack->epoch++;
 	stack->cut = false;
 	stack->count = stack->kept = 0;

@@ -80,7 +80,6 @@ struct python_stack {
 	struct python_link *links;    /* the whole chain, outermost first, with what the interpreter hides */
 	struct python_link *fresh;    /* frames not seen before, innermost first, while walking */
 	uint32_t link_count;
-	uint32_t left;                /* links[link_count..left) were left by returns, and say what was known of them */
 	uint32_t link_capacity;       /* of links, and of fresh */
 	uint32_t walks;
 	const void *state;            /* before 3.12: the thread state with which this thread was last seen attached, */
