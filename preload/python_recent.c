@@ -33,7 +33,7 @@ enum {
 
 /* Two cache lines. */
 struct python_recent_stack {
-	uint64_t key;                 /* 0: none */
+	_Alignas(PYTHON_RECENT_ALIGN) uint64_t key;   /* 0: none */
 	uint64_t epoch;
 	uint32_t base;                /* frames outside of its own */
 	uint32_t base_node;           /* and their node */
@@ -48,6 +48,8 @@ struct python_recent {
 	uint64_t wanted[1 << STACK_BITS];   /* keys that came once */
 	struct python_recent_stack stacks[1 << STACK_BITS];
 };
+
+_Static_assert(sizeof(struct python_recent_stack) == 2 * PYTHON_RECENT_ALIGN, "an entry lies in two lines");
 
 size_t python_recent_size(void)
 {

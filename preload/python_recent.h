@@ -19,7 +19,9 @@ struct python_found {
 	uintptr_t innermost_c_address;   /* as a walk would tell it (stack_python.h) */
 };
 
-/* Bytes of a stack's `recent`. */
+enum { PYTHON_RECENT_ALIGN = 64 };    /* of a stack's `recent`: a cache line */
+
+/* Bytes of it. */
 size_t python_recent_size(void);
 
 /* The calling thread's Python stack, where python_walk_again() says that it is not that of last time. */

@@ -42,8 +42,9 @@ struct memos {
 
 static struct memos memos(void)
 {
-	const size_t depth = config.depth, recent = (NATIVE_MEMORY(depth) + 63) & ~(size_t)63;
-	const size_t next = (recent + recent_size() + 63) & ~(size_t)63;
+	enum { LINE = PYTHON_RECENT_ALIGN };
+	const size_t depth = config.depth, recent = (NATIVE_MEMORY(depth) + LINE - 1) & ~(size_t)(LINE - 1);
+	const size_t next = (recent + recent_size() + LINE - 1) & ~(size_t)(LINE - 1);
 	const size_t more = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry)
 		: python_recent_size();
 

@@ -27,6 +27,7 @@
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *block, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
 extern void __libc_free(void *block);
 
 /* ---- what the core of the product provides ---- */
@@ -158,7 +159,7 @@ static void check_innermost_only(const struct python_stack *stack)
 	bool anew = false;
 
 	if (!lean.recent)
-		lean.recent = __libc_calloc(1, python_recent_size());
+		lean.recent = memset(__libc_memalign(PYTHON_RECENT_ALIGN, python_recent_size()), 0, python_recent_size());
 	if (python_walk_again(&lean)) {
 		found = (struct python_found){ lean_node, lean.innermost_c_address };
 	} else if ((found = python_recent_find(&lean)).node) {
@@ -171,7 +172,8 @@ static void check_innermost_only(const struct python_stack *stack)
 		python_recent_put(&lean, lean_node);
 		found = (struct python_found){ lean_node, lean.innermost_c_address };
 	}
-	if (stack->truncated)
+	/* How long a stack that was cut stays cut depends on what was walked since. */
+	if (stack->truncated || lean.truncated)
 		return;
 	if (found.node != stack->frames[stack->count - 1].node ||
 		(stack->innermost_c_address && found.innermost_c_address != stack->innermost_c_address))
