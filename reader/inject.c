@@ -5,7 +5,7 @@
  * what the kernel would have put there for a signal handler.
  *
  *     stack of the call     | return to: restorer | struct ucontext: all registers as they were, the signal mask |
- *                                                   the XSAVE area: the vector registers as they were |
+ *                                                   the XSAVE area: vectors, and tiles in use, as they were |
  *
  * So when the function returns, the thread executes rt_sigreturn, and is what it was.  That is what happens when we
  * have been killed; PTRACE_O_EXITKILL is not set, so the kernel lets the thread go.  No byte of the program's code is
@@ -234,7 +234,21 @@ static void let_go_untouched(struct inject *inject)
 
 /* ---- the way back ---- */
 
-/* Size of the XSAVE area without what a thread has to ask for first (AMX). */
+/*
+ * The components of the XSAVE area that a frame restores.  A thread has tile data only after it has asked the kernel
+ * for them, and an area that is longer than the thread's own counts as damaged: so only where they are in use.
+ */
+static uint64_t frame_features(const struct inject *inject)
+{
+	const uint64_t tile_data = (uint64_t)1 << 18;
+	uint64_t features, in_use;
+
+	memcpy(&features, inject->vectors + 464, sizeof features);
+	memcpy(&in_use, inject->vectors + 512, sizeof in_use);
+	return features & (in_use | ~tile_data);
+}
+
+/* The area with these components, in the standard format.  XRSTOR touches all of it, also what is not in use. */
 static uint32_t frame_vectors_size(const struct inject *inject, uint64_t features)
 {
 	uint32_t size = 576;
@@ -242,7 +256,7 @@ static uint32_t frame_vectors_size(const struct inject *inject, uint64_t feature
 	for (unsigned i = 2; i < 63; i++) {
 		unsigned a, b, c, d;
 
-		if (!(features >> i & 1) || i == 17 || i == 18)
+		if (!(features >> i & 1))
 			continue;
 		__cpuid_count(0xd, i, a, b, c, d);
 		if (b != 0 && a + b > size)
@@ -262,14 +276,13 @@ static bool write_way_back(const struct inject *inject, uint64_t top, uint64_t r
 	const struct user_regs_struct *from = &inject->registers;
 	ucontext_t context = { 0 };
 	greg_t *to = context.uc_mcontext.gregs;
-	uint64_t features, number;
-	uint32_t size;
-
-	memcpy(&features, inject->vectors + 464, sizeof features);
-	size = frame_vectors_size(inject, features);
-	uint64_t vectors = (top - size - 4) & ~(uint64_t)63;
+	const uint64_t features = frame_features(inject);
+	const uint32_t size = frame_vectors_size(inject, features);
+	/* The kernel may want to read as much as the thread's longest area has: that is mapped. */
+	const uint64_t vectors = (top - inject->vectors_size - 4) & ~(uint64_t)63;
+	uint64_t number;
 	/* At a function's first instruction, sp is 8 above a multiple of 16. */
-	uint64_t start = ((vectors - CONTEXT_SIZE - 8) & ~(uint64_t)15) - 8;
+	const uint64_t start = ((vectors - CONTEXT_SIZE - 8) & ~(uint64_t)15) - 8;
 
 	context.uc_stack.ss_flags = INVALID_FLAGS;
 	to[REG_R8] = (greg_t)from->r8, to[REG_R9] = (greg_t)from->r9, to[REG_R10] = (greg_t)from->r10;

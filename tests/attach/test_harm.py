@@ -95,40 +95,62 @@ def kill_library(victim):
     return victim("kill_at", "-shared", "-fPIC", suffix=".so")
 
 
+def killed_at_steps(attacher, victim, target, verb):
+    """Killed at each of its calls of ptrace, before and after the kernel has done it; yields after each."""
+    library = kill_library(victim)
+
+    def prepare():
+        """Into the state that the verb begins from, whatever the last kill has left."""
+        if verb == "detach":
+            done = attacher.run("attach", "-q", "-o", attacher.path(), target.pid)
+            assert done.returncode == 0 or b"recorded already" in done.stderr, done.stderr
+        else:
+            done = attacher.run("detach", "-q", target.pid)
+            assert done.returncode in (0, 3), done.stderr
+
+    def go(**variables):
+        arguments = ["-q", "-o", attacher.path()] if verb == "attach" else ["-q"]
+        return attacher.run(verb, *arguments, target.pid, environment=dict(LD_PRELOAD=str(library), **variables))
+
+    prepare()
+    count = attacher.folder / "count"
+    assert go(KILL_COUNT=str(count)).returncode == 0
+    calls = int(count.read_text())
+    assert calls > 10
+    steps = [(step, when) for step in range(1, calls + 1) for when in ("before", "after")]
+    if times(0) == 0:
+        steps = DICE.sample(steps, 10)
+    for step, when in steps:
+        prepare()
+        done = go(KILL_AT=str(step), KILL_WHEN=when)
+        # A thread in another state takes other steps: the last of them may not come.
+        assert done.returncode in (0, -signal.SIGKILL), (step, when, done)
+        yield step, when
+
+
 @pytest.mark.parametrize("verb", ["attach", "detach"])
 def test_the_command_may_be_killed_at_every_step(attacher, victim, verb):
-    """Killed at each of its calls of ptrace, before and after the kernel has done it."""
-    library = kill_library(victim)
     with Target([victim("served"), 2]) as target:
-        def prepare():
-            """Into the state that the verb begins from, whatever the last kill has left."""
-            if verb == "detach":
-                done = attacher.run("attach", "-q", "-o", attacher.path(), target.pid)
-                assert done.returncode == 0 or b"recorded already" in done.stderr, done.stderr
-            else:
-                done = attacher.run("detach", "-q", target.pid)
-                assert done.returncode in (0, 3), done.stderr
-
-        def go(**variables):
-            arguments = ["-q", "-o", attacher.path()] if verb == "attach" else ["-q"]
-            return attacher.run(verb, *arguments, target.pid, environment=dict(LD_PRELOAD=str(library), **variables))
-
-        prepare()
-        count = attacher.folder / "count"
-        assert go(KILL_COUNT=str(count)).returncode == 0
-        calls = int(count.read_text())
-        assert calls > 10
-        steps = [(step, when) for step in range(1, calls + 1) for when in ("before", "after")]
-        if times(0) == 0:
-            steps = DICE.sample(steps, 10)
-        for step, when in steps:
-            prepare()
-            done = go(KILL_AT=str(step), KILL_WHEN=when)
-            # A thread in another state takes other steps: the last of them may not come.
-            assert done.returncode in (0, -signal.SIGKILL), (step, when, done)
+        for _ in killed_at_steps(attacher, victim, target, verb):
             target.ask("work 20")
             target.ask("drop")
         assert target.ask("wait") == ["waited", "0"]
+        target.end()
+
+
+def test_the_largest_registers_are_kept(attacher, victim):
+    """Also where the command was killed, and the thread's own frame brings them back."""
+    program = victim("tiles")
+    if subprocess.run([str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode == 77:
+        pytest.skip("this processor, or its kernel, has no tiles (AMX)")
+    with Target([program]) as target:
+        for _ in range(times(2)):
+            attacher.attach(target.pid)
+            assert target.ask("check") == ["tiles", "0"]
+            attacher.detach(target.pid)
+            assert target.ask("check") == ["tiles", "0"]
+        for step in killed_at_steps(attacher, victim, target, "detach"):
+            assert target.ask("check") == ["tiles", "0"], step
         target.end()
 
 
