@@ -35,8 +35,7 @@ static void count_status(uint64_t *counter)
 /* Where the parts of the memos' memory lie, which begins with the frames of native walks. */
 struct memos {
 	size_t recent;                /* native stacks seen lately */
-	size_t merged;                /* --native=full: the entries of merged stacks */
-	size_t python;                /* else: Python stacks seen lately */
+	size_t last;                  /* --native=full: the entries of merged stacks; else Python stacks seen lately */
 	size_t size;
 };
 
@@ -44,12 +43,11 @@ static struct memos memos(void)
 {
 	enum { LINE = PYTHON_RECENT_ALIGN };
 	const size_t depth = config.depth, recent = (NATIVE_MEMORY(depth) + LINE - 1) & ~(size_t)(LINE - 1);
-	const size_t next = (recent + recent_size() + LINE - 1) & ~(size_t)(LINE - 1);
+	const size_t last = (recent + recent_size() + LINE - 1) & ~(size_t)(LINE - 1);
 	const size_t more = config.native == CONFIG_NATIVE_FULL ? 2 * depth * sizeof(struct stack_entry)
 		: python_recent_size();
 
-	return (struct memos){ .recent = recent, .merged = next, .python = next,
-		.size = (next + more + 4095) & ~(size_t)4095 };
+	return (struct memos){ .recent = recent, .last = last, .size = (last + more + 4095) & ~(size_t)4095 };
 }
 
 bool stack_init(struct thread *thread)
@@ -64,9 +62,9 @@ bool stack_init(struct thread *thread)
 	thread->python.activations = config.native == CONFIG_NATIVE_FULL ? PYTHON_ACTIVATIONS_ALL
 		: config.native == CONFIG_NATIVE_NO ? PYTHON_ACTIVATIONS_NONE : PYTHON_ACTIVATIONS_INNERMOST;
 	if (config.native == CONFIG_NATIVE_FULL)
-		thread->merged = (struct stack_entry *)(memory + at.merged);
+		thread->merged = (struct stack_entry *)(memory + at.last);
 	else
-		thread->python.recent = (struct python_recent *)(memory + at.python);
+		thread->python.recent = (struct python_recent *)(memory + at.last);
 	return true;
 }
 

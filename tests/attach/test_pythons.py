@@ -70,7 +70,7 @@ def test_a_python_is_steered_and_watched(attacher, python):
     # An object's head is larger without the global lock.
     whole = int(subprocess.run(python + ["-c", "import sys; print(sys.getsizeof(bytes(397)))"], check=True,
                                stdout=subprocess.PIPE).stdout)
-    assert blocks_of(capture, lambda size: size == whole)[0] == 1700
+    assert blocks_of(capture, whole)[0] == 1700
 
 
 @pytest.mark.parametrize("python", [["/usr/bin/python3"]], ids=["system"])
@@ -92,4 +92,4 @@ def test_a_process_in_a_container_is_steered_from_outside(attacher, python, tmp_
         capture = steer(attacher, target, pid, seen=inside / "capture1.bin")
         assert capture.header["pid"] == 1, capture.header
         target.end()
-    assert blocks_of(capture, lambda size: size == BYTES_SIZE)[0] == 1700
+    assert blocks_of(capture, BYTES_SIZE)[0] == 1700

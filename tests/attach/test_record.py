@@ -14,14 +14,14 @@ SIZE = 7919
 BYTES_SIZE = 397 + 33     # the payload, the head of a bytes object, its final NUL: no size of a list
 
 
-def blocks_of(capture, fits):
-    """(allocated, freed of these, their addresses) of the blocks whose size fits."""
+def blocks_of(capture, size):
+    """(allocated, freed of these, their addresses) of the blocks of that size."""
     allocated = freed = 0
     live = set()
     for event in model.in_order(capture.events()):
         if event.kind in model.ALLOCATIONS:
             live.discard(event.address)
-            if fits(event.size):
+            if event.size == size:
                 allocated += 1
                 live.add(event.address)
         elif (event.kind in model.FREES or event.kind in model.MOVES) and event.address in live:
@@ -36,6 +36,13 @@ def check_attached(capture):
     assert capture.header["state"] == "stopped_user", capture.header["state"]
 
 
+def check_blocks(capture, size, *counts):
+    """Of the blocks of that size so many were allocated, freed and still live; the capture is whole."""
+    allocated, freed, live = blocks_of(capture, size)
+    assert (allocated, freed, len(live)) == counts
+    check_attached(capture)
+
+
 @pytest.mark.parametrize("interrupted", ["sigprocmask", "siglongjmp", "raise", "kill"])
 def test_a_program_that_lives_in_a_signal_handler(attacher, victim, interrupted):
     """It stands there for good: what the handler has interrupted holds nothing that a call could need."""
@@ -45,9 +52,7 @@ def test_a_program_that_lives_in_a_signal_handler(attacher, victim, interrupted)
         attacher.detach(target.pid)
         target.ask("drop")
         target.end()
-    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
-    assert (allocated, freed, len(live)) == (1000, 500, 500)
-    check_attached(capture)
+    check_blocks(capture, SIZE, 1000, 500, 500)
 
 
 @pytest.mark.parametrize("threads", [0, 3])
@@ -62,9 +67,7 @@ def test_native_blocks_are_counted_exactly(attacher, victim, threads):
         target.ask("work 77")                  # after
         target.ask("drop")
         target.end()
-    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
-    assert (allocated, freed, len(live)) == (1500, 1250, 250)
-    check_attached(capture)
+    check_blocks(capture, SIZE, 1500, 1250, 250)
     stats = capture.stats()["captures"][0]
     assert stats["unknown_frees"] >= 150
     if threads == 0:
@@ -89,9 +92,7 @@ def test_python_blocks_are_counted_exactly(attacher, name, python, how):
         attacher.detach(target.pid)
         target.ask("work 50")
         target.end()
-    allocated, freed, live = blocks_of(capture, lambda size: size == BYTES_SIZE)
-    assert (allocated, freed, len(live)) == (2500, 2250, 250)
-    check_attached(capture)
+    check_blocks(capture, BYTES_SIZE, 2500, 2250, 250)
     assert capture.header["python_version"].startswith("3."), capture.header
     table = attacher.tools.run_command("table", "--by", "function", "--metric", "total", capture.path).stdout.decode()
     assert "make_block" in table, table
@@ -104,9 +105,7 @@ def test_a_library_that_comes_later_is_recorded_from_its_first_constructor(attac
         assert target.ask("open {}".format(late)) == ["opened", "1"]
         attacher.detach(target.pid)
         target.end()
-    allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
-    assert (allocated, freed, len(live)) == (10, 1, 9)
-    check_attached(capture)
+    check_blocks(capture, SIZE, 10, 1, 9)
 
 
 def test_each_attachment_has_a_capture_of_its_own(attacher, victim):
@@ -119,9 +118,7 @@ def test_each_attachment_has_a_capture_of_its_own(attacher, victim):
             target.ask("work 20")
         target.end()
     for count, capture in captures:
-        allocated, freed, live = blocks_of(capture, lambda size: size == SIZE)
-        assert (allocated, freed, len(live)) == (2 * count, count, count)
-        check_attached(capture)
+        check_blocks(capture, SIZE, 2 * count, count, count)
 
 
 def test_a_duration_ends_by_itself_and_with_the_process(attacher, victim, tools):
@@ -146,7 +143,7 @@ def test_a_fork_child_goes_on_in_its_own_capture(attacher):
     children = list(capture.path.parent.glob(capture.path.name + ".*"))
     assert len(children) == 1, children
     for path in [capture.path] + children:
-        allocated, _, _ = blocks_of(Capture(attacher.tools, path), lambda size: size == BYTES_SIZE)
+        allocated, _, _ = blocks_of(Capture(attacher.tools, path), BYTES_SIZE)
         assert allocated == 100
 
 
@@ -162,7 +159,7 @@ def test_a_program_that_was_started_with_recording_off(attacher, victim, tools, 
         assert attacher.run("detach", target.pid).returncode == 0
         target.ask("work 100")
         target.end()
-    allocated, freed, live = blocks_of(Capture(tools, path), lambda size: size == SIZE)
+    allocated, freed, live = blocks_of(Capture(tools, path), SIZE)
     assert (allocated, freed, len(live)) == (200, 100, 100)
 
 
@@ -184,7 +181,7 @@ def test_each_recording_option_reaches_a_running_process(attacher):
             return capture
 
         plain = record()
-        assert blocks_of(plain, lambda size: size == BYTES_SIZE)[0] == 500
+        assert blocks_of(plain, BYTES_SIZE)[0] == 500
         assert plain.stats().get("sample") is None and plain.stats()["metadata"]["trace_python_allocators"] is True
 
         sampled = record("--sample", "4KiB,seed=5").stats()
@@ -192,7 +189,7 @@ def test_each_recording_option_reaches_a_running_process(attacher):
         assert sampled["sample"]["recorded"] > 0 and sampled["sample"]["not_recorded"] >= 400, sampled["sample"]
 
         arenas = record("--no-python-allocators")
-        assert blocks_of(arenas, lambda size: size == BYTES_SIZE)[0] == 0
+        assert blocks_of(arenas, BYTES_SIZE)[0] == 0
         assert arenas.stats()["metadata"]["trace_python_allocators"] is False
 
         full, none = record("--native", "full"), record("--native", "no")

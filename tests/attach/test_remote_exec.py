@@ -9,7 +9,7 @@ import pytest
 from fixtures import require_program
 from recording import Capture
 from targets import HERE, Target, pythons
-from test_record import BYTES_SIZE, blocks_of, check_attached
+from test_record import BYTES_SIZE, check_blocks
 
 NEW = [(name, words) for name, words in pythons() if name.startswith("sid-") or name == "3.14"]
 NEW = NEW or [pytest.param("none", [], marks=pytest.mark.skip(reason="no Python 3.14 or later on this machine"))]
@@ -57,9 +57,7 @@ def work(attacher, target, method):
     assert status == 0, text
     target.ask("work 50")
     capture = Capture(attacher.tools, path)
-    allocated, freed, live = blocks_of(capture, lambda size: size == BYTES_SIZE)
-    assert (allocated, freed, len(live)) == (2500, 2250, 250)
-    check_attached(capture)
+    check_blocks(capture, BYTES_SIZE, 2500, 2250, 250)
     table = attacher.tools.run_command("table", "--by", "function", "--metric", "total", capture.path).stdout.decode()
     assert "make_block" in table, table
 

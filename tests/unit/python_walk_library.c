@@ -155,23 +155,25 @@ static void check_innermost_only(const struct python_stack *stack)
 {
 	static _Thread_local struct python_stack lean = { .activations = PYTHON_ACTIVATIONS_INNERMOST };
 	static _Thread_local uint32_t lean_node;
-	struct python_found found;
+	struct python_found found = { 0 };
 	bool anew = false;
 
 	if (!lean.recent)
 		lean.recent = memset(__libc_memalign(PYTHON_RECENT_ALIGN, python_recent_size()), 0, python_recent_size());
-	if (python_walk_again(&lean)) {
-		found = (struct python_found){ lean_node, lean.innermost_c_address };
-	} else if ((found = python_recent_find(&lean)).node) {
-		atomic_fetch_add(&found_lately, 1);
-	} else {
-		if (!python_walk_anew(&lean))
-			return;
-		anew = true;
-		lean_node = give_nodes(&lean);
-		python_recent_put(&lean, lean_node);
-		found = (struct python_found){ lean_node, lean.innermost_c_address };
+	if (!python_walk_again(&lean)) {
+		found = python_recent_find(&lean);
+		anew = !found.node;
+		if (anew) {
+			if (!python_walk_anew(&lean))
+				return;
+			lean_node = give_nodes(&lean);
+			python_recent_put(&lean, lean_node);
+		} else {
+			atomic_fetch_add(&found_lately, 1);
+		}
 	}
+	if (!found.node)
+		found = (struct python_found){ lean_node, lean.innermost_c_address };
 	/* How long a stack that was cut stays cut depends on what was walked since. */
 	if (stack->truncated || lean.truncated)
 		return;
